@@ -1,0 +1,175 @@
+//! The only reader of either clock: [`Deadline`] is monotonic, [`Timestamp`] is wall time.
+//!
+//! A deadline is an instant, made once at the door, and only gets earlier. Relative timeouts add
+//! up: three nested ones of 5 s wait 15 s, and a fallback behind a hung primary is never reached.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::{self, Instant};
+
+/// The instant after which nobody waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+/// The deadline passed first.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the deadline passed")]
+pub struct Late;
+
+impl Deadline {
+    /// `budget` from now.
+    #[must_use]
+    pub fn after(budget: Duration) -> Self {
+        Self::at(Instant::now(), budget)
+    }
+
+    /// `budget` from `start`.
+    #[must_use]
+    pub fn at(start: Instant, budget: Duration) -> Self {
+        // an absurd budget means "no limit a process can live to see"
+        let day = Duration::from_secs(86_400);
+        Self(start + budget.min(day))
+    }
+
+    /// The earlier of this and `cap` from now.
+    #[must_use]
+    pub fn capped(self, cap: Duration) -> Self {
+        self.min(Self::after(cap))
+    }
+
+    /// This deadline less `reserve`: what is held back for the work that follows.
+    #[must_use]
+    pub fn less(self, reserve: Duration) -> Self {
+        Self(self.0.checked_sub(reserve).unwrap_or(self.0))
+    }
+
+    /// What is left, zero once passed.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it has passed.
+    #[must_use]
+    pub fn is_past(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// The instant itself, for timers.
+    #[must_use]
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// Returns when it passes.
+    pub async fn passed(self) {
+        time::sleep_until(self.0).await;
+    }
+
+    /// Runs `work`, dropping it (and so cancelling it) when the deadline passes.
+    ///
+    /// # Errors
+    /// [`Late`] when the deadline came first.
+    pub async fn bound<F: Future>(self, work: F) -> Result<F::Output, Late> {
+        time::timeout_at(self.0, work).await.map_err(|_| Late)
+    }
+}
+
+/// A moment of wall time: microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Now, by the system's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_microsecond())
+    }
+
+    /// Reads RFC 3339 (`2026-11-21T14:02:00Z`).
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parsed: Result<jiff::Timestamp, _> = text.parse();
+        parsed.map(|at| Self(at.as_microsecond())).map_err(|why| why.to_string())
+    }
+
+    /// This moment `ago` earlier.
+    #[must_use]
+    pub fn before(self, ago: Duration) -> Self {
+        let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, microseconds kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(at) => write!(f, "{at:.6}"),
+            Err(_) => write!(f, "{} us", self.0),
+        }
+    }
+}
+
+/// A stopwatch over the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// When it was started.
+    #[must_use]
+    pub fn started(self) -> Instant {
+        self.0
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        Instant::now().saturating_duration_since(self.0)
+    }
+
+    /// Time since the start in milliseconds, whole microseconds kept.
+    #[must_use]
+    pub fn elapsed_ms(self) -> f64 {
+        (self.elapsed().as_secs_f64() * 1e6).round() / 1e3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_only_gets_earlier() {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        assert_eq!(deadline.capped(Duration::from_secs(9)), deadline);
+        assert_eq!(deadline.capped(Duration::from_secs(2)).left(), Duration::from_secs(2));
+        assert_eq!(deadline.less(Duration::from_secs(1)).left(), Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_hangs_is_dropped_at_the_deadline() {
+        let watch = Stopwatch::start();
+        let hung = Deadline::after(Duration::from_secs(5)).bound(std::future::pending::<()>());
+        assert_eq!(hung.await, Err(Late));
+        assert_eq!(watch.elapsed().as_secs(), 5);
+    }
+
+    #[test]
+    fn a_timestamp_prints_and_parses() {
+        let at = Timestamp::parse("2026-11-21T14:02:00.000250Z").unwrap();
+        assert_eq!(at.to_string(), "2026-11-21T14:02:00.000250Z");
+        assert!(Timestamp::parse("yesterday").is_err());
+    }
+}

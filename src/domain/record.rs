@@ -1,0 +1,252 @@
+//! A record is everything kept of one check: the verdict, who judged it, every attempt, what it
+//! cost, and what later statistics need. Exactly one is made of each admitted image.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::domain::candidate::{Digest, Format};
+use crate::domain::finding::Finding;
+use crate::domain::judgement::Score;
+use crate::domain::money::{MicroUsd, Tokens};
+use crate::domain::policy::Mode;
+use crate::domain::verdict::{Decision, Verdict};
+
+/// A judge by its policy name, and what stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JudgeId {
+    /// The name policies use.
+    pub name: String,
+    /// The provider's name in the configuration.
+    pub provider: String,
+    /// The provider's model.
+    pub model: String,
+}
+
+/// Why this judge was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// First in the policy's order.
+    Primary,
+    /// Beside a slow one.
+    Hedge,
+    /// After a failed one.
+    Failover,
+    /// To settle a doubtful verdict.
+    SecondOpinion,
+}
+
+impl Route {
+    /// Every route.
+    pub const ALL: [Self; 4] = [Self::Primary, Self::Hedge, Self::Failover, Self::SecondOpinion];
+
+    /// The word used in answers and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Hedge => "hedge",
+            Self::Failover => "failover",
+            Self::SecondOpinion => "second_opinion",
+        }
+    }
+}
+
+/// How one attempt ended. Only `Judged` is a judgement; nothing else ever becomes a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AttemptOutcome {
+    /// A valid judgement came.
+    Judged,
+    /// The provider would not look at this content.
+    Refused,
+    /// A well-formed answer that says nothing.
+    Empty,
+    /// The body or the model's output ended early.
+    Truncated,
+    /// An answer came that is not the asked judgement.
+    Unreadable,
+    /// The provider's own token count says that it never saw the image.
+    Blind,
+    /// Too many calls for now.
+    RateLimited,
+    /// The provider has no capacity.
+    Overloaded,
+    /// The provider broke.
+    ServerError,
+    /// The provider says that our request is wrong.
+    BadRequest,
+    /// Key, permission, billing or unknown model.
+    Auth,
+    /// No connection, or one reset before the first byte.
+    Connect,
+    /// The attempt's own cap passed.
+    Timeout,
+    /// Dropped by us: lost the race, or the deadline came.
+    Cancelled,
+    /// Not started, or stopped, for money.
+    OverBudget,
+}
+
+impl AttemptOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 15] = [
+        Self::Judged,
+        Self::Refused,
+        Self::Empty,
+        Self::Truncated,
+        Self::Unreadable,
+        Self::Blind,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::ServerError,
+        Self::BadRequest,
+        Self::Auth,
+        Self::Connect,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::OverBudget,
+    ];
+
+    /// The word used in answers and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Judged => "judged",
+            Self::Refused => "refused",
+            Self::Empty => "empty",
+            Self::Truncated => "truncated",
+            Self::Unreadable => "unreadable",
+            Self::Blind => "blind",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::ServerError => "server_error",
+            Self::BadRequest => "bad_request",
+            Self::Auth => "auth",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::OverBudget => "over_budget",
+        }
+    }
+}
+
+/// One call to one judge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// Who was called.
+    pub judge: JudgeId,
+    /// Why.
+    pub route: Route,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// What this judgement alone would have made the verdict; `None` unless judged.
+    pub said: Option<Decision>,
+    /// Its scores; empty unless judged.
+    pub scores: Vec<Score>,
+    /// From the check's start to the call, ms.
+    pub started_ms: u64,
+    /// From the call to its end, ms; for a cancelled one a lower bound.
+    pub took_ms: u64,
+    /// The provider's count; `None` where it said nothing.
+    pub tokens: Option<Tokens>,
+    /// The bill: from `tokens`, else the estimate for a call that was sent.
+    pub cost: MicroUsd,
+    /// The provider's id of the call.
+    pub request_id: Option<String>,
+    /// What went wrong, for operators; never a label.
+    pub detail: Option<String>,
+}
+
+/// Where a check's time went, ms. `total` and `record` are known only after the record is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// From the first byte to the answer (in a stored record: to the write).
+    pub total: f64,
+    /// Reading the body.
+    pub read: f64,
+    /// Decoding the image.
+    pub decode: f64,
+    /// Local checks.
+    pub checks: f64,
+    /// Making views and prompts.
+    pub prepare: f64,
+    /// Waiting for judges.
+    pub judge: f64,
+    /// Writing the record; `None` in a stored record.
+    pub record: Option<f64>,
+}
+
+/// The image as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Of the bytes as they came.
+    pub digest: Digest,
+    /// By the bytes.
+    pub format: Format,
+    /// After orientation.
+    pub width_px: u32,
+    /// After orientation.
+    pub height_px: u32,
+    /// As it came.
+    pub size_bytes: u64,
+}
+
+/// The policy that decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRef {
+    /// Its name.
+    pub name: String,
+    /// The digest of the resolved policy.
+    pub revision: Digest,
+    /// Whether its verdict binds.
+    pub mode: Mode,
+}
+
+/// Everything kept of one check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Ours, version 7: sorts by time.
+    pub id: Uuid,
+    /// When the check began, microseconds since the Unix epoch.
+    pub at_us: i64,
+    /// The caller's or our request id.
+    pub request_id: String,
+    /// The policy that decided.
+    pub policy: PolicyRef,
+    /// What the gate said.
+    pub verdict: Verdict,
+    /// Who judged; with a second opinion the first one.
+    pub judge: Option<JudgeId>,
+    /// Why that judge was called.
+    pub route: Option<Route>,
+    /// Every call, cancelled ones too, in starting order.
+    pub attempts: Vec<Attempt>,
+    /// Every local check that applied.
+    pub findings: Vec<Finding>,
+    /// Where the time went.
+    pub timing: Timing,
+    /// The deadline that held, ms from the first byte.
+    pub deadline_ms: u64,
+    /// All attempts together.
+    pub cost: MicroUsd,
+    /// Whether reasons and usage are all here.
+    pub complete: bool,
+    /// Whether the write was in the log before the answer left.
+    pub recorded: bool,
+    /// Whether the caller hung up before the answer.
+    pub client_gone: bool,
+    /// The image as it came.
+    pub image: ImageFacts,
+    /// The variables that applied.
+    pub vars: BTreeMap<String, String>,
+    /// The team that paid.
+    pub team: Option<String>,
+    /// The caller's own name for the image.
+    pub external_id: Option<String>,
+    /// Local risk: the largest of all findings, 0..=1.
+    pub pre: f64,
+    /// Probability, fixed before the call, that this record would exist; 1 for a served image.
+    pub propensity: f64,
+    /// Digest of what decided the judging: the policy's `judging`, the judge's model and parameters.
+    pub judged_by: Digest,
+}

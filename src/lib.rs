@@ -1,0 +1,6 @@
+//! vlmgate.
+
+pub mod clock;
+pub mod domain;
+pub mod imaging;
+pub mod panel;

@@ -1,0 +1,3 @@
+//! The `vlmgate` command.
+
+fn main() {}
