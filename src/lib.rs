@@ -4,3 +4,4 @@ pub mod clock;
 pub mod domain;
 pub mod imaging;
 pub mod panel;
+pub mod telemetry;

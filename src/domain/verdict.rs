@@ -315,3 +315,6 @@ fn broken_flags(findings: &[Finding]) -> Vec<String> {
     let broken = findings.iter().filter(|one| !one.passed && one.on_fail == OnFail::Flag);
     broken.map(|one| one.check.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

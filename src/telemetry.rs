@@ -1,0 +1,369 @@
+//! Every metric of the gate, as a typed function, and the set-up of logs.
+//!
+//! Names, labels and buckets are declared here only. A label is a word of ours (an enum's label, a
+//! policy's or a judge's name from a checked file): never a key, a request id, a URL or a model's
+//! text. Every series that can occur for the loaded policies is registered at start, because a
+//! series that disappears is not zero.
+
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::domain::record::{Attempt, JudgeId, Record, Route};
+use crate::domain::{AttemptOutcome, Basis, Decision, Inadmissible, MicroUsd, Policy};
+
+/// Seconds; chosen for deadlines of 3 to 12 s and answers of about one.
+const SECONDS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0];
+/// Seconds; for the gate's own stages.
+const STAGE_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Scores, 0..=1.
+const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
+
+/// The name and help of every metric, in the order of the README's table.
+pub const METRICS: &[(&str, &str)] = &[
+    ("vlmgate_verdicts_total", "Verdicts by policy, verdict, basis, judge and route"),
+    ("vlmgate_verdict_seconds", "Time from the first byte to the answer"),
+    ("vlmgate_answers_late_total", "Answers that left after their deadline; must stay 0"),
+    ("vlmgate_stage_seconds", "Where a check's time went; all but `judge` is the gate's own"),
+    ("vlmgate_attempts_total", "Calls to judges by how they ended"),
+    ("vlmgate_attempt_seconds", "Time of calls to judges"),
+    ("vlmgate_failovers_total", "Attempts started because another failed"),
+    (
+        "vlmgate_hedges_total",
+        "Attempts started beside a slow one, by whether they gave the verdict",
+    ),
+    ("vlmgate_second_opinions_total", "Second opinions, by whether both judges agreed"),
+    ("vlmgate_score", "Scores by criterion and judge"),
+    ("vlmgate_cost_usd_total", "Cost of calls to judges, cancelled ones estimated"),
+    ("vlmgate_tokens_total", "Tokens by judge and kind"),
+    ("vlmgate_in_flight", "Checks admitted and unfinished"),
+    ("vlmgate_in_flight_bytes", "Bytes of the checks in flight"),
+    ("vlmgate_queued", "Images that wait for a worker"),
+    ("vlmgate_shed_total", "Requests refused early, by reason"),
+    ("vlmgate_inadmissible_total", "Uploads that were not judged, by reason"),
+    ("vlmgate_unrecorded_total", "Verdicts answered before their record was written"),
+    ("vlmgate_records_pending", "Records that wait to be written"),
+    ("vlmgate_records_dropped_total", "Records or images that could not be written"),
+    ("vlmgate_client_gone_total", "Checks whose caller hung up"),
+    ("vlmgate_reloads_total", "Policy reloads by result"),
+    ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
+    ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
+];
+
+/// Installs the process's recorder and describes every metric.
+///
+/// # Errors
+/// A recorder is already installed.
+pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("vlmgate_stage_seconds".to_owned()), STAGE_SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("vlmgate_score".to_owned()), SCORES)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .install_recorder()?;
+    for (name, help) in METRICS {
+        if name.ends_with("_total") {
+            describe_counter!(*name, *help);
+        } else if name.ends_with("_seconds") {
+            describe_histogram!(*name, Unit::Seconds, *help);
+        } else if *name == "vlmgate_score" {
+            describe_histogram!(*name, *help);
+        } else {
+            describe_gauge!(*name, *help);
+        }
+    }
+    Ok(handle)
+}
+
+/// Sets up logs on stderr: readable on a terminal, JSON lines elsewhere. `filter` is a
+/// `tracing` directive such as `info` or `vlmgate=debug`.
+pub fn install_logs(filter: &str, is_terminal: bool) {
+    let directives = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(directives)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // a second set-up in one process (tests) keeps the first
+    let installed = if is_terminal {
+        builder.try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+    if installed.is_err() {
+        tracing::debug!("logs are already set up");
+    }
+}
+
+/// Registers every series that can occur for `policy` with `judges` in its route.
+pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
+    let name = || policy.name.clone();
+    for decision in Decision::ALL {
+        // made once, so that the series exists
+        drop(histogram_of_verdicts(&policy.name, decision));
+        for basis in Basis::ALL {
+            if !basis.is_judged() {
+                verdicts(&policy.name, decision, basis, "", "").increment(0);
+                continue;
+            }
+            for (judge, route) in judges.iter().flat_map(|j| Route::ALL.map(|route| (j, route))) {
+                verdicts(&policy.name, decision, basis, &judge.name, route.label()).increment(0);
+            }
+        }
+    }
+    for judge in judges {
+        for (route, outcome) in
+            Route::ALL.iter().flat_map(|route| AttemptOutcome::ALL.map(|end| (route, end)))
+        {
+            attempts(&judge.name, *route, outcome).increment(0);
+        }
+        for result in ["won", "lost"] {
+            counter!("vlmgate_hedges_total", "judge" => judge.name.clone(), "result" => result)
+                .increment(0);
+        }
+        for kind in ["input", "cached", "output"] {
+            tokens(&judge.name, kind).increment(0);
+        }
+        add_cost(&judge.name, MicroUsd::default());
+    }
+    for agreed in ["true", "false"] {
+        counter!("vlmgate_second_opinions_total", "policy" => name(), "agreed" => agreed)
+            .increment(0);
+    }
+    gauge!("vlmgate_policy_info", "policy" => name(), "revision" => policy.revision.to_string())
+        .set(1.0);
+}
+
+/// Registers the series that do not depend on a policy.
+pub fn register_process() {
+    counter!("vlmgate_answers_late_total").increment(0);
+    counter!("vlmgate_unrecorded_total").increment(0);
+    counter!("vlmgate_client_gone_total").increment(0);
+    counter!("vlmgate_panics_total").increment(0);
+    for what in ["row", "image"] {
+        counter!("vlmgate_records_dropped_total", "what" => what).increment(0);
+    }
+    for result in ["ok", "refused"] {
+        counter!("vlmgate_reloads_total", "result" => result).increment(0);
+    }
+    for reason in Shed::ALL {
+        counter!("vlmgate_shed_total", "reason" => reason.label()).increment(0);
+    }
+    set_in_flight(0, 0);
+    set_queued(0);
+    set_records_pending(0);
+}
+
+/// Forgets a policy revision that is no longer loaded.
+pub fn retire_policy(policy: &Policy) {
+    let revision = policy.revision.to_string();
+    gauge!("vlmgate_policy_info", "policy" => policy.name.clone(), "revision" => revision).set(0.0);
+}
+
+/// Why a request was refused early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// `server.max_in_flight` checks are under way.
+    InFlight,
+    /// `server.max_in_flight_bytes` are held.
+    Bytes,
+    /// Too many images wait for a worker.
+    Workers,
+    /// Too many records wait to be written.
+    Journal,
+    /// The process is stopping.
+    Draining,
+}
+
+impl Shed {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::InFlight, Self::Bytes, Self::Workers, Self::Journal, Self::Draining];
+
+    /// The word used in metrics and problems.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::Bytes => "bytes",
+            Self::Workers => "workers",
+            Self::Journal => "journal",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Counts everything that one finished check says.
+pub fn count_check(record: &Record) {
+    let policy = record.policy.name.as_str();
+    let decision = record.verdict.decided();
+    let judge = record.judge.as_ref().map_or("", |judge| judge.name.as_str());
+    let route = record.route.map_or("", Route::label);
+    verdicts(policy, decision, record.verdict.basis, judge, route).increment(1);
+    histogram_of_verdicts(policy, decision).record(record.timing.total / 1_000.0);
+    let timing = &record.timing;
+    let stages = [
+        ("read", timing.read),
+        ("decode", timing.decode),
+        ("checks", timing.checks),
+        ("prepare", timing.prepare),
+        ("judge", timing.judge),
+        ("record", timing.record.unwrap_or(0.0)),
+    ];
+    for (stage, ms) in stages {
+        histogram!("vlmgate_stage_seconds", "stage" => stage).record(ms / 1_000.0);
+    }
+    for scored in &record.verdict.scores {
+        if let Some(score) = scored.score {
+            let (criterion, judge) = (scored.criterion.clone(), judge.to_owned());
+            histogram!("vlmgate_score", "policy" => policy.to_owned(), "criterion" => criterion,
+                "judge" => judge)
+            .record(score);
+        }
+    }
+    if record.client_gone {
+        counter!("vlmgate_client_gone_total").increment(1);
+    }
+    count_attempts(policy, &record.attempts, record.judge.as_ref());
+    if record.verdict.basis == Basis::SecondOpinion {
+        let said: Vec<_> = record.attempts.iter().filter_map(|one| one.said).collect();
+        let agreed =
+            if said.windows(2).all(|two| two.first() == two.last()) { "true" } else { "false" };
+        counter!("vlmgate_second_opinions_total", "policy" => policy.to_owned(), "agreed" => agreed)
+            .increment(1);
+    }
+}
+
+fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
+    let mut failed: Option<&Attempt> = None;
+    for attempt in all {
+        let judge = attempt.judge.name.as_str();
+        attempts(judge, attempt.route, attempt.outcome).increment(1);
+        let outcome = attempt.outcome.label();
+        let took = Duration::from_millis(attempt.took_ms).as_secs_f64();
+        histogram!("vlmgate_attempt_seconds", "judge" => judge.to_owned(), "outcome" => outcome,
+            "until" => "end")
+        .record(took);
+        add_cost(judge, attempt.cost);
+        if let Some(count) = attempt.tokens {
+            tokens(judge, "input").increment(count.input.saturating_sub(count.cached));
+            tokens(judge, "cached").increment(count.cached);
+            tokens(judge, "output").increment(count.output);
+        }
+        match attempt.route {
+            Route::Hedge => {
+                let won = winner == Some(&attempt.judge);
+                let result = if won { "won" } else { "lost" };
+                counter!("vlmgate_hedges_total", "judge" => judge.to_owned(), "result" => result)
+                    .increment(1);
+            }
+            Route::Failover => {
+                let from = failed.map_or("", |one| one.judge.name.as_str()).to_owned();
+                let reason = failed.map_or("skipped", |one| one.outcome.label());
+                counter!("vlmgate_failovers_total", "policy" => policy.to_owned(), "from" => from,
+                    "to" => judge.to_owned(), "reason" => reason)
+                .increment(1);
+            }
+            Route::Primary | Route::SecondOpinion => {}
+        }
+        if attempt.outcome != AttemptOutcome::Judged && attempt.outcome != AttemptOutcome::Cancelled
+        {
+            failed = Some(attempt);
+        }
+    }
+}
+
+fn verdicts(
+    policy: &str,
+    decision: Decision,
+    basis: Basis,
+    judge: &str,
+    route: &'static str,
+) -> metrics::Counter {
+    counter!("vlmgate_verdicts_total", "policy" => policy.to_owned(),
+        "verdict" => decision.label(), "basis" => basis.label(), "judge" => judge.to_owned(),
+        "route" => route)
+}
+
+fn histogram_of_verdicts(policy: &str, decision: Decision) -> metrics::Histogram {
+    histogram!("vlmgate_verdict_seconds", "policy" => policy.to_owned(),
+        "verdict" => decision.label())
+}
+
+fn attempts(judge: &str, route: Route, outcome: AttemptOutcome) -> metrics::Counter {
+    counter!("vlmgate_attempts_total", "judge" => judge.to_owned(), "route" => route.label(),
+        "outcome" => outcome.label())
+}
+
+fn tokens(judge: &str, kind: &'static str) -> metrics::Counter {
+    counter!("vlmgate_tokens_total", "judge" => judge.to_owned(), "kind" => kind)
+}
+
+/// Adds to a judge's bill. A gauge that only rises: the recorder's counters are whole numbers, and
+/// a check costs a fraction of a cent.
+fn add_cost(judge: &str, cost: MicroUsd) {
+    let usd = u32::try_from(cost.0).map_or(f64::from(u32::MAX), f64::from) / 1e6;
+    gauge!("vlmgate_cost_usd_total", "judge" => judge.to_owned()).increment(usd);
+}
+
+/// Sets how many checks are in flight and how many bytes they hold.
+pub fn set_in_flight(checks: usize, bytes: usize) {
+    gauge!("vlmgate_in_flight").set(whole(checks));
+    gauge!("vlmgate_in_flight_bytes").set(whole(bytes));
+}
+
+/// Sets how many images wait for a worker.
+pub fn set_queued(images: usize) {
+    gauge!("vlmgate_queued").set(whole(images));
+}
+
+/// Sets how many records wait to be written.
+pub fn set_records_pending(records: usize) {
+    gauge!("vlmgate_records_pending").set(whole(records));
+}
+
+/// Counts a request refused early.
+pub fn count_shed(reason: Shed) {
+    counter!("vlmgate_shed_total", "reason" => reason.label()).increment(1);
+}
+
+/// Counts an upload that was not judged.
+pub fn count_inadmissible(reason: &Inadmissible) {
+    counter!("vlmgate_inadmissible_total", "reason" => reason.label()).increment(1);
+}
+
+/// Counts an answer that left after its deadline.
+pub fn count_late_answer() {
+    counter!("vlmgate_answers_late_total").increment(1);
+}
+
+/// Counts a verdict answered before its record was written.
+pub fn count_unrecorded() {
+    counter!("vlmgate_unrecorded_total").increment(1);
+}
+
+/// Sets how many records and images could not be written since the start.
+pub fn set_dropped(rows: u64, images: u64) {
+    counter!("vlmgate_records_dropped_total", "what" => "row").absolute(rows);
+    counter!("vlmgate_records_dropped_total", "what" => "image").absolute(images);
+}
+
+/// Counts a policy reload.
+pub fn count_reload(accepted: bool) {
+    let result = if accepted { "ok" } else { "refused" };
+    counter!("vlmgate_reloads_total", "result" => result).increment(1);
+}
+
+/// Counts a handler that broke.
+pub fn count_panic() {
+    counter!("vlmgate_panics_total").increment(1);
+}
+
+/// A count as a gauge takes it; counts past 2^32 do not occur in one process.
+fn whole(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+}
