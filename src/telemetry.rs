@@ -322,7 +322,8 @@ pub fn set_queued(images: usize) {
 }
 
 /// Sets how many records wait to be written.
-pub fn set_records_pending(records: usize) {
+pub fn set_records_pending(records: u64) {
+    let records = usize::try_from(records).unwrap_or(usize::MAX);
     gauge!("vlmgate_records_pending").set(whole(records));
 }
 

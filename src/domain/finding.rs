@@ -93,6 +93,21 @@ impl Finding {
         Self { check: check.to_owned(), value, limit, unit, passed, on_fail }
     }
 
+    /// How near the value came to its line: see [`Limit::risk`]. A ratio can reach 1 and no more, so
+    /// a line below it is measured from there: 0.985 against at least 0.97 is half way.
+    #[must_use]
+    pub fn risk(&self) -> f64 {
+        let Some(value) = self.value else { return 0.0 };
+        match self.limit {
+            Limit::AtLeast(low) if self.unit == "ratio" && low < 1.0 && low <= value => {
+                ((1.0 - value) / (1.0 - low)).clamp(0.0, 1.0)
+            }
+            limit @ (Limit::AtLeast(_) | Limit::AtMost(_) | Limit::Between(..)) => {
+                limit.risk(value)
+            }
+        }
+    }
+
     /// Whether this finding answers the check without asking a judge.
     #[must_use]
     pub fn blocks(&self) -> bool {
@@ -106,8 +121,7 @@ impl Finding {
 /// The largest risk of all findings, in 0..=1: the record's `pre`.
 #[must_use]
 pub fn local_risk(findings: &[Finding]) -> f64 {
-    let risks = findings.iter().filter_map(|one| one.value.map(|value| one.limit.risk(value)));
-    risks.fold(0.0, f64::max)
+    findings.iter().map(Finding::risk).fold(0.0, f64::max)
 }
 
 #[cfg(test)]
@@ -130,6 +144,18 @@ mod tests {
         assert!((line.risk(35.0) - 1.0).abs() < 1e-12);
         assert!((line.risk(1.0) - 1.0).abs() < 1e-12);
         assert!(Limit::Between(0.0, 1.0).risk(0.5) < 1e-12);
+    }
+
+    #[test]
+    fn a_ratio_is_measured_from_one() {
+        let white = |value| {
+            let finding =
+                Finding::new("a", Some(value), Limit::AtLeast(0.97), "ratio", OnFail::Flag);
+            finding.risk()
+        };
+        assert!(white(1.0) < 1e-12);
+        assert!((white(0.985) - 0.5).abs() < 1e-9);
+        assert!((white(0.5) - 1.0).abs() < 1e-12);
     }
 
     #[test]
