@@ -1,13 +1,99 @@
 //! Imaging turns a candidate's bytes into findings and views on a bounded CPU pool.
+//!
+//! One decode serves everything: the checks and the `local` judge measure a small copy of the
+//! picture, the judges see views of it. No input may panic past here, allocate beyond
+//! [`Settings::max_decoded_bytes`] or hold a worker past its deadline: sizes are refused from the
+//! header, decoders read through a clock, and a panic is caught and becomes this image's error.
 
+mod allowance;
+mod colour;
+mod decode;
+mod edge;
+mod fingerprint;
+mod grid;
+mod jpeg;
+mod measure;
+mod picture;
+mod pool;
+mod prepare;
+mod sample;
+mod shadow;
+mod subject;
+mod view;
+
+use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::oneshot;
 
+use crate::clock::{Deadline, Late};
 use crate::domain::policy::{Encoding, ViewSpec};
-use crate::domain::{CheckSpec, Finding, Inadmissible};
+use crate::domain::{Candidate, CheckSpec, Finding, Inadmissible};
+use crate::imaging::pool::Pool;
+use crate::imaging::prepare::prepare;
+
+/// The imaging pool. Cloning shares it; the last clone's end ends its threads.
+#[derive(Clone, Debug)]
+pub struct Imaging {
+    pool: Arc<Pool>,
+}
+
+impl Imaging {
+    /// Starts the pool's threads.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub fn new(settings: Settings) -> io::Result<Self> {
+        Ok(Self { pool: Arc::new(Pool::start(settings, prepare)?) })
+    }
+
+    /// Decodes, measures and makes views of one image on the pool, the shortest image first.
+    /// Dropping the future gives the work up: unstarted it is never begun.
+    ///
+    /// # Errors
+    /// The image cannot be read within its limits, the deadline passed, or the queue is full.
+    pub async fn prepare(
+        &self,
+        candidate: Candidate,
+        plan: Arc<Plan>,
+        deadline: Deadline,
+    ) -> Result<Prepared, PrepareError> {
+        let answer = self.pool.submit(candidate, plan, deadline)?;
+        let answered = deadline.bound(answer).await.map_err(|_| PrepareError::Late)?;
+        answered.unwrap_or(Err(PrepareError::Broken))
+    }
+
+    /// Runs other work on the pool, ahead of the images: what would hold an async thread for some
+    /// milliseconds (the digest of a large body, its base64).
+    ///
+    /// # Errors
+    /// The deadline passed, the queue is full, or the work broke.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        deadline: Deadline,
+    ) -> Result<T, PrepareError> {
+        let (reply, answer) = oneshot::channel();
+        let errand = Box::new(move || drop(reply.send(work())));
+        self.pool.send(errand, deadline)?;
+        match deadline.bound(answer).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) if deadline.is_past() => Err(PrepareError::Late),
+            Ok(Err(_)) => Err(PrepareError::Broken),
+            Err(Late) => Err(PrepareError::Late),
+        }
+    }
+
+    /// Images that wait for a worker.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.pool.queued()
+    }
+}
 
 /// One picture as a judge is shown it: JPEG, sRGB, upright, without metadata or alpha.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +144,21 @@ pub struct Settings {
     pub max_decode_time: Duration,
 }
 
+impl Default for Settings {
+    /// One core is left for the reactor. 512 images of 12 MiB at most wait beside their bytes'
+    /// own limit; 256 MiB hold 40 megapixels in every usual form (a 40-megapixel RGB JPEG takes
+    /// 120 MB, a progressive one 240 MB); 2 s is 40 times what a large photograph takes.
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            threads: cores.saturating_sub(1).max(1),
+            max_queued: 512,
+            max_decoded_bytes: 256 << 20,
+            max_decode_time: Duration::from_secs(2),
+        }
+    }
+}
+
 /// What is to be made of one candidate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -72,7 +173,7 @@ pub struct Plan {
 }
 
 /// What was made of one candidate.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prepared {
     /// Of the whole image, after orientation.
     pub width_px: u32,
@@ -113,3 +214,6 @@ pub enum PrepareError {
     #[error("a worker broke on this image")]
     Broken,
 }
+
+#[cfg(test)]
+mod tests;

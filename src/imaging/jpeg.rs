@@ -1,0 +1,270 @@
+//! A JPEG is read in two steps: its outline by us, its pixels by zune-jpeg.
+//!
+//! The outline walks the markers once. It counts what decoding will cost before any pixel is
+//! decoded, finds the metadata that matters, proves that the file has its end, and copies out the
+//! segments a decoder needs and nothing else. So junk between segments, a second picture behind
+//! the first (MPO) and megabytes of comments never reach the decoder, which can then be strict: a
+//! file that is cut or broken is refused instead of ending in grey.
+
+use image::metadata::Orientation;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::domain::Inadmissible;
+use crate::imaging::allowance::{Allowance, MeteredJpeg};
+use crate::imaging::colour::{Samples, ycck_to_cmyk};
+use crate::imaging::decode::{
+    Decoded, Limits, check_bytes, check_pixels, corrupt, xmp_orientation,
+};
+
+/// Most scans in one file. Cameras and encoders write up to about 12; more is work for nothing.
+const MAX_SCANS: u16 = 64;
+
+/// Most pixels visited by all scans together: 25 scans of 40 megapixels.
+const MAX_SCANNED_PX: u64 = 1_000_000_000;
+
+const SOI: u8 = 0xD8;
+const EOI: u8 = 0xD9;
+const SOS: u8 = 0xDA;
+
+/// What the markers say.
+#[derive(Debug, Default)]
+struct Outline {
+    width_px: u16,
+    height_px: u16,
+    components: u64,
+    progressive: bool,
+    /// Samples of all components, padded to whole blocks.
+    samples: u64,
+    scans: u64,
+    orientation: Option<Orientation>,
+    xmp_orientation: Option<Orientation>,
+    /// Parts of the profile by their number.
+    profile: Vec<(u8, Vec<u8>)>,
+    /// An Adobe segment was there: four-component samples are stored inverted.
+    adobe: bool,
+    /// The file without what decoding does not need.
+    lean: Vec<u8>,
+}
+
+/// Decodes a JPEG.
+pub(crate) fn decode(
+    bytes: &[u8],
+    limits: &Limits,
+    allowance: &Allowance,
+) -> Result<Decoded, Inadmissible> {
+    let outline = Outline::read(bytes)?;
+    outline.check(limits)?;
+    let samples = outline.samples(allowance)?;
+    let orientation = outline.orientation.or(outline.xmp_orientation);
+    Ok(Decoded {
+        size: (outline.width_px.into(), outline.height_px.into()),
+        samples,
+        profile: outline.joined_profile(),
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+    })
+}
+
+impl Outline {
+    fn read(bytes: &[u8]) -> Result<Self, Inadmissible> {
+        let mut outline = Self::default();
+        outline.lean.reserve(bytes.len());
+        outline.lean.extend([0xFF, SOI]);
+        let mut rest = bytes.get(2..).unwrap_or_default();
+        loop {
+            let (marker, after) = next_marker(rest).ok_or_else(|| corrupt(CUT_OFF))?;
+            rest = match marker {
+                EOI => break,
+                // stray restarts and fillers stand alone
+                0x01 | 0xD0..=0xD7 => after,
+                SOI => return Err(corrupt("a second picture begins inside the first")),
+                _ => outline.segment(marker, after)?,
+            };
+        }
+        if outline.scans == 0 || outline.width_px == 0 || outline.height_px == 0 {
+            return Err(corrupt("the file holds no picture"));
+        }
+        outline.lean.extend([0xFF, EOI]);
+        Ok(outline)
+    }
+
+    /// Reads one segment with a length and returns what follows it.
+    fn segment<'a>(&mut self, marker: u8, at: &'a [u8]) -> Result<&'a [u8], Inadmissible> {
+        let length = at.first_chunk::<2>().map(|length| u16::from_be_bytes(*length));
+        let length = usize::from(length.ok_or_else(|| corrupt(CUT_OFF))?);
+        let (whole, rest) = at.split_at_checked(length).ok_or_else(|| corrupt(CUT_OFF))?;
+        let body = whole.get(2..).ok_or_else(|| corrupt("a segment is shorter than its length"))?;
+        match marker {
+            0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => self.frame(marker, body)?,
+            SOS => return self.scan(whole, rest),
+            0xE1 => self.exif_or_xmp(body),
+            0xE2 => self.profile_part(body),
+            0xEE if body.starts_with(b"Adobe") && body.len() >= 12 => self.adobe = true,
+            _ => {}
+        }
+        let needed = match marker {
+            // tables, frame, restart interval
+            0xC0..=0xCF | 0xDB | 0xDD => true,
+            // JFIF and AVI1 say how to read the components
+            0xE0 => true,
+            0xEE => self.adobe,
+            _ => false,
+        };
+        if needed {
+            self.keep(marker, whole);
+        }
+        Ok(rest)
+    }
+
+    fn keep(&mut self, marker: u8, whole: &[u8]) {
+        self.lean.extend([0xFF, marker]);
+        self.lean.extend(whole);
+    }
+
+    fn frame(&mut self, marker: u8, body: &[u8]) -> Result<(), Inadmissible> {
+        if self.components != 0 {
+            return Err(corrupt("the file has two frames"));
+        }
+        let Some((&[8, high, low, wide, narrow, count], listed)) = body.split_first_chunk::<6>()
+        else {
+            return Err(corrupt("only JPEGs of 8 bits a sample can be read"));
+        };
+        self.height_px = u16::from_be_bytes([high, low]);
+        self.width_px = u16::from_be_bytes([wide, narrow]);
+        self.components = count.into();
+        self.progressive = marker == 0xC2;
+        let factors = || {
+            let listed = listed.as_chunks::<3>().0.iter().take(count.into());
+            listed.map(|[_, factors, _]| (u64::from(factors >> 4), u64::from(factors & 15)))
+        };
+        if factors().len() != usize::from(count) || factors().any(|(h, v)| h * v == 0) {
+            return Err(corrupt("the frame does not list its components"));
+        }
+        let most = |each: fn((u64, u64)) -> u64| factors().map(each).max().unwrap_or(1);
+        let columns = u64::from(self.width_px).div_ceil(8 * most(|(h, _)| h));
+        let rows = u64::from(self.height_px).div_ceil(8 * most(|(_, v)| v));
+        self.samples = factors().map(|(h, v)| columns * h * 8 * rows * v * 8).sum();
+        Ok(())
+    }
+
+    /// Copies a scan with its entropy-coded data and returns what follows.
+    fn scan<'a>(&mut self, header: &[u8], at: &'a [u8]) -> Result<&'a [u8], Inadmissible> {
+        self.scans += 1;
+        if u64::from(MAX_SCANS) < self.scans {
+            return Err(corrupt(&format!("the file has more than {MAX_SCANS} scans")));
+        }
+        let (coded, rest) = at.split_at(coded_length(at));
+        self.keep(SOS, header);
+        self.lean.extend(coded);
+        Ok(rest)
+    }
+
+    fn exif_or_xmp(&mut self, body: &[u8]) {
+        if let Some(exif) = body.strip_prefix(b"Exif\0\0") {
+            let found = Orientation::from_exif_chunk(exif);
+            self.orientation = self.orientation.or(found);
+        } else if body.starts_with(b"http://ns.adobe.com/xap/1.0/\0") {
+            self.xmp_orientation = self.xmp_orientation.or(xmp_orientation(body));
+        }
+    }
+
+    fn profile_part(&mut self, body: &[u8]) {
+        let Some(rest) = body.strip_prefix(b"ICC_PROFILE\0") else { return };
+        // number and count come first
+        if let Some((&[number, _], part)) = rest.split_first_chunk::<2>() {
+            self.profile.push((number, part.to_vec()));
+        }
+    }
+
+    fn joined_profile(mut self) -> Option<Vec<u8>> {
+        self.profile.sort_by_key(|(number, _)| *number);
+        let joined: Vec<u8> = self.profile.into_iter().flat_map(|(_, part)| part).collect();
+        (!joined.is_empty()).then_some(joined)
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), Inadmissible> {
+        let pixels = check_pixels((self.width_px.into(), self.height_px.into()), limits)?;
+        if MAX_SCANNED_PX < self.scans * pixels {
+            let scans = self.scans;
+            return Err(corrupt(&format!("{scans} scans of {pixels} pixels are too much work")));
+        }
+        let held = if self.progressive || self.scans > 1 { 2 * self.samples } else { 0 };
+        let given = pixels * self.components.max(3);
+        let turned = if self.orientation.is_some() { pixels * 3 } else { 0 };
+        let lean = self.lean.len() as u64;
+        check_bytes(lean + given + held.max(turned), limits)
+    }
+
+    fn samples(&self, allowance: &Allowance) -> Result<Samples, Inadmissible> {
+        let reader = MeteredJpeg::new(&self.lean, allowance);
+        let options = DecoderOptions::new_cmd()
+            .set_strict_mode(true)
+            .set_use_unsafe(true)
+            .set_max_width(usize::from(u16::MAX))
+            .set_max_height(usize::from(u16::MAX))
+            .jpeg_set_max_scans(MAX_SCANS.into());
+        let mut decoder = JpegDecoder::new_with_options(reader, options);
+        let broken = |why: zune_jpeg::errors::DecodeErrors| corrupt(&format!("{why:?}"));
+        decoder.decode_headers().map_err(broken)?;
+        let stored = decoder.input_colorspace().unwrap_or(ColorSpace::Unknown);
+        let wanted = match self.components {
+            1 => ColorSpace::Luma,
+            3 => ColorSpace::RGB,
+            4 => stored,
+            _ => return Err(corrupt("a JPEG has one, three or four components")),
+        };
+        decoder.set_options(options.jpeg_set_out_colorspace(wanted));
+        let mut samples = decoder.decode().map_err(broken)?;
+        Ok(match self.components {
+            1 => Samples::Grey(samples),
+            3 => Samples::Rgb(samples),
+            _ => {
+                if matches!(stored, ColorSpace::YCCK) {
+                    ycck_to_cmyk(&mut samples);
+                }
+                if self.adobe {
+                    samples.iter_mut().for_each(|ink| *ink = 255 - *ink);
+                }
+                Samples::Cmyk(samples)
+            }
+        })
+    }
+}
+
+const CUT_OFF: &str = "the file is cut off: it ends without its end marker";
+
+/// The next marker and what follows it; bytes that belong to no segment are skipped.
+fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let mut rest = bytes;
+    loop {
+        let begins = rest.iter().position(|byte| *byte == 0xFF)?;
+        rest = rest.get(begins..)?;
+        let named = rest.iter().position(|byte| *byte != 0xFF)?;
+        let (marker, after) = rest.get(named..)?.split_first()?;
+        if *marker != 0 {
+            return Some((*marker, after));
+        }
+        rest = after;
+    }
+}
+
+/// Length of the entropy-coded data at the start of `bytes`: up to the next marker that is no
+/// restart, or to the end.
+fn coded_length(bytes: &[u8]) -> usize {
+    let mut from = 0;
+    while let Some(next) = bytes.get(from..).and_then(|rest| rest.iter().position(is_prefix)) {
+        let at = from + next;
+        match bytes.get(at + 1) {
+            Some(0x00 | 0xD0..=0xD7) => from = at + 2,
+            Some(0xFF) => from = at + 1,
+            Some(_) => return at,
+            None => break,
+        }
+    }
+    bytes.len()
+}
+
+fn is_prefix(byte: &u8) -> bool {
+    *byte == 0xFF
+}
