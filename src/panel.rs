@@ -4,16 +4,30 @@
 //! The panel owns the seam: [`Judge`] is what it needs of whoever can look at an image. Providers
 //! implement it over HTTP, the `local` judge over measurements, tests over scripts.
 
+mod call;
+mod choice;
+pub mod hedge;
+pub mod latency;
+pub mod race;
+#[cfg(test)]
+pub(crate) mod script;
+mod seat;
+pub mod second_opinion;
+
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
+use tokio::time::Instant;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Stopwatch};
 use crate::domain::policy::Measure;
 use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Tokens};
 use crate::imaging::{Measurements, View};
+use crate::panel::hedge::HedgeBudget;
+use crate::panel::seat::Seat;
 
 /// One criterion as it is put to a judge.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +58,30 @@ pub struct Question {
     pub reason_chars: usize,
     /// Visible output allowance in tokens.
     pub max_output_tokens: u32,
+}
+
+impl Question {
+    /// Whether `judgement` answers this question.
+    ///
+    /// # Errors
+    /// What is wrong with it: a criterion is missing, a score is no number from 0 to 1, or there is
+    /// no score at all.
+    pub fn accepts(&self, judgement: &Judgement) -> Result<(), String> {
+        let mut scored = false;
+        for asked in &self.criteria {
+            let Some(said) = judgement.score(&asked.id) else {
+                return Err(format!("nothing was said about {}", asked.id));
+            };
+            match said.score {
+                Some(score) if !(0.0..=1.0).contains(&score) => {
+                    return Err(format!("{} is scored {score}, not 0 to 1", asked.id));
+                }
+                Some(_) => scored = true,
+                None => {}
+            }
+        }
+        if scored { Ok(()) } else { Err("nothing was scored".to_owned()) }
+    }
 }
 
 /// A valid judgement, and what the provider says it cost.
@@ -125,4 +163,122 @@ pub trait Judge: Send + Sync + fmt::Debug {
 
     /// How fast it is expected to be; `None`: no idea yet.
     fn expectation(&self) -> Option<Expectation>;
+}
+
+/// One judge as an operator sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JudgeStatus {
+    /// Who this is.
+    pub id: JudgeId,
+    /// The provider's wire form.
+    pub dialect: &'static str,
+    /// Half of its recent answers were faster; `None`: no idea yet.
+    pub p50_ms: Option<u64>,
+    /// 19 of 20 recent answers were faster; cancelled calls count as slower than they got.
+    pub p95_ms: Option<u64>,
+    /// Answers and cancelled calls that its history holds.
+    pub samples: u64,
+    /// Calls under way.
+    pub in_flight: u32,
+    /// How long the provider still wants us to stay away; `None`: it does not.
+    pub blocked_for_ms: Option<u64>,
+    /// Model, dialect and parameters as one canonical text.
+    pub parameters: String,
+}
+
+/// The judges by name with their health, and what pays for asking two at once.
+#[derive(Debug)]
+pub struct Panel {
+    seats: Vec<Seat>,
+    hedge_budget: Mutex<HedgeBudget>,
+    /// 0..1, for waits that must not fall into step.
+    jitter: fn() -> f64,
+}
+
+impl Panel {
+    /// A panel without history. Of two judges with one name the first is asked.
+    #[must_use]
+    pub fn new(judges: Vec<Arc<dyn Judge>>) -> Self {
+        Self::with_jitter(judges, rand::random::<f64>)
+    }
+
+    /// The same with a `jitter` (0..1) of the caller's.
+    #[must_use]
+    pub fn with_jitter(judges: Vec<Arc<dyn Judge>>, jitter: fn() -> f64) -> Self {
+        let seats = judges.into_iter().map(Seat::new).collect();
+        Self { seats, hedge_budget: Mutex::default(), jitter }
+    }
+
+    /// The judges' names, in the order they were given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.seats.iter().map(Seat::name)
+    }
+
+    /// The judge called `name`.
+    #[must_use]
+    pub fn judge(&self, name: &str) -> Option<&dyn Judge> {
+        self.seat(name).map(Seat::judge)
+    }
+
+    /// Every judge as it stands, in the order they were given.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<JudgeStatus> {
+        let now = now();
+        self.seats.iter().map(|seat| seat.status(now)).collect()
+    }
+
+    fn seat(&self, name: &str) -> Option<&Seat> {
+        self.seats.iter().find(|seat| seat.name() == name)
+    }
+
+    fn hedge_budget(&self) -> MutexGuard<'_, HedgeBudget> {
+        // nothing in there can be left half done
+        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> Instant {
+    Stopwatch::start().started()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::domain::Score;
+    use crate::panel::script::{ScriptedJudge, answers, question};
+
+    fn said(scores: &[(&str, Option<f64>)]) -> Judgement {
+        let score = |&(id, score): &(&str, Option<f64>)| Score {
+            criterion: id.to_owned(),
+            score,
+            reason: None,
+        };
+        Judgement { scores: scores.iter().map(score).collect() }
+    }
+
+    #[test]
+    fn a_judgement_scores_every_criterion_from_0_to_1() {
+        let asked = question(&["cutout", "shadow"]);
+        let fault = |scores: &[(&str, Option<f64>)]| asked.accepts(&said(scores)).unwrap_err();
+        assert_eq!(asked.accepts(&said(&[("shadow", Some(1.0)), ("cutout", None)])), Ok(()));
+        assert_eq!(fault(&[("cutout", Some(0.5))]), "nothing was said about shadow");
+        assert_eq!(fault(&[("cutout", None), ("shadow", None)]), "nothing was scored");
+        assert_eq!(
+            fault(&[("cutout", Some(0.5)), ("shadow", Some(87.0))]),
+            "shadow is scored 87, not 0 to 1"
+        );
+        assert!(fault(&[("cutout", Some(f64::NAN)), ("shadow", None)]).contains("NaN"));
+    }
+
+    #[test]
+    fn a_panel_knows_its_judges_by_name() {
+        let panel = Panel::new(vec![
+            Arc::new(ScriptedJudge::new("a", &[answers(1)])),
+            Arc::new(ScriptedJudge::new("b", &[answers(1)])),
+        ]);
+        assert_eq!(panel.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(panel.judge("b").map(|judge| judge.id().name.as_str()), Some("b"));
+        assert!(panel.judge("c").is_none());
+    }
 }

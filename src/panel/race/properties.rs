@@ -1,0 +1,92 @@
+//! What is true of any race.
+
+use super::*;
+
+use proptest::prelude::*;
+use tokio::runtime::Builder;
+
+use crate::panel::AttemptError;
+use crate::panel::race::scene::{NAMES, Scene, story};
+use crate::panel::script::{Act, Script, ScriptedJudge};
+
+fn any_script() -> impl Strategy<Value = Script> {
+    let failure = prop::sample::select(AttemptOutcome::ALL.to_vec());
+    let act = prop_oneof![
+        3 => Just(Act::Answer(0.8)),
+        1 => Just(Act::Answer(f64::NAN)),
+        1 => Just(Act::Garble),
+        3 => Just(Act::Hang),
+        4 => (failure, prop::option::of(0_u64..8_000)).prop_map(|(outcome, retry_after_ms)| {
+            let retry_after = retry_after_ms.map(Duration::from_millis);
+            Act::Fail(AttemptError { retry_after, ..AttemptError::new(outcome, "any") })
+        }),
+    ];
+    (0_u64..4_000, act).prop_map(|(after_ms, act)| Script(after_ms, act))
+}
+
+prop_compose! {
+    fn any_scene()(
+        scripts in prop::collection::vec(any_script(), 0..=5),
+        deadline_ms in 0_u64..6_000,
+        max_attempts in 1_u32..5,
+        attempt_cap_ms in prop::option::of(1_u64..3_000),
+        hedged in any::<bool>(),
+        known in any::<bool>(),
+        caller_leaves_ms in prop::option::of(0_u64..3_000),
+        cost_cap in prop::option::of((0_u64..400).prop_map(MicroUsd)),
+    ) -> (Vec<Script>, Scene) {
+        let judge = |(name, script): (&&str, &Script)| {
+            let judge = ScriptedJudge::new(name, std::slice::from_ref(script));
+            if known { judge.expecting(650, 900) } else { judge }
+        };
+        let mut scene = Scene::of(NAMES.iter().zip(&scripts).map(judge).collect());
+        scene.route.max_attempts = max_attempts;
+        scene.route.attempt_cap = attempt_cap_ms.map(Duration::from_millis);
+        scene.route.hedge = scene.route.hedge.filter(|_| hedged);
+        (scripts, Scene { deadline_ms, caller_leaves_ms, cost_cap, ..scene })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_race_ends_once_in_time_and_leaves_nothing_behind((scripts, scene) in any_scene()) {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (raced, took) = runtime.block_on(scene.race());
+        let told = story(&raced, took);
+
+        prop_assert!(took <= Duration::from_millis(scene.deadline_ms + 1), "{told}");
+        let most = scene.route.max_attempts + u32::from(scene.route.hedge.is_some());
+        prop_assert!(raced.attempts.len() <= most as usize, "{told}");
+
+        let script_of = |judge: &JudgeId| {
+            let at = NAMES.iter().position(|name| *name == judge.name).unwrap();
+            scripts[at].clone()
+        };
+        let judged: Vec<&Attempt> =
+            raced.attempts.iter().filter(|one| one.outcome == AttemptOutcome::Judged).collect();
+        match &raced.outcome {
+            Outcome::Judged { judge, route, judgement } => {
+                let Script(after_ms, act) = script_of(judge);
+                prop_assert_eq!(act, Act::Answer(0.8));
+                prop_assert_eq!(judged.len(), 1);
+                prop_assert_eq!((&judged[0].judge, judged[0].route), (judge, *route));
+                prop_assert_eq!(&judged[0].scores, &judgement.scores);
+                prop_assert_eq!(judged[0].took_ms, after_ms);
+            }
+            Outcome::Exhausted | Outcome::Late => prop_assert!(judged.is_empty(), "{told}"),
+        }
+        if raced.outcome == Outcome::Late {
+            prop_assert!(took >= Duration::from_millis(scene.deadline_ms), "{told}");
+        }
+
+        let mut names: Vec<&str> = raced.attempts.iter().map(|one| &*one.judge.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        prop_assert!(scripts.len() == 1 || names.len() == raced.attempts.len(), "{told}");
+        prop_assert!(raced.attempts.iter().all(|one| one.said.is_none()));
+        prop_assert!(raced.attempts.is_sorted_by_key(|one| one.started_ms), "{told}");
+        prop_assert!(scene.panel.statuses().iter().all(|judge| judge.in_flight == 0), "{told}");
+    }
+}
