@@ -4,4 +4,5 @@ pub mod clock;
 pub mod domain;
 pub mod imaging;
 pub mod panel;
+pub mod provider;
 pub mod telemetry;

@@ -1,0 +1,204 @@
+//! Sight: how many tokens a picture must have cost if the model saw it.
+//!
+//! Pictures have been dropped on the way without an error, and a model bound to a schema then makes
+//! an answer up. What gives it away is the provider's own token count, so a count below a cautious
+//! share of the expected one is taken as blindness. Formulas and figures: providers' documentation
+//! and public measurements as of the date of the model list.
+
+use serde::Deserialize;
+
+use crate::domain::Tokens;
+use crate::imaging::View;
+use crate::provider::model::Traits;
+use crate::provider::wire::Ask;
+
+/// Fewer characters than this per token occur in no text we send: a floor, not an average.
+const CHARS_PER_TOKEN_MOST: u64 = 8;
+
+/// Characters per token of ordinary English: an average, for estimates.
+const CHARS_PER_TOKEN: u64 = 4;
+
+/// How a family counts a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Counting {
+    /// 512 px tiles after a fit into 2048 px with a short side of at most 768 px.
+    Tiles {
+        /// Tokens per picture.
+        base: u64,
+        /// Tokens per tile.
+        tile: u64,
+    },
+    /// 32 px patches after a fit into `edge_px` and `budget` patches.
+    Patches {
+        /// Longest edge before counting.
+        edge_px: Option<u32>,
+        /// Most patches.
+        budget: Option<u32>,
+        /// Tokens per hundred patches.
+        percent: u64,
+    },
+    /// Square cells of a side; a picture is fitted until edge and budget both hold.
+    Cells {
+        /// A cell's side.
+        side_px: u32,
+        /// Longest edge before counting.
+        edge_px: u32,
+        /// Most cells.
+        budget: u32,
+    },
+    /// Gemini 2: 258 tokens per tile, whose side follows the picture's.
+    CropTiles,
+    /// The same for every picture.
+    Fixed {
+        /// Tokens per picture.
+        tokens: u64,
+    },
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Counting {
+    /// Expected tokens for one picture.
+    #[must_use]
+    pub fn tokens(self, width_px: u32, height_px: u32) -> u64 {
+        let (w, h) = (width_px.max(1), height_px.max(1));
+        match self {
+            Self::Tiles { base, tile } => base + tile * tiles(w, h),
+            Self::Patches { edge_px, budget, percent } => {
+                (patches(w, h, edge_px, budget) * percent).div_ceil(100)
+            }
+            Self::Cells { side_px, edge_px, budget } => cells(w, h, side_px, (edge_px, budget)),
+            Self::CropTiles => crop_tiles(w, h),
+            Self::Fixed { tokens } => tokens,
+            Self::Unknown => 0,
+        }
+    }
+}
+
+/// What a call is expected to read: prompts, schema and pictures.
+#[must_use]
+pub fn expected_input_tokens(traits: &Traits, views: &[View], chars: u64) -> u64 {
+    chars.div_ceil(CHARS_PER_TOKEN) + expected_tokens(traits, views)
+}
+
+/// Why the model cannot have seen the pictures, by the provider's own count; `None` while it can,
+/// or where the provider counts nothing.
+#[must_use]
+pub fn blindness(traits: &Traits, ask: &Ask<'_>, tokens: Option<Tokens>) -> Option<String> {
+    let tokens = tokens?;
+    let expected = expected_tokens(traits, ask.views);
+    let pictures = expected * traits.floor_percent / 100;
+    if let Some(seen) = tokens.image {
+        // a model we know nothing of must still count something
+        let floor = pictures.max(1);
+        return (seen < floor).then(|| {
+            format!("{seen} image tokens counted, at least {floor} of {expected} expected")
+        });
+    }
+    let chars = ask.system.chars().count() + ask.user.chars().count();
+    let text = u64::try_from(chars).unwrap_or(u64::MAX) / CHARS_PER_TOKEN_MOST;
+    let floor = text + pictures;
+    (0 < pictures && tokens.input < floor).then(|| {
+        let read = tokens.input;
+        format!("{read} input tokens counted, at least {floor} expected ({expected} for the image)")
+    })
+}
+
+fn expected_tokens(traits: &Traits, views: &[View]) -> u64 {
+    views.iter().map(|view| traits.picture.tokens(view.width_px, view.height_px)).sum()
+}
+
+fn tiles(w: u32, h: u32) -> u64 {
+    let (w, h) = (f64::from(w), f64::from(h));
+    let fit = (2048.0 / w.max(h)).min(1.0);
+    let (w, h) = (w * fit, h * fit);
+    let fit = (768.0 / w.min(h)).min(1.0);
+    whole(((w * fit).floor() / 512.0).ceil()) * whole(((h * fit).floor() / 512.0).ceil())
+}
+
+fn patches(w: u32, h: u32, edge_px: Option<u32>, budget: Option<u32>) -> u64 {
+    let (mut w, mut h) = (f64::from(w), f64::from(h));
+    if let Some(edge) = edge_px.map(f64::from).filter(|edge| *edge < w.max(h)) {
+        let fit = edge / w.max(h);
+        (w, h) = ((w * fit).round().max(1.0), (h * fit).round().max(1.0));
+    }
+    let count = |w: f64, h: f64| whole((w / 32.0).ceil()) * whole((h / 32.0).ceil());
+    let uncapped = count(w, h);
+    let Some(budget) = budget.filter(|budget| u64::from(*budget) < uncapped) else {
+        return uncapped;
+    };
+    // shrink to the budget, then on to whole patches along the edge that loses less
+    let fit = (32.0 * 32.0 * f64::from(budget) / (w * h)).sqrt();
+    let (across, down) = (w * fit / 32.0, h * fit / 32.0);
+    let fit = fit * (across.floor() / across).min(down.floor() / down);
+    count((w * fit).floor().max(1.0), (h * fit).floor().max(1.0))
+}
+
+fn cells(w: u32, h: u32, side: u32, (edge, budget): (u32, u32)) -> u64 {
+    let (long, short) = (u64::from(w.max(h)), u64::from(w.min(h)));
+    let side = u64::from(side.max(1));
+    let count = |edge: u64| {
+        let other = (2 * edge * short + long) / (2 * long);
+        edge.div_ceil(side) * other.max(1).div_ceil(side)
+    };
+    // the count never falls as the edge grows: the longest edge within the budget by bisection
+    let (mut low, mut high) = (1, long.min(u64::from(edge)));
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if count(middle) <= u64::from(budget) { low = middle } else { high = middle - 1 }
+    }
+    count(low)
+}
+
+fn crop_tiles(w: u32, h: u32) -> u64 {
+    if w <= 384 && h <= 384 {
+        return 258;
+    }
+    let unit = (w.min(h) * 2 / 3).clamp(256, 768);
+    258 * u64::from(w.div_ceil(unit)) * u64::from(h.div_ceil(unit))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float cast saturates, and counts of tiles are small and positive"
+)]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HIGH: Counting =
+        Counting::Patches { edge_px: Some(2048), budget: Some(2500), percent: 120 };
+
+    #[test]
+    fn documented_and_measured_counts_are_met() {
+        let tiles = Counting::Tiles { base: 85, tile: 170 };
+        assert_eq!(tiles.tokens(1024, 1024), 765);
+        assert_eq!(tiles.tokens(2048, 4096), 1105);
+        assert_eq!(HIGH.tokens(1024, 1024), 1229);
+        assert_eq!(Counting::CropTiles.tokens(960, 540), 6 * 258);
+        let claude = Counting::Cells { side_px: 28, edge_px: 1568, budget: 1568 };
+        assert_eq!(claude.tokens(1920, 1080), 1560);
+    }
+
+    #[test]
+    fn no_size_breaks_a_formula() {
+        let all = [
+            HIGH,
+            Counting::Tiles { base: 1, tile: 1 },
+            Counting::Cells { side_px: 28, edge_px: 1540, budget: 3025 },
+            Counting::CropTiles,
+            Counting::Fixed { tokens: 1120 },
+        ];
+        for counting in all {
+            for (w, h) in [(0, 0), (1, 1), (1, 100_000), (u32::MAX / 2, 3), (65_535, 65_535)] {
+                assert!(0 < counting.tokens(w, h), "{counting:?} {w} {h}");
+            }
+        }
+    }
+}

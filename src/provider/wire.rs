@@ -1,0 +1,197 @@
+//! What goes over the wire and what comes back, before any dialect has read it.
+//!
+//! A request's body is written once, by the dialect, straight from the views' base64: no picture is
+//! copied twice, and a picture is never held as a string of its own.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::{Serialize, Serializer};
+
+use crate::domain::{AttemptOutcome, Tokens};
+use crate::imaging::{VIEW_MEDIA_TYPE, View};
+use crate::panel::{AttemptError, Question};
+use crate::provider::answer::Shape;
+
+/// Room for everything in a body but the pictures and the prompts.
+const BODY_OVERHEAD_BYTES: usize = 8 * 1024;
+
+/// Longest error text kept, in characters.
+const DETAIL_CHARS: usize = 300;
+
+/// Longest id of a call that is kept, in characters.
+const REQUEST_ID_CHARS: usize = 128;
+
+/// What is asked of a model, in no dialect yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The system prompt.
+    pub system: &'a str,
+    /// The user prompt.
+    pub user: &'a str,
+    /// The pictures, in order.
+    pub views: &'a [View],
+    /// Visible output allowance in tokens.
+    pub max_output_tokens: u32,
+    /// What the answer must look like.
+    pub shape: &'a Shape,
+}
+
+impl<'a> Ask<'a> {
+    /// Asks `question` for an answer of `shape`.
+    #[must_use]
+    pub fn new(question: &'a Question, shape: &'a Shape) -> Self {
+        Self {
+            system: &question.system,
+            user: &question.user,
+            views: &question.views,
+            max_output_tokens: question.max_output_tokens,
+            shape,
+        }
+    }
+
+    /// What a picture is called in front of it, where there is more than one.
+    #[must_use]
+    pub fn label(&self, view: &View) -> Option<Cow<'a, str>> {
+        (1 < self.views.len()).then(|| Cow::Owned(format!("{}:", view.id)))
+    }
+
+    /// Writes `body` as JSON into one buffer that is large enough from the start.
+    ///
+    /// # Errors
+    /// Nothing that a body of ours can cause; kept so that no caller need believe it.
+    pub(crate) fn write(&self, body: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+        let pictures: usize = self.views.iter().map(|view| view.base64.len()).sum();
+        let prompts = 2 * (self.system.len() + self.user.len());
+        let mut buffer = Vec::with_capacity(pictures + prompts + BODY_OVERHEAD_BYTES);
+        serde_json::to_writer(&mut buffer, body)?;
+        Ok(Bytes::from(buffer))
+    }
+}
+
+/// A picture as a `data:` URL, written without being assembled first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataUrl<'a>(pub(crate) &'a View);
+
+impl Serialize for DataUrl<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("data:{VIEW_MEDIA_TYPE};base64,{}", self.0.base64))
+    }
+}
+
+/// One HTTP request, without its key.
+#[derive(Clone, Debug)]
+pub struct WireRequest {
+    /// The method.
+    pub method: Method,
+    /// Path and query below the provider's base URL.
+    pub path: String,
+    /// The dialect's own headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl WireRequest {
+    /// A JSON body for `path`.
+    #[must_use]
+    pub fn post(path: String, body: Bytes) -> Self {
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, json.clone());
+        headers.insert(http::header::ACCEPT, json);
+        Self { method: Method::POST, path, headers, body }
+    }
+
+    /// A question without a body.
+    #[must_use]
+    pub fn get(path: String) -> Self {
+        Self { method: Method::GET, path, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// This request with one more header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// One HTTP response, read to its end.
+#[derive(Clone, Debug)]
+pub struct WireResponse {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, as far as it came.
+    pub body: Bytes,
+    /// Whether the transport saw the body's end.
+    pub whole: bool,
+}
+
+impl WireResponse {
+    /// A header's text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether the body is a stream of events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"))
+    }
+}
+
+/// A model's reply, common to all dialects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// The visible text, thoughts left out.
+    pub text: String,
+    /// Why the provider would not look, in its words.
+    pub refusal: Option<String>,
+    /// Why the model stopped, in the provider's word.
+    pub finish: Option<String>,
+    /// Whether the terminal marker of a stream was seen.
+    pub closed: bool,
+    /// The provider's count.
+    pub tokens: Option<Tokens>,
+    /// The provider's id of the call.
+    pub request_id: Option<String>,
+}
+
+impl Reply {
+    /// An error that keeps what this reply says of the call.
+    #[must_use]
+    pub fn fails(&self, outcome: AttemptOutcome, why: &str) -> AttemptError {
+        AttemptError {
+            tokens: self.tokens,
+            request_id: self.request_id.clone(),
+            ..AttemptError::new(outcome, detail(why))
+        }
+    }
+}
+
+/// A provider's words, cut to what a record keeps, on one line.
+#[must_use]
+pub fn detail(words: &str) -> String {
+    let one_line = |c: char| if c.is_control() { ' ' } else { c };
+    words.chars().take(DETAIL_CHARS).map(one_line).collect()
+}
+
+/// The id that the provider gave the call, from the headers it is known to use.
+#[must_use]
+pub fn request_id(response: &WireResponse) -> Option<String> {
+    const HEADERS: [&str; 6] = [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "x-generation-id",
+        "mistral-correlation-id",
+        "x-kong-request-id",
+    ];
+    let found = HEADERS.iter().find_map(|name| response.header(name));
+    found.map(|id| id.chars().take(REQUEST_ID_CHARS).collect())
+}
