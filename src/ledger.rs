@@ -1,0 +1,407 @@
+//! The ledger is the durable memory of checks: one record each, appended, never changed.
+//!
+//! A check reserves a [`Slot`] before anything is paid for, so that at its end there is room for
+//! its record. [`Ledger::append`] hands the record to the one writer and waits, not past the
+//! deadline, until it is in SQLite's write-ahead log: what was answered as recorded survives
+//! kill -9. The deadline wins over the disk: an answer that could not wait says "not recorded",
+//! and the record is written all the same as soon as the disk allows. So a stored row always says
+//! `recorded: true`, and an answer says what was known when it left.
+//!
+//! The ledger counts its troubles ([`Ledger::stats`]) and never fails a check: on a full disk
+//! pictures are dropped first, some room is held back for rows, and rows are dropped last.
+
+use std::fmt::Display;
+use std::fs::{self, File, TryLockError};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::oneshot;
+
+use crate::clock::Deadline;
+use crate::domain::Record;
+use crate::ledger::form::RecordForm;
+use crate::ledger::journal::{Chore, Counters, Inbox, Pending, Writer};
+use crate::ledger::pictures::Pictures;
+use crate::ledger::reader::Reader;
+use crate::ledger::spare::Spare;
+use crate::ledger::sqlite::Row;
+
+pub mod form;
+mod journal;
+mod pictures;
+pub mod reader;
+pub mod retention;
+mod spare;
+mod sqlite;
+pub mod table;
+pub mod wire;
+
+/// How long a repeated request gets the first one's answer.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
+
+/// Chores that wait for the writer; whoever asks for one more waits.
+const MAX_CHORES: usize = 8;
+
+/// Whether a commit is also forced to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Survives the death of the process; a power loss may take the last moments.
+    Normal,
+    /// Survives a power loss, for one disk flush a commit.
+    Full,
+}
+
+/// Where the ledger is and what it may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The SQLite file; its log, its lock and it must be alone under this name.
+    pub path: PathBuf,
+    /// The folder of kept pictures.
+    pub images_dir: PathBuf,
+    /// Whether a commit is also forced to the disk.
+    pub sync: Sync,
+    /// Most slots: checks under way and records not yet taken by the writer.
+    pub max_pending: usize,
+    /// Longest wait for a commit, however far the deadline.
+    pub append_wait: Duration,
+    /// Most connections for reading.
+    pub readers: u32,
+    /// Most bytes of the file, log and pictures not counted; `None`: what the disk has.
+    pub max_file_bytes: Option<u64>,
+    /// Bytes of the disk held for records alone, given up when it is full; 0: none.
+    pub spare_bytes: u64,
+}
+
+/// Why the ledger cannot do what it was asked.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// Another process writes this file.
+    #[error("{} is in use by another process: stop it, or give this one another data folder",
+        path.display())]
+    InUse {
+        /// The SQLite file.
+        path: PathBuf,
+    },
+    /// It cannot be opened.
+    #[error("cannot open {}: {why}", path.display())]
+    Open {
+        /// What was opened.
+        path: PathBuf,
+        /// What went wrong.
+        why: String,
+    },
+    /// A stored row is not a record of this program.
+    #[error("record {seq} cannot be read: {why}")]
+    Row {
+        /// Which.
+        seq: i64,
+        /// What went wrong.
+        why: String,
+    },
+    /// The store failed this time.
+    #[error("the store failed: {0}")]
+    Store(String),
+    /// The ledger is closed or closing.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl LedgerError {
+    /// The word for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "in_use",
+            Self::Open { .. } => "open",
+            Self::Row { .. } => "row",
+            Self::Store(_) => "store",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn open(path: &Path, why: &dyn Display) -> Self {
+        Self::Open { path: path.to_owned(), why: why.to_string() }
+    }
+
+    fn row(seq: Option<i64>, why: &dyn Display) -> Self {
+        Self::Row { seq: seq.unwrap_or_default(), why: why.to_string() }
+    }
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(why: sqlx::Error) -> Self {
+        if matches!(why, sqlx::Error::PoolClosed) {
+            return Self::Closed;
+        }
+        Self::Store(why.to_string())
+    }
+}
+
+/// No slot is free: the check must be refused before anything is paid for.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("no journal slot is free: {limit} are taken, or the ledger is closing")]
+pub struct Full {
+    /// `max_pending`.
+    pub limit: usize,
+}
+
+/// Not everything was written before the deadline.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{pending} records were not written in time")]
+pub struct Unwritten {
+    /// Records handed over and not in the log.
+    pub pending: u64,
+}
+
+/// Room for one record. Dropped unused, it is free again.
+#[derive(Debug)]
+pub struct Slot(OwnedPermit<Pending>);
+
+/// One picture to keep beside a record, as the judge saw it (JPEG).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptImage {
+    /// The view's name.
+    pub view: String,
+    /// The encoded picture.
+    pub bytes: Bytes,
+}
+
+/// The key under which a caller may repeat a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyMark {
+    /// The API key's name.
+    pub scope: String,
+    /// The caller's key.
+    pub key: String,
+}
+
+/// A record and what is kept beside it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// Pictures to keep, in the policy's order.
+    pub keep: Vec<KeptImage>,
+    /// The key under which the request may be repeated.
+    pub mark: Option<IdempotencyMark>,
+}
+
+/// What is known of a record's write when its answer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Whether it is in the log.
+    pub recorded: bool,
+    /// Its place in the order of commits, once in the log.
+    pub seq: Option<i64>,
+}
+
+/// The ledger's own figures since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Records written.
+    pub written: u64,
+    /// Transactions they were written in.
+    pub commits: u64,
+    /// Records lost: the disk was full or broken.
+    pub dropped_rows: u64,
+    /// Pictures lost, their records kept.
+    pub dropped_images: u64,
+    /// Records whose answer left before they were written.
+    pub late: u64,
+    /// Records handed over and not yet written.
+    pub pending: u64,
+    /// The last trouble, for operators.
+    pub last_error: Option<String>,
+}
+
+/// The durable memory of checks. Dropped without [`Ledger::close`] it still writes what it was
+/// handed, on its own thread.
+#[derive(Debug)]
+pub struct Ledger {
+    journal: mpsc::Sender<Pending>,
+    chores: mpsc::Sender<Chore>,
+    closing: AtomicBool,
+    counters: Arc<Counters>,
+    reader: Reader,
+    append_wait: Duration,
+}
+
+impl Ledger {
+    /// Opens the ledger for this process alone, making the file and bringing its tables up to date.
+    /// What a killed process had in its log is there.
+    ///
+    /// # Errors
+    /// [`LedgerError::InUse`] when another process has it, [`LedgerError::Open`] when a folder, the
+    /// file or its tables cannot be made ready.
+    pub async fn open(settings: Settings) -> Result<Self, LedgerError> {
+        let lock = lock(&settings.path)?;
+        let open = |why: &dyn Display| LedgerError::open(&settings.path, why);
+        let pictures = Pictures::open(settings.images_dir.clone(), settings.sync == Sync::Full);
+        let pictures = pictures.map_err(|why| LedgerError::open(&settings.images_dir, &why))?;
+        let options = sqlite::writer_options(&settings);
+        let mut spare = Spare::new(beside(&settings.path, ".spare"), settings.spare_bytes);
+        let conn = match sqlite::open(&options).await {
+            // the disk may be full: what an earlier process held is for this
+            Err(_) if spare.give_up().map_err(|why| open(&why))? => sqlite::open(&options).await,
+            opened => opened,
+        };
+        let conn = Some(conn.map_err(|why| open(&why))?);
+        let counters = Arc::new(Counters::default());
+        if let Err(why) = spare.hold() {
+            counters.trouble(&format!("no spare room for records: {why}"));
+        }
+
+        let (journal, to_journal) = mpsc::channel(settings.max_pending.max(1));
+        let (chores, to_chores) = mpsc::channel(MAX_CHORES);
+        let inbox = Inbox { journal: to_journal, chores: to_chores };
+        let shared = Arc::clone(&counters);
+        let writer = Writer { options, conn, pictures, spare, counters: shared, unfolded: 0, lock };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|why| open(&why))?;
+        journal::start(writer, inbox, runtime).map_err(|why| open(&why))?;
+
+        let closing = AtomicBool::new(false);
+        let reader = Reader::lazy(&settings);
+        let append_wait = settings.append_wait;
+        Ok(Self { journal, chores, closing, counters, reader, append_wait })
+    }
+
+    /// Takes room for one record, before anything is paid for.
+    ///
+    /// # Errors
+    /// [`Full`] when every slot is taken or the ledger is closing.
+    pub fn reserve(&self) -> Result<Slot, Full> {
+        let full = Full { limit: self.journal.max_capacity() };
+        if self.closing.load(Ordering::Acquire) {
+            return Err(full);
+        }
+        self.journal.clone().try_reserve_owned().map(Slot).map_err(|_| full)
+    }
+
+    /// Hands `entry` over and waits until it is in the log, but not past `deadline`.
+    ///
+    /// The record is handed over by the call itself: dropping the returned future loses the answer,
+    /// not the record.
+    pub fn append(
+        &self,
+        slot: Slot,
+        entry: Entry,
+        deadline: Deadline,
+    ) -> impl Future<Output = Appended> + Send + use<> {
+        let deadline = deadline.capped(self.append_wait);
+        let counters = Arc::clone(&self.counters);
+        let committed = self.hand_over(slot, entry);
+        async move {
+            let lost = Appended { recorded: false, seq: None };
+            let Some(committed) = committed else {
+                return lost;
+            };
+            match deadline.bound(committed).await {
+                Ok(Ok(seq)) => Appended { recorded: true, seq: Some(seq) },
+                Ok(Err(_dropped)) => lost, // counted by the writer
+                Err(_late) => {
+                    counters.late();
+                    lost
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, slot: Slot, entry: Entry) -> Option<oneshot::Receiver<i64>> {
+        // what is stored is recorded, whatever the caller could be told in time
+        let form = RecordForm { recorded: true, ..RecordForm::from(&entry.record) };
+        let json = match serde_json::to_string(&form) {
+            Ok(json) => json,
+            Err(why) => {
+                self.counters.lost(&why);
+                return None;
+            }
+        };
+        let row = Row { form, json, mark: entry.mark, pictures: Vec::new() };
+        let (pending, committed) = Pending::new(row, entry.keep, &self.counters);
+        drop(slot.0.send(pending));
+        Some(committed)
+    }
+
+    /// The reading side.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The ledger's own figures.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.read()
+    }
+
+    /// Records handed over and not yet written.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.counters.read().pending
+    }
+
+    /// Waits until everything handed over so far is settled.
+    ///
+    /// # Errors
+    /// [`Unwritten`] when the deadline came first.
+    pub async fn flush(&self, deadline: Deadline) -> Result<(), Unwritten> {
+        self.settle(Chore::Flush, deadline).await
+    }
+
+    /// Takes no new slot, writes what was handed over and what holders of slots still hand over,
+    /// folds the log into the file and lets go of it.
+    ///
+    /// # Errors
+    /// [`Unwritten`] when the deadline came first; the writer goes on while the process lives.
+    pub async fn close(&self, deadline: Deadline) -> Result<(), Unwritten> {
+        self.closing.store(true, Ordering::Release);
+        // a reader's open connection would keep the log from being emptied
+        let read = deadline.bound(self.reader.close()).await;
+        let written = self.settle(Chore::Close, deadline).await;
+        read.map_err(|_late| Unwritten { pending: self.pending() }).and(written)
+    }
+
+    async fn settle(
+        &self,
+        chore: fn(oneshot::Sender<()>) -> Chore,
+        deadline: Deadline,
+    ) -> Result<(), Unwritten> {
+        let (reply, told) = oneshot::channel();
+        let settled = async {
+            // a writer that is gone has settled everything: what it did not write is counted
+            if self.chores.send(chore(reply)).await.is_ok() {
+                told.await.ok();
+            }
+        };
+        let unwritten = |_late| Unwritten { pending: self.pending() };
+        deadline.bound(settled).await.map_err(unwritten)
+    }
+}
+
+/// Locks the file for this process. The lock goes with the process, however it ends.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let open = |why: &dyn Display| LedgerError::open(path, why);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|why| open(&why))?;
+    }
+    let file = File::create(beside(path, ".lock")).map_err(|why| open(&why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(why)) => Err(open(&why)),
+    }
+}
+
+/// The file of the same name and `ending`.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}

@@ -1,0 +1,384 @@
+//! Reading the ledger: lists newest first, one record, an export, a kept picture, a repeated
+//! request's answer.
+//!
+//! Readers have their own connections and never wait for the writer. Newest first is by the moment
+//! a check began and, where two began together, by `seq`: an order that every filter's index has,
+//! so that a page costs what is on it. A [`Cursor`] names the last record of a page; records that
+//! arrive meanwhile are newer and move nothing.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{Encode, QueryBuilder, Row, Type};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::domain::{Basis, Decision, Digest};
+use crate::imaging::VIEW_MEDIA_TYPE;
+use crate::ledger::form::RecordForm;
+use crate::ledger::pictures::Pictures;
+use crate::ledger::sqlite;
+use crate::ledger::{IDEMPOTENCY_KEPT, LedgerError, Settings, beside};
+
+/// Records on one page at most: bounds what a list or an export holds in memory.
+pub const MAX_PAGE: u32 = 500;
+
+/// How long a query waits for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Which records are meant; `None` means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The policy's name.
+    pub policy: Option<String>,
+    /// What the caller was told.
+    pub verdict: Option<Decision>,
+    /// What the verdict rests on.
+    pub basis: Option<Basis>,
+    /// The judge's name.
+    pub judge: Option<String>,
+    /// The team that paid.
+    pub team: Option<String>,
+    /// Began at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Began before this moment.
+    pub until: Option<Timestamp>,
+    /// Carries this flag.
+    pub flag: Option<String>,
+    /// The caller's own name for the image.
+    pub external_id: Option<String>,
+    /// The digest of the bytes as they came.
+    pub image: Option<Digest>,
+}
+
+/// Where the next page begins; opaque to callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    at: Timestamp,
+    seq: i64,
+}
+
+/// A text that is no cursor of ours.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is not a cursor: pass the one that came with the page before")]
+pub struct BadCursor(String);
+
+/// Some records, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// At most as many as asked for.
+    pub records: Vec<RecordForm>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<Cursor>,
+}
+
+/// What answers a repeated request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The image the first request came with.
+    pub image_digest: Digest,
+    /// What was recorded of it.
+    pub record: RecordForm,
+}
+
+/// What can be told of the store without changing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Records in the store.
+    pub records: u64,
+    /// Size of the file, its log not counted.
+    pub file_bytes: u64,
+    /// Size of its log.
+    pub log_bytes: u64,
+    /// What SQLite's own check found; empty in a sound file.
+    pub problems: Vec<String>,
+}
+
+/// The reading side of a ledger. Cloning shares its connections.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pool: SqlitePool,
+    path: PathBuf,
+    images_dir: PathBuf,
+}
+
+impl Reader {
+    /// Opens a ledger for reading alone, also beside a running gate.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`] when there is no such file or it cannot be read.
+    pub async fn open(settings: &Settings) -> Result<Self, LedgerError> {
+        let reader = Self::lazy(settings);
+        let opened = reader.pool.acquire().await;
+        opened.map_err(|why| LedgerError::open(&settings.path, &why))?;
+        Ok(reader)
+    }
+
+    /// A reader that opens its connections when they are needed.
+    pub(crate) fn lazy(settings: &Settings) -> Self {
+        let pool = SqlitePoolOptions::new().max_connections(settings.readers.max(1));
+        let pool = pool.acquire_timeout(ACQUIRE).min_connections(0);
+        Self {
+            pool: pool.connect_lazy_with(sqlite::reader_options(&settings.path)),
+            path: settings.path.clone(),
+            images_dir: settings.images_dir.clone(),
+        }
+    }
+
+    /// Up to `limit` records (at most [`MAX_PAGE`]) after `cursor`, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        cursor: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Page, LedgerError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        // one more than asked tells whether there is a next page
+        let mut query = select("", filter, cursor, limit + 1);
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let mut records = rows.iter().map(read_record).collect::<Result<Vec<_>, _>>()?;
+        let more = (limit as usize) < records.len();
+        records.truncate(limit as usize);
+        let next = records.last().filter(|_| more).and_then(Cursor::of);
+        Ok(Page { records, next })
+    }
+
+    /// The record with this id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn get(&self, id: Uuid) -> Result<Option<RecordForm>, LedgerError> {
+        let query = sqlx::query("SELECT seq, form FROM record WHERE id = ?1").bind(id.to_string());
+        let row = query.fetch_optional(&self.pool).await?;
+        row.as_ref().map(read_record).transpose()
+    }
+
+    /// Up to `limit` records (at most [`MAX_PAGE`]) in commit order, after `seq`: what statistics
+    /// fold in, live and after a restart.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn since(&self, seq: i64, limit: u32) -> Result<Vec<RecordForm>, LedgerError> {
+        let query =
+            sqlx::query("SELECT seq, form FROM record WHERE seq > ?1 ORDER BY seq LIMIT ?2");
+        let query = query.bind(seq).bind(limit.clamp(1, MAX_PAGE));
+        query.fetch_all(&self.pool).await?.iter().map(read_record).collect()
+    }
+
+    /// Every record that `filter` means, newest first, read page by page as it is consumed. No page
+    /// holds the store between two polls, so a slow consumer delays nobody.
+    pub fn export(
+        &self,
+        filter: Filter,
+    ) -> impl Stream<Item = Result<RecordForm, LedgerError>> + Send + use<> {
+        let pages = Pages { reader: self.clone(), filter, page: Vec::new(), next: Next::First };
+        stream::try_unfold(pages, async |mut pages| {
+            let record = pages.record().await?;
+            Ok(record.map(|record| (record, pages)))
+        })
+    }
+
+    /// The picture kept of record `id`: the one called `view`, or the first. Its media type and
+    /// bytes; `None` where none was kept, or not any longer.
+    ///
+    /// # Errors
+    /// The store or the picture's file cannot be read.
+    pub async fn image(
+        &self,
+        id: Uuid,
+        view: Option<&str>,
+    ) -> Result<Option<(&'static str, Bytes)>, LedgerError> {
+        let query = sqlx::query_scalar(
+            "SELECT image.digest FROM record JOIN image ON image.seq = record.seq \
+             WHERE record.id = ?1 AND (?2 IS NULL OR image.view = ?2) ORDER BY image.idx LIMIT 1",
+        );
+        let query = query.bind(id.to_string()).bind(view);
+        let found: Option<String> = query.fetch_optional(&self.pool).await?;
+        let Some(path) = found.and_then(|hex| Pictures::path(&self.images_dir, &hex)) else {
+            return Ok(None);
+        };
+        match tokio::fs::read(&path).await {
+            Ok(bytes) => Ok(Some((VIEW_MEDIA_TYPE, bytes.into()))),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(LedgerError::Store(format!("{}: {why}", path.display()))),
+        }
+    }
+
+    /// What answers a request that `scope` (an API key's name) sent under `key` before, if that was
+    /// less than 24 hours before `now`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn lookup(
+        &self,
+        scope: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Replay>, LedgerError> {
+        let query = sqlx::query(
+            "SELECT record.seq, record.form, idempotency.image_digest FROM idempotency \
+             JOIN record ON record.seq = idempotency.seq \
+             WHERE scope = ?1 AND key = ?2 AND idempotency.at_us >= ?3",
+        );
+        let query = query.bind(scope).bind(key).bind(now.before(IDEMPOTENCY_KEPT).0);
+        let Some(row) = query.fetch_optional(&self.pool).await? else {
+            return Ok(None);
+        };
+        let record = read_record(&row)?;
+        let digest: String = row.try_get(2)?;
+        let image_digest = digest.parse().map_err(|why| LedgerError::row(record.seq, &why))?;
+        Ok(Some(Replay { image_digest, record }))
+    }
+
+    /// Checks the whole file: for `doctor`, never on the serving path.
+    ///
+    /// # Errors
+    /// The store cannot be read at all.
+    pub async fn check(&self) -> Result<Health, LedgerError> {
+        let said = sqlx::query_scalar::<_, String>("PRAGMA integrity_check(10)");
+        let said = said.fetch_all(&self.pool).await?;
+        let records = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM record");
+        let records = records.fetch_one(&self.pool).await?;
+        Ok(Health {
+            records: records.unsigned_abs(),
+            file_bytes: size_of(&self.path).await?,
+            log_bytes: size_of(&beside(&self.path, "-wal")).await?,
+            problems: said.into_iter().filter(|line| line != "ok").collect(),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Cursor {
+    fn of(record: &RecordForm) -> Option<Self> {
+        Some(Self { at: record.at, seq: record.seq? })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = self.at.0.to_be_bytes().to_vec();
+        bytes.extend(self.seq.to_be_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let bad = || BadCursor(text.chars().take(64).collect());
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
+        let (at, seq) = bytes.split_first_chunk().ok_or_else(bad)?;
+        let seq = seq.try_into().map_err(|_| bad())?;
+        Ok(Self { at: Timestamp(i64::from_be_bytes(*at)), seq: i64::from_be_bytes(seq) })
+    }
+}
+
+/// Where an export stands.
+struct Pages {
+    reader: Reader,
+    filter: Filter,
+    /// The rest of the page in hand, oldest first.
+    page: Vec<RecordForm>,
+    next: Next,
+}
+
+enum Next {
+    First,
+    After(Cursor),
+    Done,
+}
+
+impl Pages {
+    async fn record(&mut self) -> Result<Option<RecordForm>, LedgerError> {
+        if self.page.is_empty() {
+            let cursor = match self.next {
+                Next::First => None,
+                Next::After(cursor) => Some(cursor),
+                Next::Done => return Ok(None),
+            };
+            let page = self.reader.list(&self.filter, cursor, MAX_PAGE).await?;
+            self.next = page.next.map_or(Next::Done, Next::After);
+            self.page = page.records;
+            self.page.reverse();
+        }
+        Ok(self.page.pop())
+    }
+}
+
+/// The query for one page. `head` is empty, or asks for the query's plan.
+fn select(head: &str, filter: &Filter, cursor: Option<Cursor>, rows: u32) -> QueryBuilder<Sqlite> {
+    let mut sql = QueryBuilder::new(head);
+    // a flag is the narrowest filter, and its table has the same order: it always leads
+    let lead = if filter.flag.is_some() { "flag" } else { "record" };
+    sql.push("SELECT record.seq, record.form FROM ").push(lead);
+    if filter.flag.is_some() {
+        sql.push(" CROSS JOIN record ON record.seq = flag.seq");
+    }
+    sql.push(" WHERE true");
+    equal(&mut sql, "flag.flag", filter.flag.as_deref());
+    equal(&mut sql, "record.policy", filter.policy.as_deref());
+    equal(&mut sql, "record.verdict", filter.verdict.map(Decision::label));
+    equal(&mut sql, "record.basis", filter.basis.map(Basis::label));
+    equal(&mut sql, "record.judge", filter.judge.as_deref());
+    equal(&mut sql, "record.team", filter.team.as_deref());
+    equal(&mut sql, "record.external_id", filter.external_id.as_deref());
+    equal(&mut sql, "record.image_digest", filter.image.map(|digest| digest.to_string()));
+    if let Some(since) = filter.since {
+        sql.push(" AND ").push(lead).push(".at_us >= ").push_bind(since.0);
+    }
+    if let Some(until) = filter.until {
+        sql.push(" AND ").push(lead).push(".at_us < ").push_bind(until.0);
+    }
+    if let Some(Cursor { at, seq }) = cursor {
+        sql.push(format_args!(" AND ({lead}.at_us, {lead}.seq) < ("));
+        sql.push_bind(at.0).push(", ").push_bind(seq).push(")");
+    }
+    sql.push(format_args!(" ORDER BY {lead}.at_us DESC, {lead}.seq DESC LIMIT "));
+    sql.push_bind(rows);
+    sql
+}
+
+fn equal<'a, T>(sql: &mut QueryBuilder<Sqlite>, column: &str, value: Option<T>)
+where
+    T: Encode<'a, Sqlite> + Type<Sqlite>,
+{
+    if let Some(value) = value {
+        sql.push(" AND ").push(column).push(" = ").push_bind(value);
+    }
+}
+
+/// A record from a row that begins with `seq, form`.
+fn read_record(row: &SqliteRow) -> Result<RecordForm, LedgerError> {
+    let seq: i64 = row.try_get(0)?;
+    let form: &str = row.try_get(1)?;
+    let form = serde_json::from_str(form).map_err(|why| LedgerError::row(Some(seq), &why))?;
+    Ok(RecordForm { seq: Some(seq), ..form })
+}
+
+async fn size_of(path: &Path) -> Result<u64, LedgerError> {
+    match tokio::fs::metadata(path).await {
+        Ok(found) => Ok(found.len()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(why) => Err(LedgerError::Store(format!("{}: {why}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

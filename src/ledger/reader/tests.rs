@@ -1,0 +1,80 @@
+use std::collections::BTreeSet;
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::*;
+use crate::ledger::Sync;
+
+const SETTERS: [fn(&mut Filter); 10] = [
+    |one| one.policy = Some("product-photo".to_owned()),
+    |one| one.verdict = Some(Decision::Fail),
+    |one| one.basis = Some(Basis::Judge),
+    |one| one.judge = Some("openai-mini".to_owned()),
+    |one| one.team = Some("shoes".to_owned()),
+    |one| one.since = Some(Timestamp(1)),
+    |one| one.until = Some(Timestamp(2)),
+    |one| one.flag = Some("halo".to_owned()),
+    |one| one.external_id = Some("sku-1".to_owned()),
+    |one| one.image = Some(Digest::of(b"image")),
+];
+
+async fn plan(conn: &mut SqliteConnection, filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
+    let mut query = select("EXPLAIN QUERY PLAN ", filter, cursor, 100);
+    let rows = query.build().fetch_all(conn).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>("detail")).collect()
+}
+
+#[tokio::test]
+async fn no_filter_nor_any_mix_of_them_sorts_or_reads_the_whole_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        path: dir.path().join("ledger.db"),
+        images_dir: dir.path().join("images"),
+        sync: Sync::Normal,
+        max_pending: 1,
+        append_wait: Duration::from_secs(1),
+        readers: 1,
+        max_file_bytes: None,
+        spare_bytes: 0,
+    };
+    let options = sqlite::writer_options(&settings);
+    let mut conn = sqlite::open(&options).await.unwrap();
+
+    let cursor = Cursor { at: Timestamp(5), seq: 5 };
+    let mut seen = BTreeSet::new();
+    for mix in 0..1_u32 << SETTERS.len() {
+        let mut filter = Filter::default();
+        let chosen = SETTERS.iter().enumerate().filter(|(bit, _)| mix >> bit & 1 == 1);
+        chosen.for_each(|(_, set)| set(&mut filter));
+        for cursor in [None, Some(cursor)] {
+            let steps = plan(&mut conn, &filter, cursor).await;
+            assert!(!steps.is_empty());
+            for step in steps {
+                assert!(!step.contains("TEMP B-TREE"), "{filter:?}: {step}");
+                // without any filter, newest first is a walk along the index of moments
+                let walk = step == "SCAN record USING INDEX record_at";
+                let free = filter == Filter::default() && cursor.is_none();
+                assert!(step.starts_with("SEARCH") || (walk && free), "{filter:?}: {step}");
+                seen.insert(step);
+            }
+        }
+    }
+    let indexes = ["at", "policy", "verdict", "basis", "judge", "team", "external_id", "image"];
+    for index in indexes {
+        let used = seen.iter().any(|step| step.contains(&format!("INDEX record_{index} ")));
+        assert!(used, "no list uses record_{index}: {seen:#?}");
+    }
+}
+
+#[test]
+fn a_cursor_prints_and_parses() {
+    let cursor = Cursor { at: Timestamp(-5), seq: i64::MAX };
+    assert_eq!(cursor.to_string().parse(), Ok(cursor));
+}
+
+#[test]
+fn a_text_that_is_no_cursor_is_refused() {
+    for text in ["", "AAAA", "not base64!", &"A".repeat(24)] {
+        assert_eq!(text.parse::<Cursor>(), Err(BadCursor(text.to_owned())), "{text}");
+    }
+}

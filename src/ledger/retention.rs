@@ -1,0 +1,78 @@
+//! Retention deletes what a policy no longer keeps: pictures first, then records, then the keys of
+//! repeated requests.
+//!
+//! It works in steps of at most 200 rows, and the writer takes a step only when no record waits,
+//! so a year's worth of deletes delays nobody. Records of a policy that is not named stay: a
+//! policy taken out of the folder by mistake must not take its history with it.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::ledger::journal::{Chore, STEP_ROWS};
+use crate::ledger::sqlite::{Aged, Deleted};
+use crate::ledger::{IDEMPOTENCY_KEPT, Ledger, LedgerError};
+
+/// How long one policy keeps what it recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// The policy's name.
+    pub policy: String,
+    /// How long records are kept.
+    pub verdicts_for: Duration,
+    /// How long pictures are kept.
+    pub images_for: Duration,
+}
+
+/// What a sweep deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Records.
+    pub records: u64,
+    /// Pictures of records, those that stay and those that went.
+    pub images: u64,
+    /// Picture files that no record speaks of any more.
+    pub files: u64,
+    /// Keys of repeated requests.
+    pub keys: u64,
+}
+
+impl Ledger {
+    /// Deletes everything that is older than `kept` allows at `now`.
+    ///
+    /// # Errors
+    /// The store could not be written, or the ledger is closing; what was deleted stays deleted.
+    pub async fn sweep(&self, kept: &[Keeping], now: Timestamp) -> Result<Swept, LedgerError> {
+        let mut swept = Swept::default();
+        for one in kept {
+            let (policy, before) = (one.policy.clone(), now.before(one.images_for));
+            self.delete_all(Aged::Images { policy, before }, &mut swept).await?;
+            let (policy, before) = (one.policy.clone(), now.before(one.verdicts_for));
+            swept.records += self.delete_all(Aged::Records { policy, before }, &mut swept).await?;
+        }
+        let before = now.before(IDEMPOTENCY_KEPT);
+        swept.keys += self.delete_all(Aged::Marks { before }, &mut swept).await?;
+        Ok(swept)
+    }
+
+    /// Step by step; the rows of the kind asked for.
+    async fn delete_all(&self, aged: Aged, swept: &mut Swept) -> Result<u64, LedgerError> {
+        let mut rows = 0;
+        loop {
+            let step = self.delete_step(aged.clone()).await?;
+            rows += step.rows;
+            swept.images += step.images;
+            swept.files += step.files.len() as u64;
+            if step.rows < u64::from(STEP_ROWS) {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn delete_step(&self, aged: Aged) -> Result<Deleted, LedgerError> {
+        let (reply, told) = oneshot::channel();
+        self.chores.send(Chore::Sweep(aged, reply)).await.map_err(|_| LedgerError::Closed)?;
+        told.await.map_err(|_| LedgerError::Closed)?.map_err(LedgerError::Store)
+    }
+}
