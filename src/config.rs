@@ -1,0 +1,467 @@
+//! The configuration is what a person wrote, checked: `vlmgate.yaml`, the policies beside it, a few
+//! flags and the environment become plain settings before anything is bound or called.
+//!
+//! Every problem of a file is told at once, with its place. With a file, a missing secret is an
+//! error: a lost key must never turn into a cheaper way of judging. Without any file the program
+//! runs on what it brings along, with the judges whose keys are in the environment, and says which
+//! it left out. Only this module reads the environment; each part gets its settings as values.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value as Json;
+
+use crate::config::environment::{Environment, Secrets};
+use crate::config::form::{At, Form, file_schema};
+use crate::config::loader::PolicyLoader;
+use crate::config::policy_file::PolicyFile;
+use crate::config::problem::{Problem, Problems, Report, gather};
+use crate::config::service_file::ServiceFile;
+use crate::domain::Price;
+use crate::panel::Expectation;
+
+pub mod built_in;
+mod check_file;
+pub mod environment;
+pub mod files;
+
+mod form;
+pub mod loader;
+mod policy;
+mod policy_file;
+mod policy_rules;
+pub mod problem;
+pub mod revision;
+mod service;
+mod service_file;
+mod units;
+pub mod watch;
+mod wiring;
+mod yaml;
+
+/// The judge that needs no provider and may stand on every route: measurements alone.
+pub const LOCAL_JUDGE: &str = "local";
+
+/// Everything the program runs on.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens and how much it takes on.
+    pub server: ServerConfig,
+    /// Who may call; none: loopback only.
+    pub keys: Vec<KeyConfig>,
+    /// Where records go.
+    pub store: StoreConfig,
+    /// Who serves models, by name.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// Judges by the name that policies use; `local` is not among them and always there.
+    pub judges: BTreeMap<String, JudgeConfig>,
+    /// Where policies are.
+    pub policies: PoliciesConfig,
+    /// Judges of the built-in configuration whose key is not in the environment: to be told.
+    pub left_out: Vec<LeftOut>,
+    /// Nobody needs a key although the address is not loopback: asked for in so many words.
+    pub insecure_no_auth: bool,
+}
+
+/// Where the service listens and how much it takes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Checks worked on at once.
+    pub max_in_flight: usize,
+    /// Bytes of uploads and decoded pixels held at once.
+    pub max_in_flight_bytes: u64,
+    /// What happens between SIGTERM and the end.
+    pub drain: Drain,
+}
+
+/// What happens between SIGTERM and the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Go on accepting for this long, while readyz already fails.
+    pub accept_for: Duration,
+    /// Finish what is in flight; the whole drain takes at most this long.
+    pub at_most: Duration,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Have images checked.
+    Check,
+    /// Read records and statistics.
+    Read,
+    /// Change how the service runs.
+    Admin,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Check, Self::Read, Self::Admin];
+
+    /// The word used in files.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Someone who may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Whose key it is.
+    pub name: String,
+    /// The SHA-256 of the key; the key itself is nowhere.
+    pub sha256: [u8; 32],
+    /// What it may do.
+    pub roles: Vec<Role>,
+}
+
+/// How hard records are held on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreSync {
+    /// Safe against kill -9.
+    Normal,
+    /// Also safe against power loss.
+    Full,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The SQLite file.
+    pub sqlite: PathBuf,
+    /// How hard records are held on to.
+    pub sync: StoreSync,
+}
+
+impl StoreConfig {
+    /// Where kept images go: beside the records.
+    #[must_use]
+    pub fn images_dir(&self) -> PathBuf {
+        service::folder_of(&self.sqlite).join("images")
+    }
+}
+
+/// A provider's wire form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI, or anyone who speaks its form at `base_url`.
+    OpenAi,
+    /// Azure OpenAI.
+    Azure,
+    /// OpenRouter.
+    OpenRouter,
+    /// OpenAI's form as other servers understand it (vLLM, llama.cpp, Ollama).
+    Compatible,
+    /// Anthropic.
+    Anthropic,
+    /// Gemini with an API key.
+    Gemini,
+    /// Gemini on Vertex AI.
+    Vertex,
+    /// Mistral.
+    Mistral,
+}
+
+impl ProviderKind {
+    /// Every kind, in the order they are listed to people.
+    pub const ALL: [Self; 8] = [
+        Self::OpenAi,
+        Self::Azure,
+        Self::OpenRouter,
+        Self::Compatible,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Vertex,
+        Self::Mistral,
+    ];
+
+    /// The word used in files.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Azure => "azure",
+            Self::OpenRouter => "openrouter",
+            Self::Compatible => "compatible",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
+            Self::Mistral => "mistral",
+        }
+    }
+}
+
+/// How Vertex is logged in to.
+#[derive(Clone, Debug)]
+pub enum GoogleAuth {
+    /// Application default credentials.
+    Default,
+    /// A service account's key: the JSON itself.
+    ServiceAccountKey(SecretString),
+}
+
+/// Someone who serves models.
+#[derive(Clone, Debug)]
+pub struct ProviderConfig {
+    /// Their wire form.
+    pub kind: ProviderKind,
+    /// Where they are, without a slash at its end; `None`: their usual address.
+    pub base_url: Option<String>,
+    /// Their API key; `None`: they take none.
+    pub key: Option<SecretString>,
+    /// Longest time to connect.
+    pub connect_timeout: Duration,
+    /// Azure's API version; `None`: its newer address form, which has none.
+    pub api_version: Option<String>,
+    /// Azure's deployment; `None`: it is called as the model.
+    pub deployment: Option<String>,
+    /// Vertex's project.
+    pub project: Option<String>,
+    /// Vertex's region.
+    pub location: Option<String>,
+    /// How Vertex is logged in to.
+    pub auth: Option<GoogleAuth>,
+}
+
+/// A provider's model under the name that policies use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgeConfig {
+    /// One of the providers.
+    pub provider: String,
+    /// The model, as the provider calls it.
+    pub model: String,
+    /// What it costs; `None`: the list price.
+    pub price: Option<Price>,
+    /// How fast it is expected to be.
+    pub expect: Option<Expectation>,
+}
+
+/// When policies are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// When their directory changes; on SIGHUP and `/admin/reload` too.
+    Watch,
+    /// On SIGHUP and `/admin/reload`.
+    Sighup,
+    /// Never.
+    Off,
+}
+
+/// Which policies are loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyFolder {
+    /// Those of a directory.
+    At(PathBuf),
+    /// The one that comes with the program.
+    Shipped,
+}
+
+/// Where policies are, and when they are read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoliciesConfig {
+    /// Which are loaded.
+    pub folder: PolicyFolder,
+    /// When they are read again.
+    pub reload: Reload,
+}
+
+/// A judge of the built-in configuration that cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub judge: String,
+    /// The environment variable that would hold its provider's key.
+    pub variable: &'static str,
+}
+
+/// What the command line says over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--data`: the directory of records and images.
+    pub data: Option<PathBuf>,
+    /// `--policies`.
+    pub policies: Option<PathBuf>,
+    /// `--insecure-no-auth`.
+    pub insecure_no_auth: bool,
+}
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "vlmgate.yaml";
+
+impl Config {
+    /// The configuration of the file at `path`; without one of `VLMGATE_CONFIG`, else of
+    /// `vlmgate.yaml` where the program was started, else the built-in one.
+    ///
+    /// # Errors
+    /// Every problem of the file, the flags and the environment.
+    pub fn find(
+        path: Option<&Path>,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, Problems> {
+        let named = environment.get("VLMGATE_CONFIG").map(PathBuf::from);
+        match path.map(Path::to_path_buf).or(named) {
+            Some(path) => Self::read(&path, environment, overrides),
+            None if Path::new(DEFAULT_FILE).exists() => {
+                Self::read(Path::new(DEFAULT_FILE), environment, overrides)
+            }
+            None => Self::built_in(environment, overrides),
+        }
+    }
+
+    /// The configuration of the file at `path`. Relative paths in it begin where it is.
+    ///
+    /// # Errors
+    /// Every problem of the file, the flags and the environment.
+    pub fn read(
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, Problems> {
+        let shown = path.display().to_string();
+        let bytes = fs::read(path)
+            .map_err(|why| Problems::of_file(shown.as_str(), format!("cannot be read: {why}")))?;
+        Self::parse(&shown, &bytes, environment, overrides)
+    }
+
+    /// The configuration of a file's `bytes`; `shown` is its path.
+    ///
+    /// # Errors
+    /// Every problem of the file, the flags and the environment.
+    pub fn parse(
+        shown: &str,
+        bytes: &[u8],
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, Problems> {
+        let mut report = Report::of(shown);
+        let dir = service::folder_of(Path::new(shown));
+        let mut config = None;
+        if let Some(mut node) = yaml::read(bytes, &mut report) {
+            let secrets = Secrets { environment, dir: dir.clone() };
+            secrets.resolve(&mut node, "", &mut report);
+            let raw = ServiceFile::read(&At { node: &node, key: String::new() }, &mut report);
+            config = raw.and_then(|raw| service::build(&raw, &dir, &mut report));
+        }
+        let mut problems = report.into_found();
+        if let Some(config) = &mut config {
+            problems.extend(config.apply(shown, environment, overrides));
+        }
+        match (gather(problems), config) {
+            (None, Some(config)) => Ok(config),
+            (Some(problems), _) => Err(problems),
+            (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
+        }
+    }
+
+    /// The configuration without any file: loopback, `./data`, the shipped policy, and the judges
+    /// whose key is in the environment.
+    ///
+    /// # Errors
+    /// Every problem of the flags and the environment.
+    pub fn built_in(environment: &Environment, overrides: &Overrides) -> Result<Self, Problems> {
+        let mut config = built_in::config(environment);
+        let problems = config.apply("built-in", environment, overrides);
+        gather(problems).map_or(Ok(config), Err)
+    }
+
+    /// What loads this configuration's policies, now and whenever they change.
+    #[must_use]
+    pub fn policy_loader(&self) -> PolicyLoader {
+        PolicyLoader {
+            folder: self.policies.folder.clone(),
+            judges: self.judges.keys().cloned().collect(),
+            left_out: self.left_out.iter().map(|one| one.judge.clone()).collect(),
+        }
+    }
+
+    /// Lays the flags, and the environment under them, over what the file says.
+    fn apply(
+        &mut self,
+        shown: &str,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut listen_from = shown;
+        let variable = |name: &str| environment.get(name);
+        let (flag, named) = (overrides.listen.clone(), variable("VLMGATE_LISTEN"));
+        let source = if flag.is_some() { "--listen" } else { "VLMGATE_LISTEN" };
+        if let Some(text) = flag.or(named) {
+            listen_from = source;
+            match text.parse() {
+                Ok(address) => self.server.listen = address,
+                Err(_) => {
+                    let message =
+                        format!("{text:?} is not an address and port such as 127.0.0.1:8080");
+                    problems.push(flag_problem(source, message));
+                }
+            }
+        }
+        let data = overrides.data.clone().or_else(|| variable("VLMGATE_DATA").map(PathBuf::from));
+        if let Some(dir) = data {
+            self.store.sqlite = dir.join("vlmgate.db");
+        }
+        let policies =
+            overrides.policies.clone().or_else(|| variable("VLMGATE_POLICIES").map(PathBuf::from));
+        if let Some(dir) = policies {
+            self.policies.folder = PolicyFolder::At(dir);
+        }
+        self.insecure_no_auth = overrides.insecure_no_auth;
+        if self.keys.is_empty() && !self.server.listen.ip().is_loopback() && !self.insecure_no_auth
+        {
+            let message = format!(
+                "without keys only a loopback address may be listened on, not {}; \
+                 add keys, or start with --insecure-no-auth",
+                self.server.listen
+            );
+            problems.push(flag_problem(listen_from, message));
+        }
+        problems
+    }
+}
+
+fn flag_problem(source: &str, message: String) -> Problem {
+    Problem { file: source.into(), mark: None, key: String::new(), message }
+}
+
+/// A YAML file as JSON, nothing resolved: what a schema is held against.
+///
+/// # Errors
+/// Everything that keeps `bytes` from being one YAML document.
+pub fn as_json(shown: &str, bytes: &[u8]) -> Result<Json, Problems> {
+    let mut report = Report::of(shown);
+    let json = yaml::read(bytes, &mut report).map(|node| node.to_json());
+    match (gather(report.into_found()), json) {
+        (None, Some(json)) => Ok(json),
+        (Some(problems), _) => Err(problems),
+        (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
+    }
+}
+
+/// The JSON Schema of a policy file, for editors.
+#[must_use]
+pub fn policy_schema() -> Json {
+    file_schema::<PolicyFile>("A policy of vlmgate")
+}
+
+/// The JSON Schema of the service's file, for editors.
+#[must_use]
+pub fn service_schema() -> Json {
+    let mut schema = file_schema::<ServiceFile>("The configuration of vlmgate");
+    environment::allow_references(&mut schema);
+    schema
+}
