@@ -1,3 +1,7 @@
 //! The `vlmgate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vlmgate::cli::run()
+}

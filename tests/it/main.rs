@@ -1,1 +1,25 @@
-//! Integration tests.
+//! The one integration-test binary: the gate as its users meet it.
+
+// `cfg(test)` tells clippy that the helpers in here are test code too
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod drawn;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod tidy;
+#[cfg(test)]
+mod wire;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,142 @@
+//! The command line: one command, one exit code. stdout is data, stderr is for people.
+
+pub mod check;
+pub mod doctor;
+pub mod files;
+pub mod serve;
+pub mod table;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::AppError;
+use crate::config::environment::Environment;
+use crate::config::{Config, LeftOut, Overrides};
+
+/// How a command ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done; a `review` too.
+    Done,
+    /// The tool failed.
+    Failed,
+    /// A configuration or policy file is invalid.
+    Invalid,
+    /// At least one image failed or was refused.
+    Rejected,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Invalid => 3,
+            Exit::Rejected => 10,
+        })
+    }
+}
+
+/// A quality gate for generated images: a verdict before the deadline, and a record of who judged.
+#[derive(Debug, Parser)]
+#[command(name = "vlmgate", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gate
+    Serve(serve::ServeArgs),
+    /// Check image files: the whole pipeline, no server
+    Check(check::CheckArgs),
+    /// Read policy files
+    #[command(subcommand)]
+    Policy(files::PolicyCommand),
+    /// Read the configuration
+    #[command(subcommand)]
+    Config(files::ConfigCommand),
+    /// Say what would keep the gate from working, one line each, with the fix
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Source {
+    /// Configuration file (or `VLMGATE_CONFIG`); else ./vlmgate.yaml; else loopback, ./data and
+    /// the shipped policy
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder of policies, instead of the configuration's (or `VLMGATE_POLICIES`)
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// Folder of records and images, instead of the configuration's (or `VLMGATE_DATA`)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+impl Source {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// The problems of every file, a line each.
+    pub fn read(&self, overrides: Overrides) -> Result<Config, AppError> {
+        let overrides =
+            Overrides { policies: self.policies.clone(), data: self.data.clone(), ..overrides };
+        let environment = Environment::process();
+        let config = Config::find(self.config.as_deref(), &environment, &overrides)?;
+        for LeftOut { judge, variable } in &config.left_out {
+            say(&format!("vlmgate: {judge} is left out: {variable} is not set"));
+        }
+        if config.judges.is_empty() {
+            say("vlmgate: no judge has a key: `local` answers, which measures and does not see");
+        }
+        Ok(config)
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Policy(command) => files::run_policy(&command),
+        Command::Config(command) => files::run_config(&command),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(AppError::Files(problems)) => {
+            say(&problems.to_string());
+            Exit::Invalid.into()
+        }
+        Err(why) => {
+            say(&format!("vlmgate: {why}"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Writes a line for people. A closed stderr is no reason to fail.
+pub fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{}", line.trim_end()));
+}
+
+/// Writes data.
+///
+/// # Errors
+/// stdout is closed or full.
+pub fn put(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}

@@ -1,0 +1,163 @@
+//! `vlmgate check`: the whole pipeline on files, no server.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::app::{self, App, AppError};
+use crate::cli::{Exit, Source, put, table};
+use crate::clock::Stopwatch;
+use crate::config::Overrides;
+use crate::domain::{Decision, Record};
+use crate::gate::{Refusal, Submission};
+use crate::ledger::form::RecordForm;
+use crate::telemetry;
+
+/// Arguments of `vlmgate check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Image files
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Policy to hold them to; needed where several are loaded
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+    /// A variable of the policy; may be repeated
+    #[arg(long = "var", value_name = "K=V", value_parser = key_value)]
+    vars: Vec<(String, String)>,
+    /// Deadline for each image; it can only shorten the policy's
+    #[arg(long, value_name = "MS")]
+    deadline: Option<u64>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// A `review` counts as a failure too
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let pair = pair.ok_or_else(|| format!("{text:?} is not K=V"))?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+/// What became of one file.
+enum Ending {
+    Checked(Box<Record>),
+    Refused(String),
+}
+
+/// Checks every file in turn.
+///
+/// # Errors
+/// The gate could not be built, or stdout is closed.
+pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
+    telemetry::install_logs("warn", true);
+    let kept = args.source.data.is_some();
+    // without --data the records of this run are of no use to anybody: they go with it
+    let scratch = env::temp_dir().join(format!("vlmgate-check-{}", Uuid::now_v7()));
+    let data_dir = (!kept).then(|| scratch.clone());
+    let source = Source { data: data_dir.or(args.source.data.clone()), ..args.source.clone() };
+    let config = source.read(Overrides::default())?;
+    let ended = app::block_on(async {
+        let app = App::build(config).await?;
+        let ended = check_all(&app, args, kept).await;
+        app.close().await;
+        ended
+    });
+    if !kept {
+        drop(std::fs::remove_dir_all(&scratch));
+    }
+    ended?
+}
+
+async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppError> {
+    let mut exit = Exit::Done;
+    for file in &args.images {
+        let ending = check_one(app, args, file).await?;
+        let name = file.display().to_string();
+        let decision = match &ending {
+            Ending::Checked(record) => Some(record.verdict.decision),
+            Ending::Refused(_) => None,
+        };
+        match decision {
+            Some(Decision::Pass) => {}
+            Some(Decision::Review) if !args.strict => {}
+            Some(Decision::Review | Decision::Fail) | None => exit = Exit::Rejected,
+        }
+        match (ending, args.json) {
+            (Ending::Checked(record), true) => put(&json_line(&name, &record, kept)?)?,
+            (Ending::Checked(record), false) => put(&table::render(&name, &record))?,
+            (Ending::Refused(why), true) => {
+                put(&json!({ "file": name, "verdict": "refused", "detail": why }).to_string())?;
+            }
+            (Ending::Refused(why), false) => put(&format!("REFUSED {name}  {why}"))?,
+        }
+    }
+    Ok(exit)
+}
+
+async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, AppError> {
+    let arrived = Stopwatch::start();
+    let bytes = match read(file, app.gate.policies.load().max_bytes()) {
+        Ok(bytes) => bytes,
+        Err(why) => {
+            return Err(AppError::Unreadable { file: file.display().to_string(), why });
+        }
+    };
+    let admission = app.gate.door.admit(bytes.len(), &app.gate.ledger);
+    let admission = admission.map_err(AppError::Shed)?;
+    let submission = Submission {
+        bytes,
+        policy: args.policy.clone(),
+        vars: args.vars.iter().cloned().collect::<BTreeMap<_, _>>(),
+        external_id: Some(file.display().to_string()),
+        request_id: Uuid::now_v7().to_string(),
+        arrived,
+        read_ms: arrived.elapsed_ms(),
+        asked_deadline: args.deadline.map(Duration::from_millis),
+        idempotency: None,
+        caller_gone: CancellationToken::new(),
+        admission,
+    };
+    match app.gate.check(submission).await {
+        Ok(checked) => Ok(Ending::Checked(Box::new(checked.record))),
+        Err(Refusal::Inadmissible(why)) => Ok(Ending::Refused(why.to_string())),
+        Err(Refusal::Variables(problems)) => {
+            let lines = problems.iter().map(|(name, what)| format!("--var {name}: {what}"));
+            Err(AppError::Usage(lines.collect::<Vec<_>>().join("; ")))
+        }
+        Err(why @ (Refusal::UnknownPolicy { .. } | Refusal::BelowFloor { .. })) => {
+            Err(AppError::Usage(why.to_string()))
+        }
+        Err(Refusal::Shed(reason)) => Err(AppError::Shed(reason)),
+    }
+}
+
+/// Reads a file, but never more than one byte past the limit: the gate says what is too large.
+fn read(file: &Path, limit_bytes: u64) -> std::io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(Bytes::from(bytes))
+}
+
+fn json_line(file: &str, record: &Record, kept: bool) -> Result<String, AppError> {
+    let form = RecordForm { recorded: kept && record.recorded, ..RecordForm::from(record) };
+    let mut value = serde_json::to_value(&form).map_err(AppError::json)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("file".to_owned(), Value::from(file));
+    }
+    Ok(value.to_string())
+}

@@ -1,0 +1,151 @@
+//! `vlmgate policy lint|show` and `vlmgate config check`: files read without a network.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::app::AppError;
+use crate::cli::{Exit, Source, put};
+use crate::config::environment::Environment;
+use crate::config::files::PolicyFiles;
+use crate::config::problem::Problems;
+use crate::config::revision::whole;
+use crate::config::{Config, Overrides};
+use crate::prompt::LoadedPolicy;
+
+/// `vlmgate policy …`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say everything that is wrong with policy files
+    Lint(LintArgs),
+    /// Print the resolved policy, its digests and its prompts
+    Show(ShowArgs),
+}
+
+/// `vlmgate config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration and every policy, say what is wrong
+    Check(CheckArgs),
+}
+
+/// Arguments of `vlmgate policy lint`.
+#[derive(Args, Debug)]
+pub struct LintArgs {
+    /// Policy files or folders
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Configuration whose judges the policies may name
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON object a problem
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `vlmgate policy show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// A policy file
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `vlmgate config check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Runs `vlmgate policy …`.
+///
+/// # Errors
+/// Problems of the files, or stdout is closed.
+pub fn run_policy(command: &PolicyCommand) -> Result<Exit, AppError> {
+    match command {
+        PolicyCommand::Lint(args) => lint(args),
+        PolicyCommand::Show(args) => show(args),
+    }
+}
+
+/// Runs `vlmgate config …`.
+///
+/// # Errors
+/// Problems of the files, or stdout is closed.
+pub fn run_config(command: &ConfigCommand) -> Result<Exit, AppError> {
+    let ConfigCommand::Check(args) = command;
+    let config = args.source.read(Overrides::default())?;
+    let policies = config.policy_loader().load()?.policies;
+    let names: Vec<_> = policies.iter().map(|one| one.policy.name.clone()).collect();
+    let judges = config.judge_names();
+    if args.json {
+        put(&json!({ "valid": true, "judges": judges, "policies": names }).to_string())?;
+    } else {
+        put(&format!("valid: judges {}; policies {}", judges.join(", "), names.join(", ")))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn lint(args: &LintArgs) -> Result<Exit, AppError> {
+    let judges = match &args.config {
+        None => None,
+        Some(file) => {
+            let config = Config::read(file, &Environment::process(), &Overrides::default())?;
+            Some(config.judge_names())
+        }
+    };
+    let mut valid = true;
+    for path in &args.paths {
+        match read_all(path, judges.as_deref()) {
+            Ok(policies) => {
+                for loaded in policies {
+                    let policy = &loaded.policy;
+                    let line = format!("{}: valid, revision {}", policy.name, policy.revision);
+                    let json = json!({ "policy": policy.name, "valid": true,
+                        "revision": policy.revision.to_string() });
+                    put(&if args.json { json.to_string() } else { line })?;
+                }
+            }
+            Err(problems) => {
+                valid = false;
+                for problem in problems.list() {
+                    let json = json!({ "valid": false, "problem": problem.to_string() });
+                    put(&if args.json { json.to_string() } else { problem.to_string() })?;
+                }
+            }
+        }
+    }
+    Ok(if valid { Exit::Done } else { Exit::Invalid })
+}
+
+fn read_all(path: &Path, judges: Option<&[String]>) -> Result<Vec<LoadedPolicy>, Problems> {
+    if path.is_dir() {
+        return PolicyFiles::read(path)?.load(judges);
+    }
+    PolicyFiles::read_policy(path, judges).map(|one| vec![one])
+}
+
+fn show(args: &ShowArgs) -> Result<Exit, AppError> {
+    let loaded = PolicyFiles::read_policy(&args.path, None)?;
+    let policy = &loaded.policy;
+    let resolved = whole(policy);
+    if args.json {
+        put(&resolved.to_string())?;
+        return Ok(Exit::Done);
+    }
+    put(&format!(
+        "{}: {}\nrevision {}\njudging  {}\n",
+        policy.name, policy.description, policy.revision, policy.judging
+    ))?;
+    let pretty = serde_json::to_string_pretty(&resolved).map_err(AppError::json)?;
+    put(&pretty)?;
+    Ok(Exit::Done)
+}

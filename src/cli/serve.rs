@@ -1,0 +1,50 @@
+//! `vlmgate serve`: runs the gate until told to stop.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+
+use crate::app::{self, App, AppError};
+use crate::cli::{Exit, Source, say};
+use crate::config::Overrides;
+use crate::telemetry;
+
+/// Arguments of `vlmgate serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Address to listen on, instead of the configuration's (or `VLMGATE_LISTEN`)
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Answer on any address without keys: everybody who reaches it may judge, read and administer
+    #[arg(long)]
+    insecure_no_auth: bool,
+    /// What to log, as a tracing directive
+    #[arg(long, env = "VLMGATE_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Runs the gate.
+///
+/// # Errors
+/// The files are invalid, the store cannot be opened, or the address cannot be bound.
+pub fn run(args: &ServeArgs) -> Result<Exit, AppError> {
+    telemetry::install_logs(&args.log, std::io::stderr().is_terminal());
+    let config = args.source.read(Overrides {
+        listen: args.listen.clone(),
+        insecure_no_auth: args.insecure_no_auth,
+        ..Overrides::default()
+    })?;
+    let metrics = telemetry::install_metrics().map_err(|why| AppError::Metrics(why.to_string()))?;
+    app::block_on(async {
+        let listen = config.server.listen;
+        let listener = tokio::net::TcpListener::bind(listen).await;
+        let listener = listener.map_err(|why| AppError::Bind(listen, why))?;
+        let app = App::build(config).await?;
+        let bound = listener.local_addr().unwrap_or(listen);
+        say(&format!("vlmgate: listening on http://{bound}"));
+        app.serve(listener, Some(metrics), app::stop_signal()).await
+    })??;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,388 @@
+//! The story of one candidate, from upload to verdict.
+//!
+//! [`Gate::check`] reads top to bottom: find the policy, hold the deadline, admit, prepare, ask,
+//! decide, record. Everything else is a room off that corridor. It runs on a tracked task of its
+//! own, so a caller that hangs up does not cancel it, and it ends in exactly one record for every
+//! admitted image.
+
+pub mod admission;
+mod keeping;
+pub mod policies;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Deadline, Stopwatch};
+use crate::domain::policy::SecondOpinionWhen;
+use crate::domain::record::Attempt;
+use crate::domain::verdict::{Evidence, Opinion, decide, say};
+use crate::domain::{
+    Candidate, Criterion, Decision, Finding, Inadmissible, JudgeId, Judgement, MicroUsd, Mode,
+    Record, Route, Verdict,
+};
+use crate::gate::admission::{Admission, Door};
+use crate::gate::keeping::with_timing;
+use crate::gate::policies::{ActivePolicy, PolicySet, Reload};
+use crate::imaging::{Imaging, Plan, PrepareError, Prepared};
+use crate::ledger::{IdempotencyMark, Ledger};
+use crate::panel::race::{Outcome, Race};
+use crate::panel::second_opinion::Doubt;
+use crate::panel::{Asked, Panel, Question};
+use crate::prompt::{RenderError, RenderInput};
+use crate::telemetry::{self, Shed};
+
+/// From this size on a digest is the pool's work (BLAKE3: about 1 GB/s in the worst case).
+const HEAVY_BYTES: usize = 512 << 10;
+
+/// One upload with everything its caller said.
+#[derive(Debug)]
+pub struct Submission {
+    /// The image as it came.
+    pub bytes: Bytes,
+    /// The policy's name; `None` where only one is loaded.
+    pub policy: Option<String>,
+    /// Variables as sent.
+    pub vars: BTreeMap<String, String>,
+    /// The caller's own name for the image.
+    pub external_id: Option<String>,
+    /// The caller's or our request id.
+    pub request_id: String,
+    /// Started at the first byte.
+    pub arrived: Stopwatch,
+    /// How long reading the body took, ms.
+    pub read_ms: f64,
+    /// The caller's deadline: it can only shorten the policy's.
+    pub asked_deadline: Option<Duration>,
+    /// The caller's idempotency key, written with the record.
+    pub idempotency: Option<IdempotencyMark>,
+    /// Cancelled when the caller hangs up.
+    pub caller_gone: CancellationToken,
+    /// Leave to be here: freed when the check ends.
+    pub admission: Admission,
+}
+
+/// Why a submission made no record.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum Refusal {
+    /// No policy of that name, or none named where several are loaded.
+    #[error("{message}")]
+    UnknownPolicy {
+        /// What was asked and what there is.
+        message: String,
+    },
+    /// Variables outside their lists, by name.
+    #[error("{} variable(s) are not what the policy takes", .0.len())]
+    Variables(Vec<(String, String)>),
+    /// The caller leaves less time than the policy's floor.
+    #[error("{left_ms} ms are left, the policy needs at least {floor_ms} ms")]
+    BelowFloor {
+        /// What the caller leaves.
+        left_ms: u64,
+        /// `route.floor`.
+        floor_ms: u64,
+    },
+    /// The image is not judged.
+    #[error(transparent)]
+    Inadmissible(#[from] Inadmissible),
+    /// Refused early for lack of room.
+    #[error("the gate is full ({})", .0.label())]
+    Shed(Shed),
+}
+
+/// The gate: the parts of the corridor, shared by every check.
+#[derive(Debug)]
+pub struct Gate {
+    /// What may be in here at once.
+    pub door: Door,
+    /// The loaded policies; swapped whole.
+    pub policies: ArcSwap<PolicySet>,
+    /// Who can be asked.
+    pub panel: Panel,
+    /// Where pixels are worked on.
+    pub imaging: Imaging,
+    /// What is kept.
+    pub ledger: Ledger,
+    /// How the last reload of the policies went.
+    pub reload: ArcSwap<Reload>,
+}
+
+/// A check that ended in a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// What the caller is told, and what was kept.
+    pub record: Record,
+    /// The record's place in the store; `None` where the deadline came before the write.
+    pub seq: Option<i64>,
+}
+
+/// What one check knows before it asks anybody.
+struct Case<'a> {
+    policy: &'a ActivePolicy,
+    vars: BTreeMap<String, String>,
+    asked: Vec<&'a Criterion>,
+    deadline: Deadline,
+    deadline_ms: u64,
+    arrived: Stopwatch,
+    caller_gone: CancellationToken,
+}
+
+/// What was learnt by asking.
+#[derive(Default)]
+struct Asking {
+    first: Option<(JudgeId, Route, Judgement)>,
+    second: Option<(JudgeId, Judgement)>,
+    late: bool,
+    attempts: Vec<Attempt>,
+    judge_ms: f64,
+}
+
+impl Gate {
+    /// Checks one image: the story of the program.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the submission is at fault or there is no room: nothing was paid and no
+    /// record is made. Everything later ends in a record.
+    pub async fn check(&self, submission: Submission) -> Result<Checked, Refusal> {
+        let policies = self.policies.load_full();
+        let policy = policies.find(submission.policy.as_deref())?;
+        let case = open_case(policy, &submission)?;
+        let candidate = self.admit(&case, &submission.bytes).await?;
+        let watch = Stopwatch::start();
+        let prepared = match self.prepare(&case, &candidate).await {
+            Ok(prepared) => Some(prepared),
+            Err(PrepareError::Late) => None,
+            Err(why) => return Err(refuse(why)),
+        };
+        let blocked = prepared.iter().any(|one| one.findings.iter().any(Finding::blocks));
+        let asking = match &prepared {
+            None => Asking { late: true, ..Asking::default() },
+            Some(_) if blocked || policy.mode == Mode::Off => Asking::default(),
+            Some(prepared) => self.ask(&case, prepared).await,
+        };
+        let waited_ms = watch.elapsed_ms();
+        let prepared = prepared.unwrap_or_default();
+        let verdict = conclude(&case, &prepared, &asking, blocked);
+        let record = self.draw_up(&case, &submission, (&candidate, &prepared), (asking, verdict));
+        let record = with_timing(record, &prepared, (submission.read_ms, waited_ms), case.arrived);
+        Ok(self.keep(record, &prepared, submission, &case).await)
+    }
+
+    /// Takes the bytes for an image. The digest of a large body would hold an async thread for
+    /// milliseconds: that is the pool's work.
+    async fn admit(&self, case: &Case<'_>, bytes: &Bytes) -> Result<Candidate, Refusal> {
+        let input = &case.policy.input;
+        let (bytes, limit_bytes) = (bytes.clone(), input.max_bytes);
+        let admitted = if bytes.len() < HEAVY_BYTES {
+            Candidate::admit(bytes, &input.accept, limit_bytes)
+        } else {
+            let accept = input.accept.clone();
+            let work = move || Candidate::admit(bytes, &accept, limit_bytes);
+            self.imaging.run(work, case.deadline).await.map_err(refuse)?
+        };
+        admitted.inspect_err(telemetry::count_inadmissible).map_err(Refusal::Inadmissible)
+    }
+
+    async fn prepare(
+        &self,
+        case: &Case<'_>,
+        candidate: &Candidate,
+    ) -> Result<Prepared, PrepareError> {
+        let input = &case.policy.input;
+        let plan = Plan {
+            max_pixels: input.max_pixels,
+            checks: case.policy.loaded.checks(&case.vars),
+            views: input.views.clone(),
+            encode: input.encode,
+        };
+        let prepared = self.imaging.prepare(candidate.clone(), Arc::new(plan), case.deadline);
+        let prepared = prepared.await;
+        telemetry::set_queued(self.imaging.queued());
+        if let Err(PrepareError::Inadmissible(why)) = &prepared {
+            telemetry::count_inadmissible(why);
+        }
+        prepared
+    }
+
+    /// Asks the panel, and once more where the policy wants a second opinion.
+    async fn ask(&self, case: &Case<'_>, prepared: &Prepared) -> Asking {
+        let watch = Stopwatch::start();
+        let policy = case.policy;
+        let question = match pose(case, prepared) {
+            Ok(question) => question,
+            Err(why) => {
+                // every combination of variables was rendered at load: what is left is fuel
+                tracing::error!(policy = policy.name, %why, "the prompt cannot be rendered");
+                return Asking::default();
+            }
+        };
+        let race = Race {
+            question: &question,
+            route: &policy.route,
+            cost_cap: policy.cost_per_image,
+            deadline: case.deadline,
+            began: case.arrived,
+            caller_gone: &case.caller_gone,
+        };
+        let raced = self.panel.race(race).await;
+        let mut asking = Asking { attempts: raced.attempts, ..Asking::default() };
+        match raced.outcome {
+            Outcome::Judged { judge, route, judgement } => {
+                if wants_second(case, &judge, &judgement) {
+                    let spent = asking.attempts.iter().map(|one| one.cost).sum();
+                    self.ask_again(case, &question, (&judge, spent), &mut asking).await;
+                }
+                asking.first = Some((judge, route, judgement));
+            }
+            Outcome::Exhausted => {}
+            Outcome::Late => asking.late = true,
+        }
+        for attempt in &mut asking.attempts {
+            attempt.said = said(case, attempt);
+        }
+        asking.judge_ms = watch.elapsed_ms();
+        asking
+    }
+
+    async fn ask_again(
+        &self,
+        case: &Case<'_>,
+        question: &Question,
+        (first, spent): (&JudgeId, MicroUsd),
+        asking: &mut Asking,
+    ) {
+        let Some(second) = &case.policy.second_opinion else { return };
+        let cap = case.policy.cost_per_image;
+        let doubt = Doubt {
+            question,
+            ask: &second.ask,
+            not: &first.name,
+            needs: second.needs,
+            cost_left: cap.map(|cap| MicroUsd(cap.0.saturating_sub(spent.0))),
+            deadline: case.deadline,
+            began: case.arrived,
+            caller_gone: &case.caller_gone,
+        };
+        let again = self.panel.second_opinion(doubt).await;
+        asking.attempts.extend(again.attempts);
+        asking.second = again.opinion.map(|one| (one.judge, one.judgement));
+    }
+
+    /// Writes the gauges that are read rather than counted.
+    pub fn report(&self) {
+        self.door.report();
+        telemetry::set_queued(self.imaging.queued());
+        let ledger = self.ledger.stats();
+        telemetry::set_records_pending(ledger.pending);
+        telemetry::set_dropped(ledger.dropped_rows, ledger.dropped_images);
+    }
+}
+
+/// Holds the submission to the policy before a pixel is looked at.
+fn open_case<'a>(policy: &'a ActivePolicy, submission: &Submission) -> Result<Case<'a>, Refusal> {
+    let route = &policy.route;
+    let asked = submission.asked_deadline.unwrap_or(route.deadline);
+    if asked < route.floor {
+        return Err(Refusal::BelowFloor { left_ms: millis(asked), floor_ms: millis(route.floor) });
+    }
+    let vars = policy.loaded.vars(&submission.vars).map_err(|problems| {
+        Refusal::Variables(problems.into_iter().map(|one| (one.name, one.message)).collect())
+    })?;
+    let budget = asked.min(route.deadline);
+    let deadline = Deadline::at(submission.arrived.started(), budget).less(route.keep_back);
+    Ok(Case {
+        policy,
+        asked: policy.loaded.asked(&vars),
+        vars,
+        deadline,
+        deadline_ms: millis(budget),
+        arrived: submission.arrived,
+        caller_gone: submission.caller_gone.clone(),
+    })
+}
+
+/// Puts the policy's question for one prepared image.
+fn pose(case: &Case<'_>, prepared: &Prepared) -> Result<Question, RenderError> {
+    let views: Vec<_> = prepared
+        .views
+        .iter()
+        .map(|view| (view.id.as_str(), view.width_px, view.height_px))
+        .collect();
+    let broken = prepared.findings.iter().filter(|one| !one.passed);
+    let flags: Vec<_> = broken.map(|one| one.check.clone()).collect();
+    let input = RenderInput { vars: &case.vars, views: &views, flags: &flags, asked: &case.asked };
+    let prompt = case.policy.loaded.render(&input)?;
+    let criteria = case.asked.iter().map(|one| Asked {
+        id: one.id.clone(),
+        ask: one.ask.clone(),
+        measured_by: one.measured_by.clone(),
+    });
+    Ok(Question {
+        criteria: criteria.collect(),
+        system: prompt.system,
+        user: prompt.user,
+        views: prepared.views.clone(),
+        measurements: prepared.measurements,
+        reason_chars: case.policy.reason_chars,
+        max_output_tokens: case.policy.max_output_tokens,
+    })
+}
+
+/// Whether the policy wants this judgement asked again, and still may.
+fn wants_second(case: &Case<'_>, judge: &JudgeId, judgement: &Judgement) -> bool {
+    let Some(second) = &case.policy.second_opinion else { return false };
+    let (said, borderline) =
+        say(case.policy, &case.asked, Opinion { judge: &judge.name, judgement });
+    let wanted = second.when.iter().any(|when| match *when {
+        SecondOpinionWhen::Borderline => borderline,
+        SecondOpinionWhen::Fail => said == Decision::Fail,
+        SecondOpinionWhen::Sample(share) => rand::random::<f64>() < share,
+    });
+    case.policy.grant_second(second.max_share, wanted)
+}
+
+fn conclude(case: &Case<'_>, prepared: &Prepared, asking: &Asking, blocked: bool) -> Verdict {
+    let evidence = match &asking.first {
+        _ if case.policy.mode == Mode::Off => Evidence::Off,
+        _ if blocked => Evidence::Checked,
+        Some((judge, _, judgement)) => Evidence::Judged {
+            first: Opinion { judge: &judge.name, judgement },
+            second: asking
+                .second
+                .as_ref()
+                .map(|(judge, judgement)| Opinion { judge: &judge.name, judgement }),
+        },
+        None if asking.late => Evidence::Late,
+        None => Evidence::NoJudge,
+    };
+    decide(case.policy, &case.asked, &prepared.findings, evidence)
+}
+
+/// What one judged attempt alone would have made the verdict.
+fn said(case: &Case<'_>, attempt: &Attempt) -> Option<Decision> {
+    if attempt.scores.is_empty() {
+        return None;
+    }
+    let judgement = Judgement { scores: attempt.scores.clone() };
+    let opinion = Opinion { judge: &attempt.judge.name, judgement: &judgement };
+    Some(say(case.policy, &case.asked, opinion).0)
+}
+
+fn refuse(why: PrepareError) -> Refusal {
+    match why {
+        PrepareError::Inadmissible(why) => Refusal::Inadmissible(why),
+        PrepareError::Busy { .. } | PrepareError::Late => Refusal::Shed(Shed::Workers),
+        PrepareError::Broken => {
+            Refusal::Inadmissible(Inadmissible::Corrupt { what: why.to_string() })
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

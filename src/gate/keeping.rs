@@ -1,0 +1,167 @@
+//! What a check leaves behind: its record, drawn up from all that was learnt, written before the
+//! answer leaves, counted, and logged in one wide event.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::clock::{Deadline, Stopwatch, Timestamp};
+use crate::domain::finding::local_risk;
+use crate::domain::policy::KeepImage;
+use crate::domain::record::{ImageFacts, PolicyRef, Timing};
+use crate::domain::{Candidate, Decision, Digest, JudgeId, Record, Route, Verdict};
+use crate::gate::policies::ActivePolicy;
+use crate::gate::{Asking, Case, Checked, Gate, Submission};
+use crate::imaging::Prepared;
+use crate::ledger::{Entry, KeptImage};
+use crate::panel::Judge;
+use crate::telemetry;
+
+impl Gate {
+    /// The record of a check, times aside.
+    pub(super) fn draw_up(
+        &self,
+        case: &Case<'_>,
+        submission: &Submission,
+        (candidate, prepared): (&Candidate, &Prepared),
+        (asking, verdict): (Asking, Verdict),
+    ) -> Record {
+        let cost = asking.attempts.iter().map(|one| one.cost).sum();
+        let (judge, route) = match asking.first {
+            Some((judge, route, _)) => (Some(judge), Some(route)),
+            None => (None, None),
+        };
+        let judged_by = self.judged_by(case.policy, judge.as_ref());
+        Record {
+            id: Uuid::now_v7(),
+            at_us: Timestamp::now().before(case.arrived.elapsed()).0,
+            request_id: submission.request_id.clone(),
+            policy: PolicyRef {
+                name: case.policy.name.clone(),
+                revision: case.policy.revision,
+                mode: case.policy.mode,
+            },
+            verdict,
+            judge,
+            route,
+            attempts: asking.attempts,
+            findings: prepared.findings.clone(),
+            timing: Timing { judge: asking.judge_ms, ..Timing::default() },
+            deadline_ms: case.deadline_ms,
+            cost,
+            complete: true,
+            recorded: true,
+            client_gone: submission.caller_gone.is_cancelled(),
+            image: ImageFacts {
+                digest: candidate.digest(),
+                format: candidate.format(),
+                width_px: prepared.width_px,
+                height_px: prepared.height_px,
+                size_bytes: candidate.bytes().len() as u64,
+            },
+            vars: case.vars.clone(),
+            team: None,
+            external_id: submission.external_id.clone(),
+            pre: local_risk(&prepared.findings),
+            propensity: 1.0,
+            judged_by,
+        }
+    }
+
+    /// The digest of what decides the judging: the policy's part joined with the judge's model and
+    /// parameters; of the policy's part alone where nobody judged.
+    fn judged_by(&self, policy: &ActivePolicy, judge: Option<&JudgeId>) -> Digest {
+        let parameters =
+            judge.and_then(|judge| self.panel.judge(&judge.name)).map(Judge::parameters);
+        let mut whole = policy.judging.as_bytes().to_vec();
+        whole.extend_from_slice(parameters.unwrap_or_default().as_bytes());
+        Digest::of(&whole)
+    }
+
+    /// Writes the record, waiting for the log no longer than the deadline, and counts the check.
+    pub(super) async fn keep(
+        &self,
+        mut record: Record,
+        prepared: &Prepared,
+        submission: Submission,
+        case: &Case<'_>,
+    ) -> Checked {
+        let watch = Stopwatch::start();
+        let keep = kept_images(&record, prepared, &case.policy.keep.images);
+        let entry = Entry { record: record.clone(), keep, mark: submission.idempotency };
+        let slot = submission.admission.slot;
+        let deadline =
+            Deadline::at(case.arrived.started(), Duration::from_millis(case.deadline_ms));
+        let appended = self.ledger.append(slot, entry, deadline).await;
+        record.recorded = appended.recorded;
+        if !appended.recorded {
+            telemetry::count_unrecorded();
+        }
+        record.timing.record = Some(watch.elapsed_ms());
+        record.timing.total = case.arrived.elapsed_ms();
+        telemetry::count_check(&record);
+        log_check(&record);
+        Checked { record, seq: appended.seq }
+    }
+}
+
+/// Splits the time since the body was read: `prepare` is what was not decoding, measuring or
+/// waiting for a judge.
+pub(super) fn with_timing(
+    record: Record,
+    prepared: &Prepared,
+    (read_ms, waited_ms): (f64, f64),
+    arrived: Stopwatch,
+) -> Record {
+    let judge = record.timing.judge;
+    let rest = waited_ms - prepared.decode_ms - prepared.checks_ms - judge;
+    let timing = Timing {
+        total: arrived.elapsed_ms(),
+        read: read_ms,
+        decode: prepared.decode_ms,
+        checks: prepared.checks_ms,
+        prepare: (rest.max(0.0) * 1e3).round() / 1e3,
+        judge,
+        record: None,
+    };
+    Record { timing, ..record }
+}
+
+/// The views that the policy keeps beside this record.
+fn kept_images(record: &Record, prepared: &Prepared, keep: &[KeepImage]) -> Vec<KeptImage> {
+    let decision = record.verdict.decided();
+    let kept = keep.iter().any(|rule| match *rule {
+        KeepImage::Pass => decision == Decision::Pass,
+        KeepImage::Fail => decision == Decision::Fail,
+        KeepImage::Review => decision == Decision::Review,
+        KeepImage::Borderline => record.verdict.borderline,
+        KeepImage::Sample(share) => rand::random::<f64>() < share,
+    });
+    if !kept {
+        return Vec::new();
+    }
+    let views = prepared.views.iter();
+    views.map(|view| KeptImage { view: view.id.clone(), bytes: view.bytes.clone() }).collect()
+}
+
+/// The one wide event of a check. Never image bytes, prompts, reasons or keys.
+fn log_check(record: &Record) {
+    let judge = record.judge.as_ref().map_or("", |judge| judge.name.as_str());
+    tracing::info!(
+        id = %record.id,
+        request_id = record.request_id,
+        policy = record.policy.name,
+        verdict = record.verdict.decided().label(),
+        basis = record.verdict.basis.label(),
+        judge,
+        route = record.route.map_or("", Route::label),
+        attempts = record.attempts.len(),
+        total_ms = record.timing.total,
+        judge_ms = record.timing.judge,
+        deadline_ms = record.deadline_ms,
+        cost_micro_usd = record.cost.0,
+        recorded = record.recorded,
+        client_gone = record.client_gone,
+        "check.done"
+    );
+}

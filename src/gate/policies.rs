@@ -1,0 +1,108 @@
+//! The loaded policies, as one set that is swapped whole: a check sees one set from its first line
+//! to its last.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::domain::Policy;
+use crate::gate::Refusal;
+use crate::panel::second_opinion::SecondOpinionShare;
+use crate::prompt::LoadedPolicy;
+
+/// A loaded policy and what is counted for it.
+#[derive(Debug)]
+pub struct ActivePolicy {
+    /// The checked policy with its compiled templates.
+    pub loaded: LoadedPolicy,
+    /// How many more of its images may get a second opinion.
+    second_share: Mutex<SecondOpinionShare>,
+}
+
+impl ActivePolicy {
+    /// Counts one judged image, and whether it may have the second opinion it wants.
+    pub fn grant_second(&self, max_share: f64, wanted: bool) -> bool {
+        let mut share = self.second_share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.judged(max_share);
+        wanted && share.take()
+    }
+}
+
+impl Deref for ActivePolicy {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.loaded.policy
+    }
+}
+
+/// The loaded policies by name; at least one.
+#[derive(Debug, Default)]
+pub struct PolicySet {
+    by_name: BTreeMap<String, ActivePolicy>,
+}
+
+impl PolicySet {
+    /// Makes a set of `loaded`; of two with one name the later stands.
+    #[must_use]
+    pub fn new(loaded: Vec<LoadedPolicy>) -> Self {
+        let active = loaded.into_iter().map(|loaded| {
+            let name = loaded.policy.name.clone();
+            (name, ActivePolicy { loaded, second_share: Mutex::default() })
+        });
+        Self { by_name: active.collect() }
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &ActivePolicy> {
+        self.by_name.values()
+    }
+
+    /// The one called `name`; with no name the only one.
+    ///
+    /// # Errors
+    /// No such policy, or no name where several are loaded.
+    pub fn find(&self, name: Option<&str>) -> Result<&ActivePolicy, Refusal> {
+        let unknown = |message| Refusal::UnknownPolicy { message };
+        let names = || self.by_name.keys().cloned().collect::<Vec<_>>().join(", ");
+        let Some(name) = name else {
+            let mut all = self.by_name.values();
+            return match (all.next(), all.next()) {
+                (Some(only), None) => Ok(only),
+                _ => Err(unknown(format!("name a policy: one of {}", names()))),
+            };
+        };
+        let found = self.by_name.get(name);
+        found.ok_or_else(|| unknown(format!("there is no policy {name:?}: one of {}", names())))
+    }
+
+    /// The most bytes that any policy takes: what the door reads before it knows the policy.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
+        self.iter().map(|one| one.input.max_bytes).max().unwrap_or(0)
+    }
+
+    /// The longest time that any policy leaves for reading a body: its deadline, or the caller's
+    /// if that is shorter, less its floor. `None` where the caller's is under every floor.
+    #[must_use]
+    pub fn read_time(&self, asked: Option<Duration>) -> Option<Duration> {
+        let left = self.iter().filter_map(|one| {
+            let route = &one.route;
+            asked.unwrap_or(route.deadline).min(route.deadline).checked_sub(route.floor)
+        });
+        left.max()
+    }
+}
+
+/// How a reload of the policies went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// The names of the policies that run since.
+    pub policies: Vec<String>,
+    /// What was wrong; empty where the new files were taken over.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,158 @@
+//! What operators ask: probes, metrics, who can judge, which policies run, and a reload.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::gate::policies::{ActivePolicy, Reload};
+use crate::http::problem::{Problem, ProblemKind};
+use crate::http::{Face, OPENAPI};
+
+/// `GET /livez`: the event loop turns.
+pub(super) fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the configuration is loaded and the process is not stopping. A dead judge or
+/// store does not fail it: the gate still answers, by policy.
+pub(super) fn readyz(face: &Face, uri: &Uri) -> Response {
+    let draining = face.gate.door.is_draining();
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    if !uri.query().is_some_and(|query| query.split('&').any(|one| one.starts_with("verbose"))) {
+        return (status, if draining { "draining\n" } else { "ok\n" }).into_response();
+    }
+    let ledger = face.gate.ledger.stats();
+    let reload = face.gate.reload.load();
+    let parts = json!({
+        "ready": !draining,
+        "draining": draining,
+        "in_flight": face.gate.door.in_flight(),
+        "queued": face.gate.imaging.queued(),
+        "policies": face.gate.policies.load().iter().map(|one| one.name.clone()).collect::<Vec<_>>(),
+        "last_reload": reload_json(&reload),
+        "judges": face.gate.panel.names().collect::<Vec<_>>(),
+        "store": {
+            "pending": ledger.pending,
+            "written": ledger.written,
+            "dropped_rows": ledger.dropped_rows,
+            "dropped_images": ledger.dropped_images,
+            "last_error": ledger.last_error,
+        },
+    });
+    (status, Json(parts)).into_response()
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(super) fn metrics(face: &Face) -> Response {
+    face.gate.report();
+    let text = face.metrics.as_ref().map(|render| render()).unwrap_or_default();
+    let mut response = text.into_response();
+    let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+/// `GET /openapi.json`.
+pub(super) fn openapi() -> Response {
+    let mut response = OPENAPI.into_response();
+    let media_type = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+#[derive(Serialize)]
+struct JudgeForm {
+    name: String,
+    provider: String,
+    model: String,
+    dialect: &'static str,
+    p50_ms: Option<u64>,
+    p95_ms: Option<u64>,
+    samples: u64,
+    in_flight: u32,
+    blocked_for_ms: Option<u64>,
+    parameters: String,
+}
+
+/// `GET /v1/judges`: who can be asked, and how fast each is.
+pub(super) fn judges(face: &Face) -> Json<Value> {
+    let judges: Vec<_> = face
+        .gate
+        .panel
+        .statuses()
+        .into_iter()
+        .map(|one| JudgeForm {
+            name: one.id.name,
+            provider: one.id.provider,
+            model: one.id.model,
+            dialect: one.dialect,
+            p50_ms: one.p50_ms,
+            p95_ms: one.p95_ms,
+            samples: one.samples,
+            in_flight: one.in_flight,
+            blocked_for_ms: one.blocked_for_ms,
+            parameters: one.parameters,
+        })
+        .collect();
+    Json(json!({ "judges": judges }))
+}
+
+/// `GET /v1/policies`: what decides, by revision.
+pub(super) fn policies(face: &Face) -> Json<Value> {
+    let loaded = face.gate.policies.load();
+    let policies: Vec<_> = loaded.iter().map(policy_json).collect();
+    Json(json!({ "policies": policies, "last_reload": reload_json(&face.gate.reload.load()) }))
+}
+
+/// `POST /admin/reload`: all or nothing; a bad file keeps the last good policies.
+pub(super) async fn reload(State(face): State<Arc<Face>>) -> Result<Json<Value>, Problem> {
+    let reload = (face.reload)().await;
+    if reload.problems.is_empty() {
+        return Ok(Json(reload_json(&reload)));
+    }
+    let detail = "the policies that were running still run";
+    let problem = Problem::new(ProblemKind::ReloadFailed, detail);
+    Err(reload.problems.iter().fold(problem, |problem, what| problem.at("", what.clone())))
+}
+
+fn reload_json(reload: &Reload) -> Value {
+    json!({
+        "at": reload.at.to_string(),
+        "accepted": reload.problems.is_empty(),
+        "problems": reload.problems,
+        "policies": reload.policies,
+    })
+}
+
+fn policy_json(policy: &ActivePolicy) -> Value {
+    let criteria: Vec<_> = policy
+        .criteria
+        .iter()
+        .map(|one| {
+            json!({ "id": one.id, "ask": one.ask, "pass_at": one.pass_at,
+                "pass_at_by_judge": one.pass_at_by_judge, "when": one.when })
+        })
+        .collect();
+    json!({
+        "name": policy.name,
+        "description": policy.description,
+        "owner": { "team": policy.owner.team, "on_call": policy.owner.on_call,
+            "runbook": policy.owner.runbook },
+        "mode": policy.mode.label(),
+        "revision": policy.revision.to_string(),
+        "judging": policy.judging.to_string(),
+        "judges": policy.route.judges,
+        "deadline_ms": u64::try_from(policy.route.deadline.as_millis()).unwrap_or(u64::MAX),
+        "floor_ms": u64::try_from(policy.route.floor.as_millis()).unwrap_or(u64::MAX),
+        "checks": policy.checks.iter().map(|one| one.id.clone()).collect::<Vec<_>>(),
+        "criteria": criteria,
+        "vars": policy.input.vars.iter().map(|(name, var)| (name.clone(),
+            json!({ "one_of": var.one_of, "default": var.default })))
+            .collect::<serde_json::Map<_, _>>(),
+    })
+}

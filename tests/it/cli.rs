@@ -1,0 +1,120 @@
+//! The command line as people and scripts meet it: output, exit codes, and what stays quiet.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::world::root;
+
+/// Runs the binary in `folder` without any key in its environment.
+fn vlmgate(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vlmgate"));
+    command.current_dir(folder).args(arguments).env_clear();
+    command.output().unwrap()
+}
+
+fn fixture(name: &str) -> String {
+    root().join("tests/fixtures").join(name).display().to_string()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn without_a_key_a_real_image_is_judged_by_local() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = ["--var", "background=white", "--var", "category=home"];
+    let image = fixture("mug.jpg");
+    let arguments = [&["check", &image, "--json"][..], &variables].concat();
+    let output = vlmgate(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["verdict"], "pass", "{verdict}");
+    assert_eq!(verdict["judge"]["name"], "local");
+    assert_eq!(verdict["file"], image.as_str());
+    assert_eq!(verdict["recorded"], false, "nothing is kept without --data");
+    let said = text(&output.stderr);
+    assert!(said.contains("OPENAI_API_KEY"), "the judges left out are named: {said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_haloed_cutout_fails_with_the_reason_and_exit_code_10() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = fixture("mug-halo.png");
+    let output = vlmgate(folder.path(), &["check", &image, "--var", "background=transparent"]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(10), "{table}");
+    assert!(table.starts_with("FAIL"), "{table}");
+    assert!(table.contains("cutout") && table.contains("halo"), "{table}");
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.jpg");
+    fs::write(&broken, b"no picture").unwrap();
+    let output = vlmgate(folder.path(), &["check", "broken.jpg"]);
+    assert_eq!(output.status.code(), Some(10));
+    assert!(text(&output.stdout).starts_with("REFUSED broken.jpg"), "{}", text(&output.stdout));
+    let output = vlmgate(folder.path(), &["check", "nowhere.jpg"]);
+    assert_eq!(output.status.code(), Some(1));
+    let output = vlmgate(folder.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_lost_secret_is_an_error_and_never_a_heuristic() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "providers:\n  openai: { kind: openai, key: \"${OPENAI_API_KEY}\" }\n\
+                  judges:\n  openai-mini: { provider: openai, model: gpt-6-luna }\n";
+    fs::write(folder.path().join("vlmgate.yaml"), config).unwrap();
+    let image = fixture("mug.jpg");
+    let output = vlmgate(folder.path(), &["check", &image, "--config", "vlmgate.yaml"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stdout));
+    let said = text(&output.stderr);
+    assert!(said.contains("OPENAI_API_KEY") && said.contains("vlmgate.yaml:2:"), "{said}");
+}
+
+#[test]
+fn lint_tells_every_problem_and_exits_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = root().join("policies").display().to_string();
+    let output = vlmgate(folder.path(), &["policy", "lint", &shipped]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("product-photo: valid"), "{}", text(&output.stdout));
+    fs::write(folder.path().join("bad.yaml"), "format: 1\nname: bad\ncritera: []\nmod: off\n")
+        .unwrap();
+    let output = vlmgate(folder.path(), &["policy", "lint", "bad.yaml"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stdout);
+    assert!(said.contains("bad.yaml:3:1") && said.contains("did you mean"), "{said}");
+    assert!(said.contains("bad.yaml:4:1"), "all problems at once: {said}");
+}
+
+#[test]
+fn show_prints_the_digests_and_the_resolved_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = root().join("policies/product-photo.yaml").display().to_string();
+    let output = vlmgate(folder.path(), &["policy", "show", &policy, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["name"], "product-photo");
+    let output = vlmgate(folder.path(), &["policy", "show", &policy]);
+    assert!(text(&output.stdout).contains("revision b3:"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn doctor_says_a_line_for_each_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = vlmgate(folder.path(), &["doctor"]);
+    let said = text(&output.stdout);
+    for part in ["config", "policies", "clock", "store"] {
+        assert!(said.lines().any(|line| line.starts_with(&format!("ok   {part}:"))), "{said}");
+    }
+    let output = vlmgate(folder.path(), &["doctor", "--probe", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+}

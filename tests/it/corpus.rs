@@ -1,0 +1,289 @@
+//! The image corpus that lies beside the repository where it is at hand: good product pictures,
+//! pictures with a known defect, and 440 files made to break a decoder.
+//!
+//! Without it these tests say so and pass: nothing of it is shipped. With it they hold the decoder
+//! and the checks to what the corpus's manifest expects, and print the counts behind it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use vlmgate::clock::Deadline;
+use vlmgate::domain::policy::{CheckKind, Encoding, Fingerprint, Region, ViewSpec};
+use vlmgate::domain::{Candidate, CheckSpec, Finding, Format, Inadmissible, OnFail};
+use vlmgate::imaging::{Imaging, Plan, PrepareError, Prepared, Settings};
+
+/// The product-photo policy's limits.
+const MAX_BYTES: u64 = 12 << 20;
+const MAX_PIXELS: u64 = 40_000_000;
+
+/// Peak memory of the test process over all bad files, one at a time: 57 MiB were measured. By the
+/// default settings one image may take 256 MiB, but no file of the corpus earns that much. Other
+/// tests may run in the same process.
+const MAX_PEAK_KIB: u64 = 256 * 1024;
+
+/// Bad files that end otherwise than the manifest expects, each with the argument why ours is
+/// right. There are none.
+const ARGUED: [(&str, &str); 0] = [];
+
+/// Good pictures that a check may flag, by check: what is reached, so that it only gets better.
+const MOST_FLAGGED: [(&str, usize); 5] =
+    [("exposure", 0), ("blur", 0), ("background", 6), ("halo", 2), ("border", 2)];
+
+/// Defects that a check must catch, by what the manifest expects: likewise.
+const LEAST_CAUGHT: [(&str, usize); 9] = [
+    ("aspect", 1),
+    ("background", 4),
+    ("blank", 9),
+    ("blur", 11),
+    ("border", 6),
+    ("decode", 2),
+    ("dimensions", 3),
+    ("exposure", 2),
+    ("halo", 9),
+];
+
+/// One row of the manifest.
+struct Entry {
+    columns: HashMap<String, String>,
+    bytes: Bytes,
+}
+
+impl Entry {
+    fn get(&self, column: &str) -> &str {
+        &self.columns[column]
+    }
+
+    /// Width and height as shown: the manifest has them as stored.
+    fn upright_size(&self) -> (u32, u32) {
+        let size = (self.get("width").parse().unwrap(), self.get("height").parse().unwrap());
+        let anchor = self.get("anchor_pillow");
+        let turned = (5..=8).any(|orientation| anchor.contains(&format!("orient={orientation}")));
+        if turned { (size.1, size.0) } else { size }
+    }
+}
+
+/// The rows whose file lies in `folder`; `None`, and a line that says so, without the corpus.
+fn corpus(folder: &str) -> Option<Vec<Entry>> {
+    let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/images");
+    let Ok(mut manifest) = csv::Reader::from_path(root.join("manifest.csv")) else {
+        println!("SKIPPED: no image corpus at ../shared/images, nothing was checked");
+        return None;
+    };
+    let rows = manifest.deserialize::<HashMap<String, String>>().map(|row| row.unwrap());
+    let entry = |columns: HashMap<String, String>| {
+        let bytes = std::fs::read(root.join(&columns["file"])).unwrap().into();
+        Entry { columns, bytes }
+    };
+    Some(rows.filter(|row| row["file"].starts_with(folder)).map(entry).collect())
+}
+
+/// The product-photo policy's checks by the manifest's words, and one small view.
+fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
+    let check =
+        |id: &str, kind, on_fail| CheckSpec { id: id.to_owned(), kind, when: None, on_fail };
+    let size = |aspect| CheckKind::Size { min_width_px: 256, min_height_px: 256, aspect };
+    let aspect = CheckKind::Size { min_width_px: 1, min_height_px: 1, aspect: Some((0.33, 3.0)) };
+    let mut checks = vec![
+        check("dimensions", size(None), OnFail::Fail),
+        check("aspect", aspect, OnFail::Fail),
+        check("blank", CheckKind::Contrast { min_stddev: 4.0 }, OnFail::Fail),
+        check("exposure", CheckKind::Exposure { subject: (0.06, 0.97) }, OnFail::Flag),
+        check("blur", CheckKind::Sharpness { min_laplacian_var: 35.0 }, OnFail::Flag),
+        check("background", CheckKind::Background { border: 0.02, min_white: 0.97 }, OnFail::Flag),
+        check("halo", CheckKind::EdgeHalo { max_ratio: 0.06 }, OnFail::Flag),
+        check("border", CheckKind::BorderTouch { max_share: 0.02 }, OnFail::Flag),
+    ];
+    checks.extend(also);
+    let view = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 64 };
+    let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
+    Arc::new(Plan { max_pixels: MAX_PIXELS, checks, views: vec![view], encode })
+}
+
+/// One worker, so that the peak is that of one image. An unoptimised build decodes slowly, hence
+/// more time than a server would give; a hang still ends, as an error that no entry expects.
+fn imaging() -> Imaging {
+    let settings = Settings::default();
+    let max_decode_time = Duration::from_secs(20);
+    Imaging::new(Settings { threads: 1, max_decode_time, ..settings }).unwrap()
+}
+
+async fn prepare(
+    imaging: &Imaging,
+    entry: &Entry,
+    plan: &Arc<Plan>,
+) -> Result<Prepared, PrepareError> {
+    let candidate = Candidate::admit(entry.bytes.clone(), &Format::ALL, MAX_BYTES)?;
+    imaging.prepare(candidate, Arc::clone(plan), Deadline::after(Duration::from_secs(60))).await
+}
+
+fn broken<'a>(prepared: &'a Prepared, check: &str) -> Option<&'a Finding> {
+    prepared.findings.iter().find(|finding| finding.check == check && !finding.passed)
+}
+
+/// Whether what came of a bad file is what the manifest expects of it.
+fn agrees(entry: &Entry, outcome: &Result<Prepared, PrepareError>) -> bool {
+    let refused = match outcome {
+        Ok(_) => None,
+        Err(PrepareError::Inadmissible(why)) => Some(why),
+        Err(PrepareError::Late | PrepareError::Busy { .. } | PrepareError::Broken) => return false,
+    };
+    // what holds nothing has no format either
+    let format = matches!(refused, Some(Inadmissible::UnknownFormat | Inadmissible::Empty));
+    let failed = |prepared: &Prepared| prepared.findings.iter().any(Finding::blocks);
+    match entry.get("expected_precheck") {
+        "accept" => outcome
+            .as_ref()
+            .is_ok_and(|prepared| (prepared.width_px, prepared.height_px) == entry.upright_size()),
+        "reject:format" => format,
+        // two files of no bytes and of one are listed as broken, not as of no format
+        "reject:decode" => refused.is_some() && (!format || entry.bytes.len() < 2),
+        "reject:limit" => matches!(refused, Some(Inadmissible::TooManyPixels { .. })),
+        "reject:aspect" => outcome.as_ref().is_ok_and(|one| broken(one, "aspect").is_some()),
+        "reject:any" => refused.is_some() || outcome.as_ref().is_ok_and(failed),
+        "any" => true,
+        other => panic!("the manifest has a new word: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_bad_file_ends_as_the_manifest_expects_in_bounded_memory() {
+    let Some(entries) = corpus("bad/") else { return };
+    let (imaging, plan) = (imaging(), plan([]));
+    let mut disagree = Vec::new();
+    for entry in &entries {
+        let outcome = prepare(&imaging, entry, &plan).await;
+        // whatever the manifest leaves open: never a panic, never a hang
+        let stuck = matches!(outcome, Err(PrepareError::Broken | PrepareError::Late));
+        assert!(!stuck, "{}: {outcome:?}", entry.get("file"));
+        if !agrees(entry, &outcome) {
+            let what = outcome.map(|one| (one.width_px, one.height_px));
+            let (file, expected) = (entry.get("file"), entry.get("expected_precheck"));
+            disagree.push((file.to_owned(), format!("expected {expected}, got {what:?}")));
+        }
+    }
+    let total = entries.len();
+    println!("bad files: {}/{total} as expected", total - disagree.len());
+    if let Some(peak_kib) = peak_kib() {
+        println!("peak memory: {} MiB", peak_kib / 1024);
+        assert!(peak_kib < MAX_PEAK_KIB, "{peak_kib} KiB at the peak");
+    }
+    let unargued: Vec<_> = disagree
+        .iter()
+        .filter(|(file, _)| ARGUED.iter().all(|(argued, _)| !file.ends_with(argued)))
+        .collect();
+    assert!(unargued.is_empty(), "{unargued:#?}");
+}
+
+/// The most memory this process has held, where the system says so.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+#[tokio::test]
+async fn no_good_picture_fails_and_few_are_flagged() {
+    let Some(entries) = corpus("good/") else { return };
+    let (imaging, plan) = (imaging(), plan([]));
+    let mut flagged: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in &entries {
+        let file = entry.get("file");
+        let prepared = prepare(&imaging, entry, &plan).await;
+        let prepared = prepared.unwrap_or_else(|why| panic!("{file}: {why}"));
+        assert_eq!((prepared.width_px, prepared.height_px), entry.upright_size(), "{file}");
+        for finding in prepared.findings.iter().filter(|one| applies(entry, &one.check)) {
+            assert!(!finding.blocks(), "{file} is good and fails: {finding:?}");
+            if !finding.passed {
+                let line = format!("{file} {:.4}", finding.value.unwrap_or(f64::NAN));
+                flagged.entry(finding.check.clone()).or_default().push(line);
+            }
+        }
+    }
+    println!("good pictures: {}, none failed; flagged by check: {flagged:#?}", entries.len());
+    for (check, most) in MOST_FLAGGED {
+        let count = flagged.get(check).map_or(0, Vec::len);
+        assert!(count <= most, "{check} flags {count} good pictures, {most} were reached");
+    }
+}
+
+/// Whether the product-photo policy makes this check for a picture of this scene.
+fn applies(entry: &Entry, check: &str) -> bool {
+    match (check, entry.get("scene")) {
+        ("background", scene) => scene == "on_white",
+        ("border", scene) => scene == "on_white" || scene == "cutout_alpha",
+        _ => true,
+    }
+}
+
+#[tokio::test]
+async fn the_stated_defects_are_caught() {
+    let Some(entries) = corpus("defects/") else { return };
+    let (imaging, plan) = (imaging(), plan([]));
+    let mut caught: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut missed = String::new();
+    for entry in &entries {
+        let Some(check) = entry.get("expected_precheck").strip_prefix("fail:") else { continue };
+        let (hit, value) = match prepare(&imaging, entry, &plan).await {
+            Err(PrepareError::Inadmissible(_)) => (check == "decode", None),
+            Err(other) => panic!("{}: {other}", entry.get("file")),
+            Ok(prepared) => {
+                let named = prepared.findings.iter().find(|finding| finding.check == check);
+                (broken(&prepared, check).is_some(), named.and_then(|finding| finding.value))
+            }
+        };
+        let (hits, all) = caught.entry(check).or_default();
+        *all += 1;
+        *hits += usize::from(hit);
+        if !hit {
+            writeln!(missed, "{check}: {} {value:?}", entry.get("file")).unwrap();
+        }
+    }
+    println!("defects caught by check (caught, stated): {caught:#?}\nmissed:\n{missed}");
+    for (check, least) in LEAST_CAUGHT {
+        let (hits, _) = caught[check];
+        assert!(least <= hits, "{check} catches {hits} defects, {least} were reached\n{missed}");
+    }
+}
+
+/// Two known prints differ by one bit, so the distances to them tell that bit of any picture's.
+#[tokio::test]
+async fn near_duplicates_have_near_fingerprints_and_other_pictures_have_not() {
+    let Some(entries) = corpus("defects/dup_") else { return };
+    let imaging = imaging();
+    let known = |bits: u64| CheckSpec {
+        id: format!("known-{bits}"),
+        kind: CheckKind::Phash { list: vec![Fingerprint(bits)], max_distance: 0 },
+        when: None,
+        on_fail: OnFail::Flag,
+    };
+    let checks = std::iter::once(known(0)).chain((0..64).map(|bit| known(1 << bit)));
+    let plan = plan(checks);
+    let mut prints: Vec<(String, u64)> = Vec::new();
+    for entry in entries.iter().filter(|entry| !entry.get("file").contains("mirrored")) {
+        let prepared = prepare(&imaging, entry, &plan).await.unwrap();
+        let far = |id: String| {
+            prepared.findings.iter().find(|one| one.check == id).unwrap().value.unwrap()
+        };
+        let none = far("known-0".to_owned());
+        let is_set = |bit: &u32| far(format!("known-{}", 1_u64 << bit)) < none;
+        let print = (0..64).filter(is_set).fold(0, |bits, bit| bits | 1_u64 << bit);
+        prints.push((entry.get("group").to_owned(), print));
+    }
+    let (mut same, mut other) = (0, 64);
+    for (number, (group, print)) in prints.iter().enumerate() {
+        for (group_of_next, next) in &prints[number + 1..] {
+            let distance = (print ^ next).count_ones();
+            if group == group_of_next {
+                same = same.max(distance);
+            } else {
+                other = other.min(distance);
+            }
+        }
+    }
+    println!("fingerprints: near duplicates at most {same} bits apart, others at least {other}");
+    assert!(same <= 6 && 6 < other, "near duplicates {same}, others {other}");
+}
