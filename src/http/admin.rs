@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::domain::policy::CriterionOnFail;
 use crate::gate::policies::{ActivePolicy, Reload};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::{Face, OPENAPI};
@@ -134,8 +135,12 @@ fn policy_json(policy: &ActivePolicy) -> Value {
         .criteria
         .iter()
         .map(|one| {
+            let on_fail = match one.on_fail {
+                CriterionOnFail::Fail => "fail",
+                CriterionOnFail::Review => "review",
+            };
             json!({ "id": one.id, "ask": one.ask, "pass_at": one.pass_at,
-                "pass_at_by_judge": one.pass_at_by_judge, "when": one.when })
+                "pass_at_by_judge": one.pass_at_by_judge, "when": one.when, "on_fail": on_fail })
         })
         .collect();
     json!({
@@ -149,7 +154,12 @@ fn policy_json(policy: &ActivePolicy) -> Value {
         "judges": policy.route.judges,
         "deadline_ms": u64::try_from(policy.route.deadline.as_millis()).unwrap_or(u64::MAX),
         "floor_ms": u64::try_from(policy.route.floor.as_millis()).unwrap_or(u64::MAX),
-        "checks": policy.checks.iter().map(|one| one.id.clone()).collect::<Vec<_>>(),
+        "accept": policy.input.accept.iter().map(|one| one.label()).collect::<Vec<_>>(),
+        "max_bytes": policy.input.max_bytes,
+        "max_pixels": policy.input.max_pixels,
+        "checks": policy.checks.iter()
+            .map(|one| json!({ "id": one.id, "on_fail": one.on_fail.label() }))
+            .collect::<Vec<_>>(),
         "criteria": criteria,
         "vars": policy.input.vars.iter().map(|(name, var)| (name.clone(),
             json!({ "one_of": var.one_of, "default": var.default })))

@@ -18,6 +18,10 @@ mod files;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
+mod spec;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod wire;

@@ -1,0 +1,81 @@
+//! What the gate answers is what `/openapi.json` says: every answer is held to its schema, and no
+//! answer carries a key that the document does not describe.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, healthy, mug};
+
+/// Holds `answer` to the schema called `name`.
+fn check(spec: &Value, name: &str, answer: &Value) {
+    let schema = json!({
+        "$ref": format!("#/components/schemas/{name}"),
+        "components": spec["components"],
+    });
+    let validator = jsonschema::validator_for(&schema).expect("the document holds schemas");
+    let faults: Vec<_> = validator
+        .iter_errors(answer)
+        .map(|fault| format!("{}: {fault}", fault.instance_path()))
+        .collect();
+    assert_eq!(faults, Vec::<String>::new(), "{name}: {answer}");
+    undescribed(spec, &spec["components"]["schemas"][name], answer, name);
+}
+
+/// Fails for a key of `answer` that `schema` does not describe.
+fn undescribed(spec: &Value, schema: &Value, answer: &Value, at: &str) {
+    let schemas = resolved(spec, schema);
+    match answer {
+        Value::Object(fields) => {
+            let is_open = schemas.iter().any(|one| one["additionalProperties"].is_object());
+            for (key, value) in fields {
+                let described = schemas.iter().map(|one| &one["properties"][key]);
+                let found = described.clone().find(|one| !one.is_null());
+                assert!(is_open || found.is_some(), "{at}.{key} is not described");
+                if let Some(found) = found {
+                    undescribed(spec, found, value, &format!("{at}.{key}"));
+                }
+            }
+        }
+        Value::Array(items) => {
+            let of_items = schemas.iter().map(|one| &one["items"]).find(|one| !one.is_null());
+            for item in items {
+                undescribed(spec, of_items.unwrap_or(&Value::Null), item, &format!("{at}[]"));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `schema` with references, `allOf` and `anyOf` opened.
+fn resolved<'a>(spec: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.trim_start_matches("#/components/schemas/");
+        return resolved(spec, &spec["components"]["schemas"][name]);
+    }
+    let parts = ["allOf", "anyOf"].iter().filter_map(|key| schema[key].as_array()).flatten();
+    let mut all: Vec<_> = parts.flat_map(|part| resolved(spec, part)).collect();
+    all.push(schema);
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_what_the_document_says() {
+    let world = World::new().await;
+    let (_, spec) = world.get("/openapi.json").await;
+    let (_, verdict) = world.post(mug()).await;
+    check(&spec, "Record", &verdict);
+    let failing = loadtest::Behaviour { judging: loadtest::Judging::Always(0.1), ..healthy() };
+    world.provider("openai-mini").set_behaviour(failing);
+    let (_, failed) = world.post(mug()).await;
+    check(&spec, "Record", &failed);
+    let id = verdict["id"].as_str().expect("an id");
+    check(&spec, "Record", &world.get(&format!("/v1/verdicts/{id}")).await.1);
+    check(&spec, "RecordPage", &world.get("/v1/verdicts").await.1);
+    check(&spec, "JudgeList", &world.get("/v1/judges").await.1);
+    check(&spec, "PolicyList", &world.get("/v1/policies").await.1);
+    let reloaded = world.client.post(world.url("/admin/reload")).send().await.expect("an answer");
+    let reloaded = serde_json::from_str(&reloaded.text().await.expect("text")).expect("JSON");
+    check(&spec, "Reloaded", &reloaded);
+    check(&spec, "Problem", &world.post(b"no image".to_vec()).await.1);
+    check(&spec, "Problem", &world.get("/v1/verdicts?colour=red").await.1);
+    world.stop().await;
+}
