@@ -25,6 +25,9 @@ const STAGE_SECONDS: &[f64] =
 /// Scores, 0..=1.
 const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
 
+/// The reason of a failover from a judge that was not even asked (it is blocked for now).
+const SKIPPED: &str = "skipped";
+
 /// The name and help of every metric, in the order of the README's table.
 pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_verdicts_total", "Verdicts by policy, verdict, basis, judge and route"),
@@ -130,12 +133,26 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
         }
         add_cost(&judge.name, MicroUsd::default());
     }
+    register_failovers(&policy.name, judges);
     for agreed in ["true", "false"] {
         counter!("vlmgate_second_opinions_total", "policy" => name(), "agreed" => agreed)
             .increment(0);
     }
     gauge!("vlmgate_policy_info", "policy" => name(), "revision" => policy.revision.to_string())
         .set(1.0);
+}
+
+/// One series for each pair of judges and each way in which the first can fail.
+fn register_failovers(policy: &str, judges: &[JudgeId]) {
+    let pairs = judges.iter().flat_map(|from| judges.iter().map(move |to| (from, to)));
+    for (from, to) in pairs.filter(|(from, to)| from != to) {
+        for reason in AttemptOutcome::ALL.into_iter().filter(|end| end.is_failure()) {
+            failovers(policy, &from.name, &to.name, reason.label()).increment(0);
+        }
+    }
+    for to in judges {
+        failovers(policy, "", &to.name, SKIPPED).increment(0);
+    }
 }
 
 /// Registers the series that do not depend on a policy.
@@ -262,16 +279,13 @@ fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
                     .increment(1);
             }
             Route::Failover => {
-                let from = failed.map_or("", |one| one.judge.name.as_str()).to_owned();
-                let reason = failed.map_or("skipped", |one| one.outcome.label());
-                counter!("vlmgate_failovers_total", "policy" => policy.to_owned(), "from" => from,
-                    "to" => judge.to_owned(), "reason" => reason)
-                .increment(1);
+                let from = failed.map_or("", |one| one.judge.name.as_str());
+                let reason = failed.map_or(SKIPPED, |one| one.outcome.label());
+                failovers(policy, from, judge, reason).increment(1);
             }
             Route::Primary | Route::SecondOpinion => {}
         }
-        if attempt.outcome != AttemptOutcome::Judged && attempt.outcome != AttemptOutcome::Cancelled
-        {
+        if attempt.outcome.is_failure() {
             failed = Some(attempt);
         }
     }
@@ -297,6 +311,11 @@ fn histogram_of_verdicts(policy: &str, decision: Decision) -> metrics::Histogram
 fn attempts(judge: &str, route: Route, outcome: AttemptOutcome) -> metrics::Counter {
     counter!("vlmgate_attempts_total", "judge" => judge.to_owned(), "route" => route.label(),
         "outcome" => outcome.label())
+}
+
+fn failovers(policy: &str, from: &str, to: &str, reason: &'static str) -> metrics::Counter {
+    counter!("vlmgate_failovers_total", "policy" => policy.to_owned(),
+        "from" => from.to_owned(), "to" => to.to_owned(), "reason" => reason)
 }
 
 fn tokens(judge: &str, kind: &'static str) -> metrics::Counter {

@@ -107,6 +107,26 @@ impl AttemptOutcome {
         Self::OverBudget,
     ];
 
+    /// Whether the judge failed: it was asked, was not stopped by us, and gave no judgement.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Judged | Self::Cancelled | Self::OverBudget => false,
+            Self::Refused
+            | Self::Empty
+            | Self::Truncated
+            | Self::Unreadable
+            | Self::Blind
+            | Self::RateLimited
+            | Self::Overloaded
+            | Self::ServerError
+            | Self::BadRequest
+            | Self::Auth
+            | Self::Connect
+            | Self::Timeout => true,
+        }
+    }
+
     /// The word used in answers and metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
