@@ -20,19 +20,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
 
-use crate::clock::Deadline;
-use crate::domain::Record;
+use crate::clock::{Deadline, Late};
+use crate::domain::{Digest, Record};
+use crate::ledger::counters::Counters;
 use crate::ledger::form::RecordForm;
-use crate::ledger::journal::{Chore, Counters, Inbox, Pending, Writer};
+use crate::ledger::inbox::{Chore, CloseSteps, Closing, Inbox, Pending};
+use crate::ledger::journal::Writer;
 use crate::ledger::pictures::Pictures;
 use crate::ledger::reader::Reader;
 use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::Row;
 
+mod counters;
 pub mod form;
+mod inbox;
 mod journal;
 mod pictures;
 pub mod reader;
@@ -47,6 +52,9 @@ pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
 
 /// Chores that wait for the writer; whoever asks for one more waits.
 const MAX_CHORES: usize = 8;
+
+/// Longest that a close waits for readers, once everything is written.
+const READERS_CLOSE: Duration = Duration::from_secs(1);
 
 /// Whether a commit is also forced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +115,9 @@ pub enum LedgerError {
     /// The store failed this time.
     #[error("the store failed: {0}")]
     Store(String),
+    /// The store did not answer in time.
+    #[error("the store did not answer in time")]
+    Late,
     /// The ledger is closed or closing.
     #[error("the ledger is closed")]
     Closed,
@@ -121,6 +132,7 @@ impl LedgerError {
             Self::Open { .. } => "open",
             Self::Row { .. } => "row",
             Self::Store(_) => "store",
+            Self::Late => "late",
             Self::Closed => "closed",
         }
     }
@@ -139,16 +151,31 @@ impl From<sqlx::Error> for LedgerError {
         if matches!(why, sqlx::Error::PoolClosed) {
             return Self::Closed;
         }
+        if matches!(why, sqlx::Error::PoolTimedOut) {
+            return Self::Late;
+        }
         Self::Store(why.to_string())
     }
 }
 
-/// No slot is free: the check must be refused before anything is paid for.
+impl From<Late> for LedgerError {
+    fn from(_: Late) -> Self {
+        Self::Late
+    }
+}
+
+/// There is no slot: the check must be refused before anything is paid for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("no journal slot is free: {limit} are taken, or the ledger is closing")]
-pub struct Full {
-    /// `max_pending`.
-    pub limit: usize,
+pub enum NoSlot {
+    /// Every slot is taken; soon one is free.
+    #[error("no journal slot is free: all {limit} are taken")]
+    Full {
+        /// `max_pending`.
+        limit: usize,
+    },
+    /// The ledger is closing, or its writer is gone: there will be none.
+    #[error("the journal is closed")]
+    Closed,
 }
 
 /// Not everything was written before the deadline.
@@ -179,6 +206,8 @@ pub struct IdempotencyMark {
     pub scope: String,
     /// The caller's key.
     pub key: String,
+    /// Of everything that the answer depends on: a replay answers for this alone.
+    pub request: Digest,
 }
 
 /// A record and what is kept beside it.
@@ -214,6 +243,8 @@ pub struct Stats {
     pub dropped_images: u64,
     /// Records whose answer left before they were written.
     pub late: u64,
+    /// Batches that waited for another process's lock on the file.
+    pub held: u64,
     /// Records handed over and not yet written.
     pub pending: u64,
     /// The last trouble, for operators.
@@ -221,12 +252,12 @@ pub struct Stats {
 }
 
 /// The durable memory of checks. Dropped without [`Ledger::close`] it still writes what it was
-/// handed, on its own thread.
+/// handed, on its own thread, if the process lives that long.
 #[derive(Debug)]
 pub struct Ledger {
     journal: mpsc::Sender<Pending>,
     chores: mpsc::Sender<Chore>,
-    closing: AtomicBool,
+    closing: Arc<AtomicBool>,
     counters: Arc<Counters>,
     reader: Reader,
     append_wait: Duration,
@@ -259,14 +290,23 @@ impl Ledger {
 
         let (journal, to_journal) = mpsc::channel(settings.max_pending.max(1));
         let (chores, to_chores) = mpsc::channel(MAX_CHORES);
-        let inbox = Inbox { journal: to_journal, chores: to_chores };
-        let shared = Arc::clone(&counters);
-        let writer = Writer { options, conn, pictures, spare, counters: shared, unfolded: 0, lock };
+        let inbox = Inbox::new(to_journal, to_chores);
+        let closing = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            options,
+            conn,
+            pictures,
+            spare,
+            counters: Arc::clone(&counters),
+            unfolded: 0,
+            closing: Arc::clone(&closing),
+            held_until: None,
+            lock,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|why| open(&why))?;
         journal::start(writer, inbox, runtime).map_err(|why| open(&why))?;
 
-        let closing = AtomicBool::new(false);
         let reader = Reader::lazy(&settings);
         let append_wait = settings.append_wait;
         Ok(Self { journal, chores, closing, counters, reader, append_wait })
@@ -275,13 +315,15 @@ impl Ledger {
     /// Takes room for one record, before anything is paid for.
     ///
     /// # Errors
-    /// [`Full`] when every slot is taken or the ledger is closing.
-    pub fn reserve(&self) -> Result<Slot, Full> {
-        let full = Full { limit: self.journal.max_capacity() };
+    /// [`NoSlot`] when every slot is taken or the ledger is closing.
+    pub fn reserve(&self) -> Result<Slot, NoSlot> {
         if self.closing.load(Ordering::Acquire) {
-            return Err(full);
+            return Err(NoSlot::Closed);
         }
-        self.journal.clone().try_reserve_owned().map(Slot).map_err(|_| full)
+        self.journal.clone().try_reserve_owned().map(Slot).map_err(|why| match why {
+            TrySendError::Full(journal) => NoSlot::Full { limit: journal.max_capacity() },
+            TrySendError::Closed(_) => NoSlot::Closed,
+        })
     }
 
     /// Hands `entry` over and waits until it is in the log, but not past `deadline`.
@@ -347,41 +389,33 @@ impl Ledger {
         self.counters.read().pending
     }
 
-    /// Waits until everything handed over so far is settled.
-    ///
-    /// # Errors
-    /// [`Unwritten`] when the deadline came first.
-    pub async fn flush(&self, deadline: Deadline) -> Result<(), Unwritten> {
-        self.settle(Chore::Flush, deadline).await
-    }
-
     /// Takes no new slot, writes what was handed over and what holders of slots still hand over,
-    /// folds the log into the file and lets go of it.
+    /// then closes the readers, folds the log into the file and lets go of it. A reader that is
+    /// stuck costs no record: the log is then folded in at the next opening.
     ///
     /// # Errors
-    /// [`Unwritten`] when the deadline came first; the writer goes on while the process lives.
+    /// [`Unwritten`] when the deadline came first; the writer goes on while the process lives, but
+    /// waits for another process's lock only a few seconds more.
     pub async fn close(&self, deadline: Deadline) -> Result<(), Unwritten> {
         self.closing.store(true, Ordering::Release);
-        // a reader's open connection would keep the log from being emptied
-        let read = deadline.bound(self.reader.close()).await;
-        let written = self.settle(Chore::Close, deadline).await;
-        read.map_err(|_late| Unwritten { pending: self.pending() }).and(written)
-    }
-
-    async fn settle(
-        &self,
-        chore: fn(oneshot::Sender<()>) -> Chore,
-        deadline: Deadline,
-    ) -> Result<(), Unwritten> {
-        let (reply, told) = oneshot::channel();
-        let settled = async {
+        let (closing, steps) = Closing::new();
+        let closed = async {
             // a writer that is gone has settled everything: what it did not write is counted
-            if self.chores.send(chore(reply)).await.is_ok() {
-                told.await.ok();
-            }
+            self.chores.send(Chore::Close(closing)).await.ok();
+            let CloseSteps { settled, readers_gone, closed } = steps;
+            settled.await.ok();
+            // a reader's open connection would keep the log from being emptied
+            deadline.capped(READERS_CLOSE).bound(self.reader.close()).await.ok();
+            drop(readers_gone);
+            closed.await.ok();
         };
-        let unwritten = |_late| Unwritten { pending: self.pending() };
-        deadline.bound(settled).await.map_err(unwritten)
+        deadline.bound(closed).await.map_err(|_late| Unwritten { pending: self.pending() })
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Release);
     }
 }
 

@@ -81,11 +81,11 @@ CREATE INDEX image_age ON image (policy, at_us);
 
 -- Which record answers a repeated request.
 CREATE TABLE idempotency (
-    scope        TEXT    NOT NULL, -- the API key's name
-    key          TEXT    NOT NULL,
-    image_digest TEXT    NOT NULL,
-    seq          INTEGER NOT NULL REFERENCES record (seq) ON DELETE CASCADE,
-    at_us        INTEGER NOT NULL,
+    scope          TEXT    NOT NULL, -- the API key's name
+    key            TEXT    NOT NULL,
+    request_digest TEXT    NOT NULL, -- of everything that the answer depends on
+    seq            INTEGER NOT NULL REFERENCES record (seq) ON DELETE CASCADE,
+    at_us          INTEGER NOT NULL,
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_seq ON idempotency (seq);

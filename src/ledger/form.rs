@@ -1,8 +1,10 @@
 //! The record as it is answered, stored and exported: one JSON object, every key always there.
 //!
-//! The answer to a check, the row in the store and a line of the export are the same form, so a
-//! caller who kept an answer can compare it with the record byte for byte. Keys are written in the
-//! order of the contract. What only the store knows (`seq`) is null until it is known.
+//! The answer to a check, the row in the store and a line of the export are the same form, with its
+//! keys in the order of the contract. An answer and its record differ only in what the write itself
+//! decides: `recorded` and `seq`, which an answer that could not wait does not know, and
+//! `timing_ms.record` and `timing_ms.total`, which are taken before the write in the record and
+//! after it in the answer.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +18,6 @@ use crate::domain::{
     Attempt, AttemptOutcome, Basis, Decision, Digest, Finding, Format, JudgeId, Mode, OnFail,
     Record, Route,
 };
-use crate::ledger::Appended;
 use crate::ledger::wire::{Keyed, digest, maybe_word, moment, word};
 
 /// Everything kept of one check, as JSON.
@@ -223,11 +224,10 @@ pub struct ImageForm {
     pub size_bytes: u64,
 }
 
-impl RecordForm {
-    /// The form with what the ledger said of the write.
-    #[must_use]
-    pub fn appended(self, said: Appended) -> Self {
-        Self { recorded: said.recorded, seq: said.seq, ..self }
+impl From<&TimingForm> for Timing {
+    fn from(form: &TimingForm) -> Self {
+        let TimingForm { total, read, decode, checks, prepare, judge, record } = *form;
+        Self { total, read, decode, checks, prepare, judge, record }
     }
 }
 

@@ -3,30 +3,34 @@
 //!
 //! The writer lives on a thread of its own: file work never blocks a serving thread, and records
 //! handed over are written even while the runtime that handed them over goes away. No error stops
-//! it. When there is no room, pictures go first, then the [`Spare`], and rows last; what was lost is
-//! counted, and the next batch is tried as if nothing had happened.
+//! it. While somebody else holds the file the batch in hand waits, and the queue behind it fills.
+//! When there is no room, pictures go first, then the [`Spare`], and rows last; what was lost is
+//! counted, and the next batch is tried as if nothing had happened. Even a panic costs one batch.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{mem, thread};
 
+use futures_util::FutureExt;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Deadline;
 use crate::domain::Digest;
+use crate::ledger::counters::Counters;
+use crate::ledger::inbox::{Chore, Inbox, Pending, Waiter, Work, told};
 use crate::ledger::pictures::Pictures;
 use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::{self, Aged, Deleted, KeptPicture, Row};
-use crate::ledger::{KeptImage, Stats};
-
-/// Records in one transaction at most: bounds both a commit's time and a lost commit's size.
-const MAX_BATCH: usize = 256;
+use crate::telemetry;
 
 /// Records after which the log is folded into the file, when nobody waits.
 const FOLD_AFTER: usize = 256;
@@ -38,130 +42,15 @@ const FOLD_ANYWAY: usize = 4096;
 /// records the room that is left can hold.
 const FOLD_FULL: usize = 32;
 
+/// Between two tries of a batch while somebody else holds the file; each try waits for the lock
+/// itself as well.
+const HELD_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the writer of a closing ledger still waits for somebody else's lock.
+const HELD_AT_CLOSE: Duration = Duration::from_secs(5);
+
 /// Rows deleted in one step of retention.
 pub(crate) const STEP_ROWS: u32 = 200;
-
-/// What the ledger counts about itself.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    written: AtomicU64,
-    commits: AtomicU64,
-    dropped_rows: AtomicU64,
-    dropped_images: AtomicU64,
-    late: AtomicU64,
-    pending: AtomicU64,
-    last_error: Mutex<Option<String>>,
-}
-
-impl Counters {
-    pub(crate) fn read(&self) -> Stats {
-        let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Stats {
-            written: self.written.load(Ordering::Relaxed),
-            commits: self.commits.load(Ordering::Relaxed),
-            dropped_rows: self.dropped_rows.load(Ordering::Relaxed),
-            dropped_images: self.dropped_images.load(Ordering::Relaxed),
-            late: self.late.load(Ordering::Relaxed),
-            pending: self.pending.load(Ordering::Relaxed),
-            last_error,
-        }
-    }
-
-    /// A record whose caller did not wait for it any longer.
-    pub(crate) fn late(&self) {
-        self.late.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A record that is lost before it was handed over, and why.
-    pub(crate) fn lost(&self, why: &dyn ToString) {
-        self.dropped_rows.fetch_add(1, Ordering::Relaxed);
-        self.trouble(why);
-    }
-
-    fn lost_images(&self, images: usize, why: &dyn ToString) {
-        self.dropped_images.fetch_add(images as u64, Ordering::Relaxed);
-        self.trouble(why);
-    }
-
-    /// Something went wrong; what it cost is counted elsewhere.
-    pub(crate) fn trouble(&self, why: &dyn ToString) {
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(why.to_string());
-    }
-}
-
-/// Counts a record as pending for as long as it lives, and then as lost unless it was written:
-/// whatever becomes of the writer, no record goes uncounted.
-#[derive(Debug)]
-struct Ticket {
-    counters: Arc<Counters>,
-    written: bool,
-}
-
-impl Ticket {
-    fn new(counters: &Arc<Counters>) -> Self {
-        counters.pending.fetch_add(1, Ordering::Relaxed);
-        Self { counters: Arc::clone(counters), written: false }
-    }
-
-    fn written(mut self) {
-        self.written = true;
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let ended = if self.written { &self.counters.written } else { &self.counters.dropped_rows };
-        ended.fetch_add(1, Ordering::Relaxed);
-        self.counters.pending.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Who is told when a row is written. Dropped instead, it tells "not recorded".
-#[derive(Debug)]
-struct Waiter {
-    ticket: Ticket, // first: the count must stand before anyone is told
-    answer: oneshot::Sender<i64>,
-}
-
-/// A record handed over and not yet written.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    row: Row,
-    keep: Vec<KeptImage>,
-    waiter: Waiter,
-}
-
-impl Pending {
-    /// A record on its way, and where its `seq` will be told.
-    pub(crate) fn new(
-        row: Row,
-        keep: Vec<KeptImage>,
-        counters: &Arc<Counters>,
-    ) -> (Self, oneshot::Receiver<i64>) {
-        let (answer, committed) = oneshot::channel();
-        let waiter = Waiter { ticket: Ticket::new(counters), answer };
-        (Self { row, keep, waiter }, committed)
-    }
-}
-
-/// Work that is done when no record waits.
-#[derive(Debug)]
-pub(crate) enum Chore {
-    /// Deletes one step of what is aged.
-    Sweep(Aged, oneshot::Sender<Result<Deleted, String>>),
-    /// Says when everything handed over before is settled.
-    Flush(oneshot::Sender<()>),
-    /// Takes no more slots, settles what is there, closes the file, says so.
-    Close(oneshot::Sender<()>),
-}
-
-/// Both queues into the writer.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    pub(crate) journal: mpsc::Receiver<Pending>,
-    pub(crate) chores: mpsc::Receiver<Chore>,
-}
 
 /// The one writer.
 #[derive(Debug)]
@@ -174,6 +63,10 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     /// Records since the log was folded in.
     pub(crate) unfolded: usize,
+    /// Whether the ledger is closing or gone.
+    pub(crate) closing: Arc<AtomicBool>,
+    /// Once closing: when to stop waiting for somebody else's lock.
+    pub(crate) held_until: Option<Deadline>,
     /// Held for as long as the file may be written.
     pub(crate) lock: File,
 }
@@ -185,6 +78,8 @@ enum Trouble {
     OneRow(String),
     /// There is no room: pictures make some.
     NoRoom(String),
+    /// Somebody else holds the file: the same will work once they let go.
+    Held(String),
     /// Anything else: try once more from the beginning.
     Store(String),
 }
@@ -198,34 +93,49 @@ pub(crate) fn start(writer: Writer, inbox: Inbox, runtime: Runtime) -> io::Resul
 
 impl Writer {
     async fn run(mut self, mut inbox: Inbox) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
-        let mut closed = Vec::new();
-        loop {
-            tokio::select! {
-                biased; // whoever waits for an answer comes before any chore
-                count = inbox.journal.recv_many(&mut batch, MAX_BATCH) => match count {
-                    0 => break,
-                    _ => self.commit(mem::take(&mut batch)).await,
-                },
-                Some(chore) = inbox.chores.recv() => match chore {
-                    Chore::Sweep(aged, reply) => told(reply.send(self.sweep(&aged).await)),
-                    Chore::Flush(reply) => told(reply.send(())),
-                    Chore::Close(reply) => {
-                        inbox.journal.close();
-                        closed.push(reply);
+        let mut closings = Vec::new();
+        while let Some(work) = inbox.next().await {
+            let turn = async {
+                match work {
+                    Work::Batch(batch) => self.commit(batch).await,
+                    Work::Chore(Chore::Sweep(aged, reply)) => {
+                        told(reply.send(self.sweep(&aged).await));
                     }
-                },
-            }
-            // answers have left: a slow disk now delays nobody but the next batch
-            if self.fold_after(inbox.journal.is_empty()) <= self.unfolded {
-                self.tidy().await;
+                    Work::Chore(Chore::Close(closing)) => {
+                        inbox.close();
+                        closings.push(closing);
+                    }
+                }
+                // answers have left: a slow disk now delays nobody but the next batch
+                if self.fold_after(inbox.is_idle()) <= self.unfolded {
+                    self.tidy().await;
+                }
+            };
+            if let Err(panic) = AssertUnwindSafe(turn).catch_unwind().await {
+                self.recover(panic.as_ref()).await;
             }
         }
-        drop(inbox);
+        let mut closed = Vec::new();
+        for closing in closings {
+            closed.push(closing.settled().await);
+        }
         self.finish().await;
-        for reply in closed {
-            told(reply.send(()));
+        drop(inbox); // whoever asked for one more close is told now
+        for closed in closed {
+            told(closed.send(()));
         }
+    }
+
+    /// A defect costs what was in hand, which counted itself as lost, and nothing after it. A
+    /// picture's file that was made for it may stay, as after a kill.
+    async fn recover(&mut self, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let why = text.unwrap_or("a panic without words");
+        tracing::error!(why, "the ledger's writer panicked: the batch in hand is lost");
+        telemetry::count_panic();
+        self.counters.trouble(&format!("the writer panicked: {why}"));
+        self.drop_conn().await;
     }
 
     /// Writes `batch` and answers everyone in it.
@@ -243,7 +153,7 @@ impl Writer {
                 self.make_room().await;
                 self.settle_again(rows, waiters).await;
             }
-            Err(Trouble::Store(_)) => self.settle_again(rows, waiters).await,
+            Err(Trouble::Held(_) | Trouble::Store(_)) => self.settle_again(rows, waiters).await,
         }
     }
 
@@ -252,7 +162,7 @@ impl Writer {
         match self.append(&rows).await {
             Ok(seqs) => answer(waiters, &seqs),
             Err(Trouble::OneRow(_)) => self.settle_each(rows, waiters).await,
-            Err(Trouble::NoRoom(why) | Trouble::Store(why)) => {
+            Err(Trouble::NoRoom(why) | Trouble::Held(why) | Trouble::Store(why)) => {
                 self.counters.trouble(&why);
                 self.remove_made(&rows, &HashSet::new());
             }
@@ -268,20 +178,47 @@ impl Writer {
                     answer(vec![waiter], &seqs);
                     written.extend(row.pictures.iter().map(|picture| picture.digest));
                 }
-                Err(Trouble::OneRow(why) | Trouble::NoRoom(why) | Trouble::Store(why)) => {
-                    self.counters.trouble(&why);
-                }
+                Err(why) => self.counters.trouble(&why.into_text()),
             }
         }
         self.remove_made(&rows, &written);
     }
 
+    /// Appends `rows`, as soon as nobody else holds the file.
     async fn append(&mut self, rows: &[Row]) -> Result<Vec<i64>, Trouble> {
+        let mut waited = false;
+        loop {
+            match self.try_append(rows).await {
+                Err(Trouble::Held(why)) if self.may_wait() => {
+                    if !mem::replace(&mut waited, true) {
+                        tracing::warn!(
+                            why,
+                            "records wait: another process holds the ledger's file"
+                        );
+                        self.counters.held();
+                        self.counters.trouble(&format!("another process holds the file: {why}"));
+                    }
+                    Deadline::after(HELD_PAUSE).passed().await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Whether a held batch may be tried again: always, but once closing only for a while.
+    fn may_wait(&mut self) -> bool {
+        if !self.closing.load(Ordering::Acquire) {
+            return true;
+        }
+        !self.held_until.get_or_insert_with(|| Deadline::after(HELD_AT_CLOSE)).is_past()
+    }
+
+    async fn try_append(&mut self, rows: &[Row]) -> Result<Vec<i64>, Trouble> {
         let conn = self.conn().await.map_err(|why| Trouble::of(&why))?;
         match sqlite::append(conn, rows).await {
             Ok(seqs) => {
                 self.unfolded += rows.len();
-                self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                self.counters.committed();
                 Ok(seqs)
             }
             Err(why) => {
@@ -361,7 +298,8 @@ impl Writer {
                 }
                 Ok(deleted)
             }
-            Err(Trouble::OneRow(why) | Trouble::NoRoom(why) | Trouble::Store(why)) => {
+            Err(why) => {
+                let why = why.into_text();
                 self.counters.trouble(&why);
                 Err(why)
             }
@@ -454,19 +392,22 @@ impl Trouble {
         // the low byte of SQLite's extended result code is its class
         let class = code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xFF);
         match class {
+            Some(5 | 6) => Self::Held(text),     // busy, locked
             Some(10 | 13) => Self::NoRoom(text), // a write that failed, for whatever reason; full
             Some(18..=20) => Self::OneRow(text), // too big, a constraint, a type
             Some(_) | None => Self::Store(text),
+        }
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Self::OneRow(text) | Self::NoRoom(text) | Self::Held(text) | Self::Store(text) => text,
         }
     }
 }
 
 fn answer(waiters: Vec<Waiter>, seqs: &[i64]) {
     for (waiter, seq) in waiters.into_iter().zip(seqs) {
-        waiter.ticket.written();
-        told(waiter.answer.send(*seq));
+        waiter.tell(*seq);
     }
 }
-
-/// An answer nobody waits for any more is no error: the caller counted itself as late.
-fn told<T>(_sent: Result<(), T>) {}

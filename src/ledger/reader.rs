@@ -1,7 +1,8 @@
 //! Reading the ledger: lists newest first, one record, an export, a kept picture, a repeated
 //! request's answer.
 //!
-//! Readers have their own connections and never wait for the writer. Newest first is by the moment
+//! Readers have their own connections and never wait for the writer; a verdict that looks up its
+//! key has connections that no list can take. Every query is bound in time. Newest first is by the moment
 //! a check began and, where two began together, by `seq`: an order that every filter's index has,
 //! so that a page costs what is on it. A [`Cursor`] names the last record of a page; records that
 //! arrive meanwhile are newer and move nothing.
@@ -21,7 +22,7 @@ use sqlx::{Encode, QueryBuilder, Row, Type};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
+use crate::clock::{Deadline, Timestamp};
 use crate::domain::{Basis, Decision, Digest};
 use crate::imaging::VIEW_MEDIA_TYPE;
 use crate::ledger::form::RecordForm;
@@ -32,8 +33,11 @@ use crate::ledger::{IDEMPOTENCY_KEPT, LedgerError, Settings, beside};
 /// Records on one page at most: bounds what a list or an export holds in memory.
 pub const MAX_PAGE: u32 = 500;
 
-/// How long a query waits for a free connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
+/// Longest that a page, a record or a picture may take, the wait for a connection included.
+const QUERY: Duration = Duration::from_secs(10);
+
+/// Connections for looking up keys.
+const LOOKUPS: u32 = 2;
 
 /// Which records are meant; `None` means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,8 +88,10 @@ pub struct Page {
 /// What answers a repeated request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
-    /// The image the first request came with.
-    pub image_digest: Digest,
+    /// What the first request came with, as its [`IdempotencyMark`] said.
+    ///
+    /// [`IdempotencyMark`]: crate::ledger::IdempotencyMark
+    pub request: Digest,
     /// What was recorded of it.
     pub record: RecordForm,
 }
@@ -107,6 +113,7 @@ pub struct Health {
 #[derive(Clone, Debug)]
 pub struct Reader {
     pool: SqlitePool,
+    lookups: SqlitePool,
     path: PathBuf,
     images_dir: PathBuf,
 }
@@ -125,10 +132,12 @@ impl Reader {
 
     /// A reader that opens its connections when they are needed.
     pub(crate) fn lazy(settings: &Settings) -> Self {
-        let pool = SqlitePoolOptions::new().max_connections(settings.readers.max(1));
-        let pool = pool.acquire_timeout(ACQUIRE).min_connections(0);
+        let pool = SqlitePoolOptions::new().acquire_timeout(QUERY).min_connections(0);
+        let lookups = pool.clone().max_connections(LOOKUPS);
+        let pool = pool.max_connections(settings.readers.max(1));
         Self {
             pool: pool.connect_lazy_with(sqlite::reader_options(&settings.path)),
+            lookups: lookups.connect_lazy_with(sqlite::lookup_options(&settings.path)),
             path: settings.path.clone(),
             images_dir: settings.images_dir.clone(),
         }
@@ -147,7 +156,7 @@ impl Reader {
         let limit = limit.clamp(1, MAX_PAGE);
         // one more than asked tells whether there is a next page
         let mut query = select("", filter, cursor, limit + 1);
-        let rows = query.build().fetch_all(&self.pool).await?;
+        let rows = bounded(query.build().fetch_all(&self.pool)).await?;
         let mut records = rows.iter().map(read_record).collect::<Result<Vec<_>, _>>()?;
         let more = (limit as usize) < records.len();
         records.truncate(limit as usize);
@@ -161,20 +170,8 @@ impl Reader {
     /// The store cannot be read.
     pub async fn get(&self, id: Uuid) -> Result<Option<RecordForm>, LedgerError> {
         let query = sqlx::query("SELECT seq, form FROM record WHERE id = ?1").bind(id.to_string());
-        let row = query.fetch_optional(&self.pool).await?;
+        let row = bounded(query.fetch_optional(&self.pool)).await?;
         row.as_ref().map(read_record).transpose()
-    }
-
-    /// Up to `limit` records (at most [`MAX_PAGE`]) in commit order, after `seq`: what statistics
-    /// fold in, live and after a restart.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn since(&self, seq: i64, limit: u32) -> Result<Vec<RecordForm>, LedgerError> {
-        let query =
-            sqlx::query("SELECT seq, form FROM record WHERE seq > ?1 ORDER BY seq LIMIT ?2");
-        let query = query.bind(seq).bind(limit.clamp(1, MAX_PAGE));
-        query.fetch_all(&self.pool).await?.iter().map(read_record).collect()
     }
 
     /// Every record that `filter` means, newest first, read page by page as it is consumed. No page
@@ -205,11 +202,11 @@ impl Reader {
              WHERE record.id = ?1 AND (?2 IS NULL OR image.view = ?2) ORDER BY image.idx LIMIT 1",
         );
         let query = query.bind(id.to_string()).bind(view);
-        let found: Option<String> = query.fetch_optional(&self.pool).await?;
+        let found: Option<String> = bounded(query.fetch_optional(&self.pool)).await?;
         let Some(path) = found.and_then(|hex| Pictures::path(&self.images_dir, &hex)) else {
             return Ok(None);
         };
-        match tokio::fs::read(&path).await {
+        match Deadline::after(QUERY).bound(tokio::fs::read(&path)).await? {
             Ok(bytes) => Ok(Some((VIEW_MEDIA_TYPE, bytes.into()))),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(LedgerError::Store(format!("{}: {why}", path.display()))),
@@ -220,26 +217,28 @@ impl Reader {
     /// less than 24 hours before `now`.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read, or not before `deadline`.
     pub async fn lookup(
         &self,
         scope: &str,
         key: &str,
         now: Timestamp,
+        deadline: Deadline,
     ) -> Result<Option<Replay>, LedgerError> {
         let query = sqlx::query(
-            "SELECT record.seq, record.form, idempotency.image_digest FROM idempotency \
+            "SELECT record.seq, record.form, idempotency.request_digest FROM idempotency \
              JOIN record ON record.seq = idempotency.seq \
              WHERE scope = ?1 AND key = ?2 AND idempotency.at_us >= ?3",
         );
         let query = query.bind(scope).bind(key).bind(now.before(IDEMPOTENCY_KEPT).0);
-        let Some(row) = query.fetch_optional(&self.pool).await? else {
+        let found = deadline.bound(query.fetch_optional(&self.lookups)).await??;
+        let Some(row) = found else {
             return Ok(None);
         };
         let record = read_record(&row)?;
         let digest: String = row.try_get(2)?;
-        let image_digest = digest.parse().map_err(|why| LedgerError::row(record.seq, &why))?;
-        Ok(Some(Replay { image_digest, record }))
+        let request = digest.parse().map_err(|why| LedgerError::row(record.seq, &why))?;
+        Ok(Some(Replay { request, record }))
     }
 
     /// Checks the whole file: for `doctor`, never on the serving path.
@@ -260,7 +259,7 @@ impl Reader {
     }
 
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.lookups.close());
     }
 }
 
@@ -320,6 +319,11 @@ impl Pages {
         }
         Ok(self.page.pop())
     }
+}
+
+/// What a query finds, if it does in time.
+async fn bounded<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
+    Ok(Deadline::after(QUERY).bound(query).await??)
 }
 
 /// The query for one page. `head` is empty, or asks for the query's plan.

@@ -1,8 +1,8 @@
 //! Retention deletes what a policy no longer keeps: pictures first, then records, then the keys of
 //! repeated requests.
 //!
-//! It works in steps of at most 200 rows, and the writer takes a step only when no record waits,
-//! so a year's worth of deletes delays nobody. Records of a policy that is not named stay: a
+//! It works in steps of at most 200 rows, and the writer takes a step when no record waits or after
+//! some batches in a row, so a year's worth of deletes delays nobody for long. Records of a policy that is not named stay: a
 //! policy taken out of the folder by mistake must not take its history with it.
 
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::ledger::journal::{Chore, STEP_ROWS};
+use crate::ledger::inbox::Chore;
+use crate::ledger::journal::STEP_ROWS;
 use crate::ledger::sqlite::{Aged, Deleted};
 use crate::ledger::{IDEMPOTENCY_KEPT, Ledger, LedgerError};
 
@@ -40,6 +41,10 @@ pub struct Swept {
 
 impl Ledger {
     /// Deletes everything that is older than `kept` allows at `now`.
+    ///
+    /// It may be dropped between any two steps, as when the process stops: a step is one
+    /// transaction, which the writer finishes whether anybody waits for it or not, and what was not
+    /// reached is for the next sweep.
     ///
     /// # Errors
     /// The store could not be written, or the ledger is closing; what was deleted stays deleted.

@@ -11,7 +11,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use crate::clock::Timestamp;
 use crate::domain::{Decision, Digest, Route};
@@ -20,8 +20,13 @@ use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
 
 const MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// How long a statement waits for somebody else's lock: only a person's own SQLite shell holds one.
+/// How long opening and reading wait for somebody else's lock: only a person's own SQLite shell
+/// holds one.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How long the writer's tries and lookups of keys wait for such a lock: the writer tries again,
+/// and a lookup has a deadline.
+const BUSY_BRIEF: Duration = Duration::from_millis(250);
 
 /// The log is cut back to this after it was folded in.
 const LOG_KEPT_BYTES: u32 = 64 << 20;
@@ -48,9 +53,9 @@ const INSERT_IMAGE: &str = "INSERT INTO image (seq, idx, view, digest, size_byte
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 /// The first record under a key answers for it until the key runs out.
-const INSERT_MARK: &str = "INSERT INTO idempotency (scope, key, image_digest, seq, at_us) \
+const INSERT_MARK: &str = "INSERT INTO idempotency (scope, key, request_digest, seq, at_us) \
     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (scope, key) DO UPDATE SET \
-    image_digest = excluded.image_digest, seq = excluded.seq, at_us = excluded.at_us \
+    request_digest = excluded.request_digest, seq = excluded.seq, at_us = excluded.at_us \
     WHERE idempotency.at_us < ?6";
 
 const DELETE_OLD_IMAGES: &str = "DELETE FROM image WHERE (seq, idx) IN (SELECT seq, idx FROM image \
@@ -116,6 +121,7 @@ pub(crate) fn writer_options(settings: &Settings) -> SqliteConnectOptions {
         Sync::Full => SqliteSynchronous::Full,
     };
     let options = options(&settings.path)
+        .busy_timeout(BUSY_BRIEF)
         .create_if_missing(true)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
@@ -133,6 +139,11 @@ pub(crate) fn reader_options(path: &Path) -> SqliteConnectOptions {
     options(path).read_only(true)
 }
 
+/// How lookups of keys open the file.
+pub(crate) fn lookup_options(path: &Path) -> SqliteConnectOptions {
+    reader_options(path).busy_timeout(BUSY_BRIEF)
+}
+
 fn options(path: &Path) -> SqliteConnectOptions {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
     options.disable_statement_logging()
@@ -140,8 +151,10 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 /// Opens the file and brings its tables to this program's.
 pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
-    let mut conn = options.connect().await?;
+    let mut conn = options.clone().busy_timeout(BUSY).connect().await?;
     MIGRATIONS.run(&mut conn).await?;
+    let busy = format!("PRAGMA busy_timeout = {}", BUSY_BRIEF.as_millis());
+    sqlx::query(AssertSqlSafe(busy)).execute(&mut conn).await?;
     Ok(conn)
 }
 
@@ -184,7 +197,7 @@ async fn append_row(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx:
         let insert = sqlx::query(INSERT_MARK)
             .bind(&mark.scope)
             .bind(&mark.key)
-            .bind(form.image.digest.to_string())
+            .bind(mark.request.to_string())
             .bind(seq)
             .bind(form.at.0)
             .bind(form.at.before(IDEMPOTENCY_KEPT).0);

@@ -165,16 +165,6 @@ fn the_form_is_the_contract_key_by_key() {
 }
 
 #[test]
-fn what_the_ledger_said_stands_in_the_answer() {
-    let answer = RecordForm::from(&sample()).appended(Appended { recorded: true, seq: Some(7) });
-    assert!(answer.recorded);
-    assert_eq!(answer.seq, Some(7));
-    let answer = answer.appended(Appended { recorded: false, seq: None });
-    assert!(!answer.recorded);
-    assert_eq!(answer.seq, None);
-}
-
-#[test]
 fn no_judge_is_named_unless_one_judged() {
     for basis in Basis::ALL {
         let mut record = sample();

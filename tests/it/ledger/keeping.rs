@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use vlmgate::clock::Timestamp;
-use vlmgate::domain::Record;
+use vlmgate::domain::{Digest, Record};
 use vlmgate::ledger::reader::Filter;
 use vlmgate::ledger::retention::{Keeping, Swept};
 use vlmgate::ledger::{KeptImage, Ledger, Settings};
@@ -95,10 +95,11 @@ async fn a_repeated_key_finds_its_record_for_a_day_also_after_a_restart() {
     let ledger = Ledger::open(settings(dir.path())).await.unwrap();
 
     let at = |hours: i64| Timestamp(record(1).at_us + hours * 3_600_000_000);
-    let lookup = async |scope, key, now| ledger.reader().lookup(scope, key, now).await.unwrap();
+    let reader = ledger.reader();
+    let lookup = async |scope, key, now| reader.lookup(scope, key, now, soon()).await.unwrap();
     let replay = lookup("ci", "once", at(23)).await.unwrap();
     assert_eq!(replay.record, stored(&record(1), Some(1)), "the first one answers");
-    assert_eq!(replay.image_digest, record(1).image.digest);
+    assert_eq!(replay.request, Digest::of(b"r-1"), "of its own request alone");
     assert_eq!(lookup("ci", "once", at(25)).await, None);
     assert_eq!(lookup("other key", "once", at(1)).await, None);
     assert_eq!(lookup("ci", "twice", at(1)).await, None);
@@ -123,7 +124,6 @@ async fn without_its_spare_room_the_ledger_keeps_records_alone() {
 
     fs::remove_dir(dir.path().join("ledger.db.spare")).unwrap();
     join_all((2..40).map(|n| append(&ledger, record(n)))).await;
-    ledger.flush(soon()).await.unwrap();
     assert!(append_entry(&ledger, with_image(record(40), b"picture")).await.recorded);
     let image = ledger.reader().image(record(40).id, None).await.unwrap();
     assert!(image.is_some(), "with room again pictures are kept again");

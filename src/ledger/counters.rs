@@ -1,0 +1,94 @@
+//! What the ledger counts about itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ledger::Stats;
+
+/// The ledger's own figures, written by whoever causes them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    written: AtomicU64,
+    commits: AtomicU64,
+    dropped_rows: AtomicU64,
+    dropped_images: AtomicU64,
+    late: AtomicU64,
+    held: AtomicU64,
+    pending: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> Stats {
+        let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Stats {
+            written: self.written.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+            dropped_rows: self.dropped_rows.load(Ordering::Relaxed),
+            dropped_images: self.dropped_images.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+            held: self.held.load(Ordering::Relaxed),
+            pending: self.pending.load(Ordering::Relaxed),
+            last_error,
+        }
+    }
+
+    /// A record whose caller did not wait for it any longer.
+    pub(crate) fn late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A record that is lost before it was handed over, and why.
+    pub(crate) fn lost(&self, why: &dyn ToString) {
+        self.dropped_rows.fetch_add(1, Ordering::Relaxed);
+        self.trouble(why);
+    }
+
+    /// A transaction.
+    pub(crate) fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A batch that waits for somebody else's lock on the file.
+    pub(crate) fn held(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lost_images(&self, images: usize, why: &dyn ToString) {
+        self.dropped_images.fetch_add(images as u64, Ordering::Relaxed);
+        self.trouble(why);
+    }
+
+    /// Something went wrong; what it cost is counted elsewhere.
+    pub(crate) fn trouble(&self, why: &dyn ToString) {
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(why.to_string());
+    }
+}
+
+/// Counts a record as pending for as long as it lives, and then as lost unless it was written:
+/// whatever becomes of the writer, no record goes uncounted.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    counters: Arc<Counters>,
+    written: bool,
+}
+
+impl Ticket {
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        counters.pending.fetch_add(1, Ordering::Relaxed);
+        Self { counters: Arc::clone(counters), written: false }
+    }
+
+    pub(crate) fn written(mut self) {
+        self.written = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let ended = if self.written { &self.counters.written } else { &self.counters.dropped_rows };
+        ended.fetch_add(1, Ordering::Relaxed);
+        self.counters.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
