@@ -163,6 +163,13 @@ pub trait Judge: Send + Sync + fmt::Debug {
 
     /// How fast it is expected to be; `None`: no idea yet.
     fn expectation(&self) -> Option<Expectation>;
+
+    /// Whether it only stands in: it answers when no judge that looks at the image can. It is never
+    /// asked beside one that still may, except when the deadline is all but there, and never for a
+    /// second opinion.
+    fn stands_in(&self) -> bool {
+        false
+    }
 }
 
 /// One judge as an operator sees it.

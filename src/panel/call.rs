@@ -26,6 +26,12 @@ type Broken = Box<dyn Any + Send>;
 /// What a call answered; a panic is an answer too.
 pub(crate) type Reply = Result<Result<Answered, AttemptError>, Broken>;
 
+/// Whether the judge says that its time was up. At the very deadline it says so in the same instant
+/// in which who waits for it stops waiting: then it was not the judge's own time.
+pub(crate) fn is_timeout(reply: &Reply) -> bool {
+    matches!(reply, Ok(Err(error)) if error.outcome == AttemptOutcome::Timeout)
+}
+
 /// What every call about one image shares.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
@@ -161,23 +167,25 @@ impl<'a> Call<'a> {
         let mut outcome = error.outcome;
         match outcome {
             // it was sent and not answered: as good as dropped by us
-            AttemptOutcome::Timeout | AttemptOutcome::Cancelled => {
+            AttemptOutcome::Timeout => {
                 self.tell(None);
                 cost = if cost == MicroUsd::default() { self.estimate } else { cost };
             }
-            AttemptOutcome::RateLimited => {
+            AttemptOutcome::RateLimited | AttemptOutcome::Overloaded => {
                 if let Some(retry_after) = error.retry_after {
                     self.seat.block(retry_after, now());
                 }
             }
-            // an error cannot be a judgement
-            AttemptOutcome::Judged => outcome = AttemptOutcome::ServerError,
+            // an error cannot be a judgement; and what we cancel never replies, so that this cancel
+            // (an HTTP 499) is the provider's: it failed, and the next judge is asked
+            AttemptOutcome::Judged | AttemptOutcome::Cancelled => {
+                outcome = AttemptOutcome::ServerError;
+            }
             AttemptOutcome::Refused
             | AttemptOutcome::Empty
             | AttemptOutcome::Truncated
             | AttemptOutcome::Unreadable
             | AttemptOutcome::Blind
-            | AttemptOutcome::Overloaded
             | AttemptOutcome::ServerError
             | AttemptOutcome::BadRequest
             | AttemptOutcome::Auth

@@ -37,6 +37,7 @@ impl Choice {
                     self.refusing.push(id.provider.clone());
                 }
             }
+            // our own cancel: a provider's counts as its error before it comes here
             AttemptOutcome::Cancelled | AttemptOutcome::OverBudget => self.stopped = true,
             AttemptOutcome::Judged
             | AttemptOutcome::Empty
@@ -61,14 +62,14 @@ impl Choice {
     /// with `even_blocked` the one whose block ends first is better than none.
     pub(crate) fn pick<'a>(
         &self,
-        seats: &[&'a Seat],
+        seats: impl IntoIterator<Item = &'a Seat>,
         now: Instant,
         even_blocked: bool,
     ) -> Option<&'a Seat> {
         if self.is_settled() {
             return None;
         }
-        let allowed = seats.iter().copied().filter(|seat| self.allows(seat));
+        let allowed = seats.into_iter().filter(|seat| self.allows(seat));
         let soonest = allowed.min_by_key(|seat| seat.blocked_for(now))?; // not blocked: `None`, least
         (even_blocked || soonest.blocked_for(now).is_none()).then_some(soonest)
     }
@@ -128,8 +129,7 @@ mod tests {
         for &(at, outcome) in failures {
             choice.note(outcome, seats[at].judge().id(), seats[at].judge().dialect());
         }
-        let all: Vec<&Seat> = seats.iter().collect();
-        let next = choice.pick(&all, Instant::now(), false);
+        let next = choice.pick(&seats, Instant::now(), false);
         assert_eq!(next.map(Seat::name), expected, "after {failures:?}");
     }
 
@@ -172,8 +172,7 @@ mod tests {
         let seats = seats();
         let now = Instant::now();
         let choice = Choice::default();
-        let all: Vec<&Seat> = seats.iter().collect();
-        let name = |even_blocked| choice.pick(&all, now, even_blocked).map(Seat::name);
+        let name = |even_blocked| choice.pick(&seats, now, even_blocked).map(Seat::name);
         seats[0].block(Duration::from_secs(5), now);
         assert_eq!((name(false), name(true)), (Some("b"), Some("b")));
         seats[1].block(Duration::from_secs(3), now);

@@ -3,6 +3,10 @@
 //! A failure never wins: it starts the next judge. Slowness does too, within the hedge budget, and
 //! so does the approaching end: a judge that hangs must not take the time of the one behind it. The
 //! race owns its calls; returning, or dropping it, cancels those still under way.
+//!
+//! A judge that only stands in ([`crate::panel::Judge::stands_in`]) answers at once, so beside one
+//! that looks it would always win. It is asked in its turn when nobody is under way, and as a
+//! failover [`STAND_IN_LEAD`] before the deadline when nobody has answered: never for slowness.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -14,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Deadline, Stopwatch};
 use crate::domain::policy::{HedgeSpec, RouteSpec};
 use crate::domain::{Attempt, AttemptOutcome, JudgeId, Judgement, MicroUsd, Route};
-use crate::panel::call::{Asking, Call, Ended, Reply};
+use crate::panel::call::{Asking, Call, Ended, Reply, is_timeout};
 use crate::panel::choice::{Choice, is_worth_repeating};
 use crate::panel::seat::Seat;
 use crate::panel::{Panel, Question, now};
@@ -23,10 +27,14 @@ use crate::panel::{Panel, Question, now};
 const STILL_YOUNG: Duration = Duration::from_millis(600);
 /// What the last chance is given beyond what its judge nearly always takes.
 const LAST_CHANCE_MARGIN: Duration = Duration::from_millis(50);
+/// How long before the deadline a judge that stands in is asked beside those that did not answer.
+const STAND_IN_LEAD: Duration = Duration::from_millis(30);
 /// The least wait before the only judge is asked again; jitter adds up to as much.
 const REPEAT_AFTER: Duration = Duration::from_millis(40);
 /// The most of what is left that an attempt may take from those behind it for its own p95's sake.
 const LARGEST_SHARE: f64 = 0.75;
+/// What is said of an attempt that was still under way at the deadline.
+const TOO_LATE: &str = "the deadline came first";
 
 /// One image's entry.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +49,9 @@ pub struct Race<'a> {
     pub deadline: Deadline,
     /// Since when the check runs.
     pub began: Stopwatch,
-    /// Cancelled when the caller hung up: attempts under way run on, none starts.
+    /// Cancelled when the caller hung up: attempts under way run on, none starts. For a caller who
+    /// was gone before the race began nobody is asked at all, and it ends [`Outcome::Exhausted`]
+    /// without an attempt: what tells it from a race without judges is the record's `client_gone`.
     pub caller_gone: &'a CancellationToken,
 }
 
@@ -57,7 +67,7 @@ pub enum Outcome {
         /// What it said.
         judgement: Judgement,
     },
-    /// Nobody is left to ask.
+    /// Nobody is left to ask, or may be: the caller has gone.
     Exhausted,
     /// The deadline came first.
     Late,
@@ -136,6 +146,8 @@ struct Course<'a> {
     hedge_at: Option<Instant>,
     repeat_at: Option<Instant>,
     has_last_chance: bool,
+    /// Whether a judge that stands in may still be asked beside those that look.
+    may_stand_in: bool,
 }
 
 impl<'a> Course<'a> {
@@ -162,6 +174,7 @@ impl<'a> Course<'a> {
             hedge_at: None,
             repeat_at: None,
             has_last_chance: hedging.is_some(),
+            may_stand_in: true,
         }
     }
 
@@ -173,7 +186,7 @@ impl<'a> Course<'a> {
         if let Some(spec) = self.hedging {
             self.panel.hedge_budget().admit(spec.budget_ratio, now());
         }
-        if let Some(seat) = self.choice.pick(&self.unasked, now(), true) {
+        if let Some(seat) = self.choice.pick(self.unasked(), now(), true) {
             let preferred = self.entry.route.judges.first().is_some_and(|name| name == seat.name());
             self.launch(seat, if preferred { Route::Primary } else { Route::Failover });
         }
@@ -197,14 +210,19 @@ impl<'a> Course<'a> {
     /// The earliest timer; the deadline when none is set.
     fn due_at(&self) -> Instant {
         let runners = self.running.iter().flat_map(|one| [one.cap_at, one.gives_way_at]);
-        let timers = [self.hedge_at, self.repeat_at, self.last_chance_at()];
+        let chances = [self.last_chance_at(), self.stand_in_at()];
+        let timers = [self.hedge_at, self.repeat_at].into_iter().chain(chances);
         let deadline = self.entry.deadline.instant();
         runners.chain(timers).flatten().fold(deadline, Instant::min)
     }
 
     fn take(&mut self, at: usize, reply: Reply) -> Option<Outcome> {
-        let Runner { call, place, .. } = self.running.remove(at);
+        let Runner { call, place, cap_at, .. } = self.running.remove(at);
         let seat = call.seat();
+        if cap_at.is_none() && self.entry.deadline.is_past() && is_timeout(&reply) {
+            self.ended.push((place, call.give_up(AttemptOutcome::Cancelled, TOO_LATE)));
+            return None;
+        }
         match call.end(reply) {
             Ended::Judged(attempt, judgement) => {
                 let (judge, route) = (attempt.judge.clone(), attempt.route);
@@ -232,6 +250,9 @@ impl<'a> Course<'a> {
         if self.last_chance_at().is_some_and(|at| at <= now) {
             self.take_last_chance(now);
         }
+        if self.stand_in_at().is_some_and(|at| at <= now) {
+            self.let_stand_in();
+        }
     }
 
     /// Stops attempts past their cap, and those that must make way where somebody free may follow.
@@ -241,7 +262,7 @@ impl<'a> Course<'a> {
             self.stop(at, "its own time was up");
         }
         while let Some(at) = self.running.iter().position(|one| is_due(one.gives_way_at)) {
-            if self.next_in_line(false).is_some() {
+            if self.next_in_line(false).is_some_and(|next| !next.stands_in()) {
                 self.stop(at, "it had to make way for the next judge");
             } else if let Some(runner) = self.running.get_mut(at) {
                 runner.gives_way_at = None;
@@ -258,17 +279,27 @@ impl<'a> Course<'a> {
 
     /// A failed attempt starts the next at once. That costs nothing extra: the failed one is over.
     fn fail_over(&mut self, seat: &'a Seat, outcome: AttemptOutcome, wait: Option<Duration>) {
-        self.choice.note(outcome, seat.judge().id(), seat.judge().dialect());
-        if self.only.is_some() {
-            self.plan_repeat(outcome, wait);
-        } else if let Some(next) = self.next_in_line(self.running.is_empty()) {
+        // one that stands in did not look: what it says is no news of the image, nor ever changes
+        let looked = !seat.stands_in();
+        if looked {
+            self.choice.note(outcome, seat.judge().id(), seat.judge().dialect());
+        }
+        if looked && self.only.is_some() {
+            return self.plan_repeat(outcome, wait);
+        }
+        let next = match (self.running.is_empty(), looked) {
+            (true, _) => self.next_in_line(true),
+            (false, true) => self.next_to_look(),
+            (false, false) => None,
+        };
+        if let Some(next) = next {
             self.launch(next, Route::Failover);
         }
     }
 
     /// With nobody else to ask the same judge is asked again, after a moment.
     fn plan_repeat(&mut self, outcome: AttemptOutcome, retry_after: Option<Duration>) {
-        if !is_worth_repeating(outcome) || !self.may_start() || !self.has_attempts_left() {
+        if !is_worth_repeating(outcome) || !self.may_follow() {
             return;
         }
         let jittered = REPEAT_AFTER.mul_f64(1.0 + (self.panel.jitter)().clamp(0.0, 1.0));
@@ -288,7 +319,7 @@ impl<'a> Course<'a> {
     /// A judge beside a slow one, if time, money and the budget of all images allow.
     fn hedge(&mut self) {
         self.hedge_at = None;
-        let Some(next) = self.next_in_line(false) else { return };
+        let Some(next) = self.next_to_look() else { return };
         if self.affords(next) && self.panel.hedge_budget().take_hedge() {
             self.launch(next, Route::Hedge);
         }
@@ -299,7 +330,7 @@ impl<'a> Course<'a> {
         if !self.has_last_chance || self.running.is_empty() {
             return None;
         }
-        let next = self.choice.pick(&self.unasked, now(), false)?;
+        let next = self.choice.pick(self.unasked_to_look(), now(), false)?;
         let lead = next.lead(self.budget) + LAST_CHANCE_MARGIN;
         Some(self.entry.deadline.less(lead).instant())
     }
@@ -312,10 +343,34 @@ impl<'a> Course<'a> {
         if one_is_young || !self.may_start() {
             return;
         }
-        let Some(next) = self.choice.pick(&self.unasked, now, false) else { return };
+        let Some(next) = self.choice.pick(self.unasked_to_look(), now, false) else { return };
         if self.affords(next) && self.panel.hedge_budget().take_last_chance() {
             self.launch(next, Route::Hedge);
         }
+    }
+
+    /// When one that stands in must be asked, so that its answer and not silence ends the race.
+    fn stand_in_at(&self) -> Option<Instant> {
+        if !self.may_stand_in || self.running.is_empty() {
+            return None;
+        }
+        self.stand_in()?;
+        Some(self.entry.deadline.less(STAND_IN_LEAD).instant())
+    }
+
+    /// Those that look run on: one of them may still be first. Like the last chance it may be one
+    /// attempt more than the policy says.
+    fn let_stand_in(&mut self) {
+        self.may_stand_in = false;
+        let has_one_left = self.started <= self.entry.route.max_attempts;
+        let stand_in = self.stand_in().filter(|_| has_one_left && self.may_start());
+        if let Some(stand_in) = stand_in {
+            self.launch(stand_in, Route::Failover);
+        }
+    }
+
+    fn stand_in(&self) -> Option<&'a Seat> {
+        self.choice.pick(self.unasked().filter(|seat| seat.stands_in()), now(), false)
     }
 
     fn launch(&mut self, seat: &'a Seat, route: Route) {
@@ -336,7 +391,7 @@ impl<'a> Course<'a> {
     /// When an attempt that starts now must make way: what is left less what the next judge takes,
     /// but not before its own p95, within reason.
     fn gives_way_at(&self, seat: &Seat, started: Instant) -> Option<Instant> {
-        let next = self.next_in_line(true)?;
+        let next = self.next_in_line(true).filter(|next| !next.stands_in())?;
         let left = self.entry.deadline.left();
         let fair = left.saturating_sub(next.reserve(left));
         let own = seat.p95().unwrap_or_default().min(left.mul_f64(LARGEST_SHARE));
@@ -346,18 +401,34 @@ impl<'a> Course<'a> {
     /// Who would be asked next, if anybody may be; with `even_blocked` one that asked us to stay
     /// away is better than none.
     fn next_in_line(&self, even_blocked: bool) -> Option<&'a Seat> {
-        if !self.may_start() || !self.has_attempts_left() {
+        if !self.may_follow() {
             return None;
         }
-        self.choice.pick(&self.unasked, now(), even_blocked)
+        self.choice.pick(self.unasked(), now(), even_blocked)
+    }
+
+    /// Who would be asked next beside one under way: of those that look at the image.
+    fn next_to_look(&self) -> Option<&'a Seat> {
+        if !self.may_follow() {
+            return None;
+        }
+        self.choice.pick(self.unasked_to_look(), now(), false)
+    }
+
+    fn unasked(&self) -> impl Iterator<Item = &'a Seat> {
+        self.unasked.iter().copied()
+    }
+
+    fn unasked_to_look(&self) -> impl Iterator<Item = &'a Seat> {
+        self.unasked().filter(|seat| !seat.stands_in())
     }
 
     fn may_start(&self) -> bool {
         !self.entry.caller_gone.is_cancelled() && !self.entry.deadline.is_past()
     }
 
-    fn has_attempts_left(&self) -> bool {
-        self.started < self.entry.route.max_attempts
+    fn may_follow(&self) -> bool {
+        self.may_start() && self.started < self.entry.route.max_attempts
     }
 
     /// Whether `next` fits under the image's cost cap beside all that was and is being spent.
@@ -372,7 +443,7 @@ impl<'a> Course<'a> {
     fn close(mut self, outcome: Outcome) -> Raced {
         let why = match outcome {
             Outcome::Judged { .. } => "another judge was faster",
-            Outcome::Exhausted | Outcome::Late => "the deadline came first",
+            Outcome::Exhausted | Outcome::Late => TOO_LATE,
         };
         for Runner { call, place, .. } in self.running.drain(..) {
             self.ended.push((place, call.give_up(AttemptOutcome::Cancelled, why)));
@@ -401,5 +472,7 @@ mod bounds;
 mod properties;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod stand_ins;
 #[cfg(test)]
 mod tests;

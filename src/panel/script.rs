@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time;
 
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Late};
 use crate::domain::policy::{Fallback, HedgeSpec, RouteSpec};
 use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Score, Tokens};
 use crate::imaging::{Measurements, View};
@@ -52,7 +52,12 @@ pub(crate) fn fails(ms: u64, outcome: AttemptOutcome) -> Script {
 
 /// Says 429 after `ms`, and for how many milliseconds to stay away.
 pub(crate) fn limited(ms: u64, retry_after_ms: u64) -> Script {
-    let error = AttemptError::new(AttemptOutcome::RateLimited, "as scripted");
+    keeps_away(ms, AttemptOutcome::RateLimited, retry_after_ms)
+}
+
+/// Fails after `ms`, and says for how many milliseconds to stay away.
+pub(crate) fn keeps_away(ms: u64, outcome: AttemptOutcome, retry_after_ms: u64) -> Script {
+    let error = AttemptError::new(outcome, "as scripted");
     let retry_after = Some(Duration::from_millis(retry_after_ms));
     Script(ms, Act::Fail(AttemptError { retry_after, ..error }))
 }
@@ -69,6 +74,8 @@ pub(crate) struct ScriptedJudge {
     dialect: &'static str,
     scripts: Mutex<VecDeque<Script>>,
     expectation: Option<Expectation>,
+    stands_in: bool,
+    minds_deadline: bool,
 }
 
 impl ScriptedJudge {
@@ -86,7 +93,7 @@ impl ScriptedJudge {
             _ => "mistral",
         };
         let scripts = Mutex::new(scripts.iter().cloned().collect());
-        Self { id, dialect, scripts, expectation: None }
+        Self { id, dialect, scripts, expectation: None, stands_in: false, minds_deadline: false }
     }
 
     /// The same, speaking `dialect`.
@@ -106,6 +113,16 @@ impl ScriptedJudge {
         Self { expectation: Some(Expectation { p50, p95 }), ..self }
     }
 
+    /// The same, answering only when no judge that looks can.
+    pub(crate) fn standing_in(self) -> Self {
+        Self { stands_in: true, ..self }
+    }
+
+    /// The same, saying that its time is up at the deadline it was given, as those over HTTP do.
+    pub(crate) fn minding_its_deadline(self) -> Self {
+        Self { minds_deadline: true, ..self }
+    }
+
     fn next_script(&self) -> Script {
         let mut scripts = self.scripts.lock().unwrap();
         if scripts.len() == 1 { scripts[0].clone() } else { scripts.pop_front().unwrap() }
@@ -120,10 +137,10 @@ impl Judge for ScriptedJudge {
     fn judge<'a>(
         &'a self,
         question: &'a Question,
-        _deadline: Deadline,
+        deadline: Deadline,
     ) -> BoxFuture<'a, Result<Answered, AttemptError>> {
         let Script(after_ms, act) = self.next_script();
-        async move {
+        let acting = async move {
             time::sleep(Duration::from_millis(after_ms)).await;
             match act {
                 Act::Answer(score) => Ok(answered(question, Some(score))),
@@ -132,8 +149,12 @@ impl Judge for ScriptedJudge {
                 Act::Panic => panic!("as scripted"),
                 Act::Hang => pending().await,
             }
+        };
+        if !self.minds_deadline {
+            return acting.boxed();
         }
-        .boxed()
+        let too_late = || AttemptError::new(AttemptOutcome::Timeout, "no whole answer");
+        async move { deadline.bound(acting).await.unwrap_or_else(|Late| Err(too_late())) }.boxed()
     }
 
     fn estimate(&self, _question: &Question) -> MicroUsd {
@@ -150,6 +171,10 @@ impl Judge for ScriptedJudge {
 
     fn expectation(&self) -> Option<Expectation> {
         self.expectation
+    }
+
+    fn stands_in(&self) -> bool {
+        self.stands_in
     }
 }
 

@@ -51,6 +51,11 @@ impl Seat {
         &self.judge.id().name
     }
 
+    /// Whether who sits here answers only when no judge that looks can.
+    pub(crate) fn stands_in(&self) -> bool {
+        self.judge.stands_in()
+    }
+
     /// A call starts.
     pub(crate) fn enter(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);

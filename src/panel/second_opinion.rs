@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Late, Stopwatch};
 use crate::domain::{Attempt, AttemptOutcome, JudgeId, Judgement, MicroUsd, Route};
-use crate::panel::call::{Asking, Call, Ended};
+use crate::panel::call::{Asking, Call, Ended, is_timeout};
 use crate::panel::choice::Choice;
 use crate::panel::hedge::Bucket;
 use crate::panel::seat::Seat;
@@ -25,7 +25,7 @@ const SHARE_CAPACITY: f64 = 20.0;
 pub struct Doubt<'a> {
     /// What the first judge was asked.
     pub question: &'a Question,
-    /// Who may be asked, in order.
+    /// Who may be asked, in order; a judge that only stands in never is.
     pub ask: &'a [String],
     /// Who gave the first judgement.
     pub not: &'a str,
@@ -89,14 +89,15 @@ impl Panel {
     pub async fn second_opinion(&self, doubt: Doubt<'_>) -> Seconded {
         let mut seats: Vec<&Seat> = Vec::with_capacity(doubt.ask.len());
         for seat in doubt.ask.iter().filter_map(|name| self.seat(name)) {
-            if seat.name() != doubt.not && !seats.iter().any(|one| one.name() == seat.name()) {
+            let is_other = seat.name() != doubt.not && !seat.stands_in();
+            if is_other && !seats.iter().any(|one| one.name() == seat.name()) {
                 seats.push(seat);
             }
         }
         let mut choice = Choice::default();
         let mut seconded = Seconded::default();
         while seconded.attempts.len() < MOST_TRIES && doubt.has_time() {
-            let Some(seat) = choice.pick(&seats, now(), false) else { break };
+            let Some(seat) = choice.pick(seats.iter().copied(), now(), false) else { break };
             if !doubt.affords(seat, &seconded.attempts) {
                 break;
             }
@@ -141,12 +142,12 @@ impl<'a> Doubt<'a> {
         let mut call = Call::start(seat, Route::SecondOpinion, asking, until);
         let replied = until.bound(call.reply()).await;
         match replied {
-            Ok(reply) => call.end(reply),
-            Err(Late) if leaves_room => {
+            Ok(reply) if !(until.is_past() && is_timeout(&reply)) => call.end(reply),
+            Ok(_) | Err(Late) if leaves_room => {
                 let why = "it had to make way for the next judge";
                 Ended::Failed(call.give_up(AttemptOutcome::Timeout, why), None)
             }
-            Err(Late) => {
+            Ok(_) | Err(Late) => {
                 let why = "the deadline came first";
                 Ended::Failed(call.give_up(AttemptOutcome::Cancelled, why), None)
             }
@@ -165,7 +166,7 @@ mod tests {
         ESTIMATE, Script, ScriptedJudge, answers, fails, hangs, limited, question,
     };
 
-    /// Judges a, b and c; a judged first, and anybody may be asked.
+    /// Judges a, b and c, and l that stands in; a judged first, and anybody may be asked.
     struct Scene {
         panel: Panel,
         needs_ms: u64,
@@ -176,10 +177,15 @@ mod tests {
 
     impl Scene {
         fn of(b: Script, c: Script) -> Self {
-            let judges: [Arc<dyn Judge>; 3] = [
+            Self::between(ScriptedJudge::new("b", &[b]), ScriptedJudge::new("c", &[c]))
+        }
+
+        fn between(b: ScriptedJudge, c: ScriptedJudge) -> Self {
+            let judges: [Arc<dyn Judge>; 4] = [
                 Arc::new(ScriptedJudge::new("a", &[answers(1)])),
-                Arc::new(ScriptedJudge::new("b", &[b])),
-                Arc::new(ScriptedJudge::new("c", &[c])),
+                Arc::new(b),
+                Arc::new(c),
+                Arc::new(ScriptedJudge::new("l", &[answers(0)]).standing_in()),
             ];
             Self {
                 panel: Panel::new(judges.to_vec()),
@@ -191,7 +197,7 @@ mod tests {
         }
 
         async fn ask(&self) -> Seconded {
-            let ask = ["a", "gone", "b", "c", "b"].map(str::to_owned);
+            let ask = ["l", "a", "gone", "b", "c", "b"].map(str::to_owned);
             let doubt = Doubt {
                 question: &question(&["cutout"]),
                 ask: &ask,
@@ -267,6 +273,29 @@ mod tests {
         let mut scene = Scene::of(hangs(), answers(1));
         scene.left_ms = 2_000;
         scene.check("b cancelled 0+2000").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_judge_that_minds_its_deadline_is_cancelled_by_the_last_one() {
+        let mindful = |name: &str| ScriptedJudge::new(name, &[hangs()]).minding_its_deadline();
+        let scene = Scene::between(mindful("b"), mindful("c"));
+        scene.check("b timeout 0+2800, c cancelled 2800+1200").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_measurement_gives_no_second_opinion_even_when_nobody_else_does() {
+        let broken = || fails(10, AttemptOutcome::Connect);
+        Scene::of(broken(), broken()).check("b connect 0+10, c connect 10+10").await;
+        let mut scene = Scene::of(answers(1), answers(1));
+        scene.panel =
+            Panel::new(vec![Arc::new(ScriptedJudge::new("l", &[answers(0)]).standing_in())]);
+        scene.check("").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_providers_own_cancel_leaves_the_other_to_be_asked() {
+        let cancelled = fails(10, AttemptOutcome::Cancelled);
+        Scene::of(cancelled, answers(300)).check("b server_error 0+10, c judged 10+300").await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -175,6 +175,8 @@ impl Complaint {
         match status {
             // the provider gave up waiting, or two of our calls met: nothing is wrong with this one
             408 | 409 => AttemptOutcome::ServerError,
+            // the provider's word for a call that was hung up on; the race, which knows that it did
+            // not hang up on this one, takes it for the provider's error
             499 => AttemptOutcome::Cancelled,
             429 => self.when_limited(dialect),
             // a redirect would carry key and picture to another host; an address that redirects is

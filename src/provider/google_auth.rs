@@ -222,7 +222,8 @@ impl AccessTokens {
     /// A token that is valid now. Waits for the network only where there is none.
     ///
     /// # Errors
-    /// `Auth` when we are refused, `Connect` when nobody answers, `Timeout` at the deadline.
+    /// `Auth` when we are refused, `Connect` when nobody answers, also by the deadline: no model was
+    /// asked yet, so that nothing is billed and nothing learnt of its speed.
     pub async fn valid(&self, deadline: Deadline) -> Result<SecretString, AttemptError> {
         if let Some(token) = self.usable() {
             return Ok(token.text);
@@ -232,7 +233,7 @@ impl AccessTokens {
         }
         let Ok(renewed) = deadline.bound(self.renewed()).await else {
             let why = "no access token before the deadline";
-            return Err(AttemptError::new(AttemptOutcome::Timeout, why));
+            return Err(AttemptError::new(AttemptOutcome::Connect, why));
         };
         renewed.map(|token| token.text)
     }
@@ -310,7 +311,11 @@ impl Endpoint {
             ),
         };
         let asked = Instant::now();
-        let grant = decode(&self.transport.send(request, deadline).await?)?;
+        let sent = self.transport.send(request, deadline).await;
+        // whatever became of it, it was not the model that failed
+        let response =
+            sent.map_err(|error| AttemptError { outcome: AttemptOutcome::Connect, ..error })?;
+        let grant = decode(&response)?;
         let ends = asked.checked_add(grant.lifetime).unwrap_or(asked);
         Ok(Token { text: grant.access_token, ends })
     }
@@ -397,4 +402,21 @@ struct Claims<'a> {
     aud: &'a str,
     iat: i64,
     exp: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_endpoint_that_hangs_is_no_timeout_of_the_model() {
+        // it accepts, by the backlog, and never answers
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = Some(format!("http://{}", listener.local_addr().unwrap()));
+        let second = Duration::from_secs(1);
+        let tokens = AccessTokens::new(Source::MetadataServer { base_url }, second).unwrap();
+        let within = Deadline::after(Duration::from_millis(100));
+        let fetched = tokens.endpoint.fetch(within).await;
+        assert_eq!(fetched.map(|_| ()).unwrap_err().outcome, AttemptOutcome::Connect);
+    }
 }

@@ -1,8 +1,9 @@
 //! The `local` judge scores by measurements: it needs no network, costs nothing and answers at
-//! once, so it can stand behind a provider that is down and beside one that is being tried.
+//! once, so it can stand in where every judge that looks is down or late.
 //!
-//! It is a ruler, not an eye. It says the number it measured, and of a criterion that no
-//! measurement speaks to it says that it cannot tell.
+//! It is a ruler, not an eye, and never runs against one. It says the number it measured, and of a
+//! criterion that no measurement speaks to it says that it cannot tell. Where that is all it has to
+//! say, its answer is empty: no content was refused.
 
 use std::future;
 
@@ -70,6 +71,10 @@ impl Judge for LocalJudge {
     fn expectation(&self) -> Option<Expectation> {
         None
     }
+
+    fn stands_in(&self) -> bool {
+        true
+    }
 }
 
 fn judge(question: &Question) -> Result<Answered, AttemptError> {
@@ -80,7 +85,7 @@ fn judge(question: &Question) -> Result<Answered, AttemptError> {
         .collect();
     if scores.iter().all(|said| said.score.is_none()) {
         let why = "nothing here that measurements can tell";
-        return Err(AttemptError::new(AttemptOutcome::Refused, why));
+        return Err(AttemptError::new(AttemptOutcome::Empty, why));
     }
     Ok(Answered {
         judgement: Judgement { scores },
@@ -227,12 +232,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_question_that_no_measurement_speaks_to_is_refused_and_never_passed() {
+    async fn a_judge_that_cannot_tell_refuses_no_content_and_passes_nothing() {
         let by = [Measure::EdgeHalo];
-        let refused = ask(&question(&[("cutout", &by)], Measurements::default())).await;
-        let refused = refused.unwrap_err();
-        assert_eq!(refused.outcome, AttemptOutcome::Refused);
-        assert_eq!(refused.detail, "nothing here that measurements can tell");
+        let silent = ask(&question(&[("cutout", &by)], Measurements::default())).await;
+        let silent = silent.unwrap_err();
+        assert_eq!(silent.outcome, AttemptOutcome::Empty);
+        assert_eq!(silent.detail, "nothing here that measurements can tell");
     }
 
     #[tokio::test]

@@ -238,6 +238,13 @@ async fn a_dropped_race_leaves_nobody_in_flight() {
 // A caller that hung up.
 
 #[tokio::test(start_paused = true)]
+async fn for_a_caller_gone_before_the_race_nobody_is_asked() {
+    let mut scene = Scene::scripted(&[answers(300), answers(1)]);
+    scene.caller_is_gone = true;
+    scene.check("exhausted at 0 ms: ").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_caller_is_gone_attempts_run_on_and_none_starts() {
     let mut scene = Scene::scripted(&[answers(4_000), answers(1)]);
     scene.caller_leaves_ms = Some(1_000);

@@ -32,12 +32,17 @@ prop_compose! {
         attempt_cap_ms in prop::option::of(1_u64..3_000),
         hedged in any::<bool>(),
         known in any::<bool>(),
+        mindful in any::<bool>(),
+        stand_in in prop::option::of(0_usize..5),
         caller_leaves_ms in prop::option::of(0_u64..3_000),
         cost_cap in prop::option::of((0_u64..400).prop_map(MicroUsd)),
     ) -> (Vec<Script>, Scene) {
+        let stands_in = |name: &str| stand_in.is_some_and(|at| NAMES[at] == name);
         let judge = |(name, script): (&&str, &Script)| {
             let judge = ScriptedJudge::new(name, std::slice::from_ref(script));
-            if known { judge.expecting(650, 900) } else { judge }
+            let judge = if known { judge.expecting(650, 900) } else { judge };
+            let judge = if mindful { judge.minding_its_deadline() } else { judge };
+            if stands_in(name) { judge.standing_in() } else { judge }
         };
         let mut scene = Scene::of(NAMES.iter().zip(&scripts).map(judge).collect());
         scene.route.max_attempts = max_attempts;
@@ -48,7 +53,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_race_ends_once_in_time_and_leaves_nothing_behind((scripts, scene) in any_scene()) {
@@ -57,7 +62,10 @@ proptest! {
         let told = story(&raced, took);
 
         prop_assert!(took <= Duration::from_millis(scene.deadline_ms + 1), "{told}");
-        let most = scene.route.max_attempts + u32::from(scene.route.hedge.is_some());
+        let stands_in = |one: &Attempt| scene.panel.judge(&one.judge.name).unwrap().stands_in();
+        let has_stand_in = scene.panel.names().any(|name| scene.panel.judge(name).unwrap().stands_in());
+        let has_extra = scene.route.hedge.is_some() || has_stand_in;
+        let most = scene.route.max_attempts + u32::from(has_extra);
         prop_assert!(raced.attempts.len() <= most as usize, "{told}");
 
         let script_of = |judge: &JudgeId| {
@@ -79,6 +87,18 @@ proptest! {
         }
         if raced.outcome == Outcome::Late {
             prop_assert!(took >= Duration::from_millis(scene.deadline_ms), "{told}");
+        }
+
+        for one in raced.attempts.iter().filter(|one| stands_in(one)) {
+            let looks_meanwhile = |other: &&Attempt| {
+                !stands_in(other)
+                    && other.started_ms < one.started_ms
+                    && one.started_ms < other.started_ms + other.took_ms
+            };
+            let beside = raced.attempts.iter().find(looks_meanwhile);
+            let at_the_end = scene.deadline_ms <= one.started_ms + 31;
+            prop_assert!(one.route != Route::Hedge, "{told}");
+            prop_assert!(beside.is_none() || at_the_end, "{told}");
         }
 
         let mut names: Vec<&str> = raced.attempts.iter().map(|one| &*one.judge.name).collect();

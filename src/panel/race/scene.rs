@@ -28,6 +28,7 @@ pub(crate) struct Scene {
     pub(crate) cost_cap: Option<MicroUsd>,
     pub(crate) deadline_ms: u64,
     pub(crate) caller_leaves_ms: Option<u64>,
+    pub(crate) caller_is_gone: bool,
 }
 
 impl Scene {
@@ -43,6 +44,7 @@ impl Scene {
             cost_cap: None,
             deadline_ms: 5_000,
             caller_leaves_ms: None,
+            caller_is_gone: false,
         }
     }
 
@@ -69,6 +71,9 @@ impl Scene {
     pub(crate) async fn race(&self) -> (Raced, Duration) {
         let watch = Stopwatch::start();
         let caller_gone = CancellationToken::new();
+        if self.caller_is_gone {
+            caller_gone.cancel();
+        }
         let entry = Race {
             question: &self.question,
             route: &self.route,

@@ -7,7 +7,9 @@ use crate::domain::AttemptOutcome::{
     Unreadable,
 };
 use crate::panel::race::scene::{Scene, check, story};
-use crate::panel::script::{Act, BILL, Script, ScriptedJudge, answers, fails, hangs, limited};
+use crate::panel::script::{
+    Act, BILL, Script, ScriptedJudge, answers, fails, hangs, keeps_away, limited,
+};
 
 // The first valid judgement wins.
 
@@ -96,7 +98,20 @@ async fn after_the_deadline_nobody_is_called() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_at_the_deadline_is_late_and_not_exhausted() {
-    check(&[fails(5_000, Timeout)], "late at 5000 ms: a primary timeout 0+5000").await;
+    check(&[fails(5_000, Overloaded)], "late at 5000 ms: a primary overloaded 0+5000").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_that_minds_the_races_deadline_is_cancelled_by_it_and_did_not_time_out() {
+    let mindful = |name: &str| ScriptedJudge::new(name, &[hangs()]).minding_its_deadline();
+    let scene = Scene::of(vec![mindful("a"), mindful("b")]);
+    let expected = "late at 5000 ms: a primary cancelled 0+5000, b hedge cancelled 1500+3500";
+    scene.check(expected).await;
+    // its own cap is its own time
+    let mut scene = Scene::of(vec![mindful("a"), mindful("b")]).without_hedges();
+    scene.route.attempt_cap = Some(Duration::from_millis(2_000));
+    let expected = "exhausted at 4000 ms: a primary timeout 0+2000, b failover timeout 2000+2000";
+    scene.check(expected).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,10 +153,17 @@ async fn every_failure_of_the_provider_fails_over_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_we_stopped_ourselves_does_not_fail_over() {
-    for outcome in [AttemptOutcome::OverBudget, AttemptOutcome::Cancelled] {
-        let expected = format!("exhausted at 10 ms: a primary {} 0+10", outcome.label());
-        check(&[fails(10, outcome), answers(300)], &expected).await;
-    }
+    let stopped = fails(10, AttemptOutcome::OverBudget);
+    check(&[stopped, answers(300)], "exhausted at 10 ms: a primary over_budget 0+10").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_providers_own_cancel_is_its_failure_and_the_second_judge_answers() {
+    // an HTTP 499, which the wire form reads as a cancel
+    let scene = Scene::scripted(&[fails(10, AttemptOutcome::Cancelled), answers(300)]);
+    let expected = "judged by b at 310 ms: a primary server_error 0+10, b failover judged 10+300";
+    scene.check(expected).await;
+    assert_eq!(scene.panel.statuses()[0].samples, 0, "it says nothing about speed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,11 +316,25 @@ async fn a_judge_that_asked_us_to_stay_away_is_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_overloaded_judge_that_says_for_how_long_is_not_asked_meanwhile() {
+    let scene = Scene::scripted(&[keeps_away(20, Overloaded, 2_000), answers(300)]);
+    let first = "judged by b at 320 ms: a primary overloaded 0+20, b failover judged 20+300";
+    scene.check(first).await;
+    scene.check("judged by b at 300 ms: b failover judged 0+300").await;
+    // a broken server's wish is not heard: it may be well at once
+    let scene = Scene::scripted(&[keeps_away(20, ServerError, 2_000), answers(300)]);
+    scene.race().await;
+    assert_eq!(scene.panel.statuses()[0].blocked_for_ms, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_blocked_for_more_than_30_s() {
-    let scene = Scene::scripted(&[limited(0, 3_600_000), answers(0)]);
-    let (raced, _) = scene.race().await;
-    assert_eq!(raced.attempts.len(), 2);
-    assert_eq!(scene.panel.statuses()[0].blocked_for_ms, Some(30_000));
+    for outcome in [AttemptOutcome::RateLimited, Overloaded] {
+        let scene = Scene::scripted(&[keeps_away(0, outcome, 3_600_000), answers(0)]);
+        let (raced, _) = scene.race().await;
+        assert_eq!(raced.attempts.len(), 2);
+        assert_eq!(scene.panel.statuses()[0].blocked_for_ms, Some(30_000));
+    }
 }
 
 #[tokio::test(start_paused = true)]
