@@ -1,53 +1,62 @@
-//! The composition root: builds the parts, serves until told to stop, drains.
+//! The composition root: builds the parts, serves until told to stop, drains. [`listen`] accepts
+//! connections, `policies` reloads.
 //!
 //! Everything that runs beside the requests (the watcher of the policies, retention, warming of
 //! connections) is a task on one tracker, so that stopping can wait for all of it.
 
+pub mod listen;
+mod policies;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::serve::ListenerExt;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use crate::app::policies::{Reloading, names, register};
 use crate::clock::{Deadline, Timestamp};
 use crate::config::environment::Environment;
-use crate::config::loader::{Loaded, PolicyLoader};
+use crate::config::loader::Loaded;
 use crate::config::problem::Problems;
 use crate::config::watch::watch;
 use crate::config::{Config, Reload as ReloadOn};
-use crate::domain::{Digest, JudgeId};
 use crate::gate::Gate;
 use crate::gate::admission::Door;
 use crate::gate::policies::{PolicySet, Reload};
 use crate::http::idempotency::Running;
-use crate::http::{Face, Metrics, Reloader, router};
+use crate::http::{Face, Metrics, router};
 use crate::imaging::{self, Imaging};
 use crate::ledger::retention::Keeping;
 use crate::ledger::{Ledger, LedgerError};
 use crate::panel::{Judge, Panel};
-use crate::prompt::LoadedPolicy;
 use crate::provider::ProviderJudge;
 use crate::provider::local::LocalJudge;
-use crate::telemetry::{self, Shed};
+use crate::telemetry::{self, Exporter, Shed};
 
 /// Between two steps of retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Longest that opening connections to the judges may take at the start.
 const WARM_WITHIN: Duration = Duration::from_secs(2);
+/// Between two foldings of the histograms.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
 /// Longest that closing the store may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// The same after a second stop signal.
+const CLOSE_HURRIED_WITHIN: Duration = Duration::from_secs(1);
+/// Longest that the program's end waits for threads that do not come back (a hung disk).
+const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -56,31 +65,26 @@ pub enum AppError {
     #[error("{0}")]
     Files(#[from] Problems),
     /// A judge cannot be built.
-    #[error("judge {0}: {1}")]
-    Judge(String, String),
+    #[error("{why}")]
+    Judge {
+        /// Which, and what it lacks.
+        why: String,
+    },
     /// The store cannot be opened.
     #[error("the store: {0}")]
     Store(#[from] LedgerError),
     /// The address cannot be bound.
     #[error("cannot listen on {0}: {1}")]
     Bind(SocketAddr, io::Error),
-    /// The server broke.
-    #[error("serving: {0}")]
-    Serve(io::Error),
+    /// Signals cannot be waited for.
+    #[error("waiting for signals: {0}")]
+    Signals(io::Error),
     /// The threads for pixel work cannot be started.
     #[error("the imaging pool: {0}")]
     Pool(io::Error),
     /// The metrics recorder cannot be installed.
     #[error("metrics: {0}")]
     Metrics(String),
-    /// A file cannot be read.
-    #[error("{file}: {why}")]
-    Unreadable {
-        /// Which.
-        file: String,
-        /// What went wrong.
-        why: io::Error,
-    },
     /// Arguments that name nothing.
     #[error("{0}")]
     Usage(String),
@@ -110,12 +114,14 @@ pub struct App {
     /// The corridor.
     pub gate: Arc<Gate>,
     config: Arc<Config>,
-    loader: PolicyLoader,
-    /// The digest of the policy files that were loaded.
-    seen: Digest,
+    reloading: Arc<Reloading>,
     judges: Vec<Arc<ProviderJudge>>,
     tracker: TaskTracker,
     stopping: CancellationToken,
+    /// Cancelled: nothing in flight is waited for.
+    hurry: CancellationToken,
+    /// Waits for stop signals until the very end, and so is not on the tracker.
+    signals: JoinSet<()>,
 }
 
 impl App {
@@ -133,7 +139,7 @@ impl App {
         telemetry::register_process();
         register(&loaded, &ids);
         let ledger = Ledger::open(config.ledger_settings()).await?;
-        let gate = Gate {
+        let gate = Arc::new(Gate {
             door: Door::new(config.limits()),
             reload: ArcSwap::from_pointee(Reload {
                 at: Timestamp::now(),
@@ -144,16 +150,25 @@ impl App {
             panel: Panel::new(judges),
             imaging: Imaging::new(imaging::Settings::default()).map_err(AppError::Pool)?,
             ledger,
-        };
+        });
         Ok(Self {
-            gate: Arc::new(gate),
+            reloading: Arc::new(Reloading::new(Arc::clone(&gate), loader, fingerprint)),
+            gate,
             config: Arc::new(config),
-            loader,
-            seen: fingerprint,
             judges: providers,
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+            signals: JoinSet::new(),
         })
+    }
+
+    /// Builds every judge and lets it go: what `config check` needs no network for.
+    ///
+    /// # Errors
+    /// A judge cannot be built.
+    pub fn try_judges(config: &Config) -> Result<(), AppError> {
+        provider_judges(config).map(drop)
     }
 
     /// Asks every provider whether it can be reached with its key, without spending anything.
@@ -175,91 +190,134 @@ impl App {
         join_all(probes).await
     }
 
+    /// Resolves on the first SIGTERM or interrupt: for [`App::serve`]. A second one ends the drain.
+    ///
+    /// # Errors
+    /// The system lets nobody wait for signals.
+    pub fn stop_signals(&mut self) -> Result<WaitForCancellationFutureOwned, AppError> {
+        let terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+        let mut signals = [terminate, interrupt];
+        let (first, second) = (CancellationToken::new(), self.hurry.clone());
+        let stop = first.clone().cancelled_owned();
+        self.signals.spawn(async move {
+            for told in [first, second] {
+                either(&mut signals).await;
+                told.cancel();
+            }
+        });
+        Ok(stop)
+    }
+
     /// Serves on `listener` until `stop` resolves, then drains: readiness fails at once, new
     /// connections are taken a little longer, what is in flight finishes, records are flushed.
     ///
     /// # Errors
-    /// The server broke.
+    /// None today: whatever breaks is one connection's.
     pub async fn serve(
         self,
         listener: TcpListener,
-        metrics: Option<PrometheusHandle>,
+        exporter: Option<Exporter>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
-        self.start_chores();
-        let face = Arc::new(Face {
-            gate: Arc::clone(&self.gate),
-            tracker: self.tracker.clone(),
-            settings: self.config.http_settings(),
-            running: Running::new(self.config.server.max_in_flight),
-            reload: self.reloader(),
-            metrics: metrics.map(|handle| Box::new(move || handle.render()) as Metrics),
-        });
-        let drain = self.config.server.drain;
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let gate = Arc::clone(&self.gate);
-        let (accepting, tracker) = (CancellationToken::new(), self.tracker.clone());
-        let accepted = accepting.clone().cancelled_owned();
-        let server = axum::serve(listener, router(face)).with_graceful_shutdown(accepted);
-        let server = server.into_future();
-        tokio::pin!(server);
+        self.start_chores(exporter.clone());
+        let face = self.face(exporter);
+        let accepting = CancellationToken::new();
+        let settings = listen::Settings::default();
+        let served = listen::serve(listener, router(face), settings, accepting.clone());
+        let drained = self.hurry.run_until_cancelled(self.drain_after(stop, accepting, served));
+        let close_within = match drained.await {
+            Some(()) => CLOSE_WITHIN,
+            None => {
+                tracing::warn!(
+                    in_flight = self.gate.door.in_flight(),
+                    "told twice: stopped at once"
+                );
+                self.stopping.cancel();
+                CLOSE_HURRIED_WITHIN
+            }
+        };
+        self.close_within(close_within).await;
+        Ok(())
+    }
+
+    /// Lets `served` run until `stop`, then brings everything to its end.
+    async fn drain_after(
+        &self,
+        stop: impl Future<Output = ()>,
+        accepting: CancellationToken,
+        served: impl Future<Output = ()>,
+    ) {
+        let (drain, door) = (self.config.server.drain, &self.gate.door);
+        let mut served = pin!(served);
         tokio::select! {
-            ended = &mut server => return ended.map_err(AppError::Serve),
+            () = served.as_mut() => return,
             () = stop => {}
         }
         tracing::info!("stopping: not ready any more");
-        gate.door.drain();
+        door.drain();
         let at_most = Deadline::after(drain.at_most);
-        drop(at_most.capped(drain.accept_for).bound(&mut server).await);
-        gate.door.close();
+        at_most.capped(drain.accept_for).bound(served.as_mut()).await.ok();
+        door.close();
         accepting.cancel();
-        let drained = at_most.bound(&mut server).await;
+        let drained = at_most.bound(served).await;
         self.stopping.cancel();
-        tracker.close();
-        let finished = at_most.bound(tracker.wait()).await;
+        self.tracker.close();
+        let finished = at_most.bound(self.tracker.wait()).await;
         if drained.is_err() || finished.is_err() {
-            tracing::warn!(in_flight = gate.door.in_flight(), "stopped with work in flight");
+            tracing::warn!(in_flight = door.in_flight(), "stopped with work in flight");
         }
-        self.close().await;
-        Ok(())
     }
 
     /// Flushes and closes the store.
     pub async fn close(&self) {
-        if self.gate.ledger.close(Deadline::after(CLOSE_WITHIN)).await.is_err() {
-            tracing::warn!("the store did not close in time; it opens clean all the same");
+        self.close_within(CLOSE_WITHIN).await;
+    }
+
+    async fn close_within(&self, longest: Duration) {
+        if let Err(unwritten) = self.gate.ledger.close(Deadline::after(longest)).await {
+            let pending = unwritten.pending;
+            tracing::warn!(pending, "the store did not close in time; it opens clean all the same");
         }
     }
 
-    /// Reads the policies anew: all or nothing.
-    #[must_use]
-    pub fn reloader(&self) -> Reloader {
-        let (gate, loader) = (Arc::clone(&self.gate), self.loader.clone());
-        Box::new(move || {
-            let reload = take_over(&gate, loader.load());
-            std::future::ready(reload).boxed()
+    fn face(&self, exporter: Option<Exporter>) -> Arc<Face> {
+        let reloading = Arc::clone(&self.reloading);
+        Arc::new(Face {
+            gate: Arc::clone(&self.gate),
+            tracker: self.tracker.clone(),
+            settings: self.config.http_settings(),
+            running: Running::new(self.config.server.max_in_flight),
+            reload: Box::new(move || {
+                let reloading = Arc::clone(&reloading);
+                async move { reloading.reload().await }.boxed()
+            }),
+            metrics: exporter.map(|exporter| Box::new(move || exporter.render()) as Metrics),
         })
     }
 
-    fn start_chores(&self) {
+    /// Runs `work` beside the requests, until it ends or the process stops.
+    fn chore(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(self.stopping.clone().run_until_cancelled_owned(work));
+    }
+
+    fn start_chores(&self, exporter: Option<Exporter>) {
         let warm = self.judges.clone();
-        self.tracker.spawn(async move {
+        self.chore(async move {
             let deadline = Deadline::after(WARM_WITHIN);
             join_all(warm.iter().map(|judge| judge.warm(deadline))).await;
         });
-        let (gate, stopping) = (Arc::clone(&self.gate), self.stopping.clone());
-        self.tracker.spawn(sweep_while(gate, stopping));
-        let reload_on = self.config.policies.reload;
-        if reload_on != ReloadOn::Off {
-            let (gate, loader) = (Arc::clone(&self.gate), self.loader.clone());
-            self.tracker.spawn(reload_on_hang_up(gate, loader, self.stopping.clone()));
+        self.chore(sweep(Arc::clone(&self.gate)));
+        if let Some(exporter) = exporter {
+            self.chore(fold(exporter));
         }
+        let reload_on = self.config.policies.reload;
+        let reloading = Arc::clone(&self.reloading);
+        self.chore(async move { reloading.mind_hang_ups(reload_on != ReloadOn::Off).await });
         if reload_on == ReloadOn::Watch {
-            let (gate, loader) = (Arc::clone(&self.gate), self.loader.clone());
-            let (seen, stopping) = (self.seen, self.stopping.clone());
-            self.tracker.spawn(async move {
-                let watching = watch(loader, seen, |loaded| drop(take_over(&gate, loaded)));
-                stopping.run_until_cancelled(watching).await
+            let (reloading, config) = (Arc::clone(&self.reloading), Arc::clone(&self.config));
+            self.chore(async move {
+                watch(&config.policies.folder, || reloading.reload_changed()).await;
             });
         }
     }
@@ -272,20 +330,17 @@ impl App {
 pub fn block_on<F: Future>(work: F) -> Result<F::Output, AppError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|why| AppError::Internal(format!("the runtime: {why}")))?;
-    Ok(runtime.block_on(work))
+    let done = runtime.block_on(work);
+    // dropping it would wait for every blocking call, and one on a hung disk never returns
+    runtime.shutdown_timeout(END_WITHIN);
+    Ok(done)
 }
 
-/// Resolves on the first SIGTERM or interrupt; a second one ends the process as the system would.
-pub async fn stop_signal() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signals) => drop(signals.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
+/// Waits for either signal.
+async fn either([one, other]: &mut [Signal; 2]) {
     tokio::select! {
-        () = terminate => {}
-        interrupted = tokio::signal::ctrl_c() => drop(interrupted),
+        _ = one.recv() => {}
+        _ = other.recv() => {}
     }
 }
 
@@ -293,66 +348,15 @@ fn provider_judges(config: &Config) -> Result<Vec<Arc<ProviderJudge>>, AppError>
     let settings = config.judge_settings(&Environment::process())?;
     let build = |(provider, judge): &(_, _)| {
         let built = ProviderJudge::new(provider, judge);
-        built.map(Arc::new).map_err(|why| AppError::Judge(judge.name.clone(), why.to_string()))
+        built.map(Arc::new).map_err(|why| AppError::Judge { why: why.to_string() })
     };
     settings.iter().map(build).collect()
 }
 
-fn register(loaded: &[LoadedPolicy], judges: &[JudgeId]) {
-    for policy in loaded.iter().map(|one| &one.policy) {
-        let second = policy.second_opinion.iter().flat_map(|second| &second.ask);
-        let named: Vec<_> = policy.route.judges.iter().chain(second).collect();
-        let ids: Vec<_> = judges.iter().filter(|id| named.contains(&&id.name)).cloned().collect();
-        telemetry::register_policy(policy, &ids);
-    }
-}
-
-fn names(loaded: &[LoadedPolicy]) -> Vec<String> {
-    loaded.iter().map(|one| one.policy.name.clone()).collect()
-}
-
-/// One reload: the new set is swapped in whole, or the old one stays and the problems are shown.
-fn take_over(gate: &Gate, loaded: Result<Loaded, Problems>) -> Reload {
-    let at = Timestamp::now();
-    let reload = match loaded {
-        Ok(Loaded { policies: loaded, .. }) => {
-            let policies = names(&loaded);
-            let judges: Vec<_> = gate.panel.statuses().into_iter().map(|one| one.id).collect();
-            for retired in gate.policies.load().iter() {
-                telemetry::retire_policy(retired);
-            }
-            register(&loaded, &judges);
-            gate.policies.store(Arc::new(PolicySet::new(loaded)));
-            tracing::info!(policies = policies.join(", "), "policies reloaded");
-            Reload { at, policies, problems: Vec::new() }
-        }
-        Err(problems) => {
-            let problems: Vec<_> = problems.list().iter().map(ToString::to_string).collect();
-            tracing::error!(problems = problems.join("; "), "reload refused, the old policies run");
-            let policies = gate.policies.load().iter().map(|one| one.name.clone()).collect();
-            Reload { at, policies, problems }
-        }
-    };
-    telemetry::count_reload(reload.problems.is_empty());
-    gate.reload.store(Arc::new(reload.clone()));
-    reload
-}
-
-/// Reloads on SIGHUP.
-async fn reload_on_hang_up(gate: Arc<Gate>, loader: PolicyLoader, stopping: CancellationToken) {
-    let Ok(mut hang_ups) = signal(SignalKind::hangup()) else { return };
-    while let Some(Some(())) = stopping.run_until_cancelled(hang_ups.recv()).await {
-        drop(take_over(&gate, loader.load()));
-    }
-}
-
 /// Deletes what is past its retention, a little at a time.
-async fn sweep_while(gate: Arc<Gate>, stopping: CancellationToken) {
+async fn sweep(gate: Arc<Gate>) {
     loop {
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            () = time::sleep(SWEEP_EVERY) => {}
-        }
+        time::sleep(SWEEP_EVERY).await;
         let keeps: Vec<_> = gate
             .policies
             .load()
@@ -366,5 +370,32 @@ async fn sweep_while(gate: Arc<Gate>, stopping: CancellationToken) {
         if let Err(why) = gate.ledger.sweep(&keeps, Timestamp::now()).await {
             tracing::warn!(%why, "retention could not run");
         }
+    }
+}
+
+/// Keeps the histograms small where nobody scrapes.
+async fn fold(exporter: Exporter) {
+    loop {
+        time::sleep(FOLD_EVERY).await;
+        exporter.fold();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a blocking call that hangs is the point")]
+    fn a_blocking_call_that_hangs_does_not_keep_the_program_from_its_end() {
+        let (hold, held) = mpsc::channel::<()>();
+        let ended = block_on(async {
+            drop(tokio::task::spawn_blocking(move || held.recv()));
+            7
+        });
+        assert_eq!(ended.unwrap(), 7);
+        drop(hold);
     }
 }

@@ -17,11 +17,13 @@ use serde_json::Value as Json;
 
 use crate::config::environment::{Environment, Secrets};
 use crate::config::form::{At, Form, file_schema};
-use crate::config::loader::PolicyLoader;
+use crate::config::loader::{PolicyLoader, Room};
 use crate::config::policy_file::PolicyFile;
 use crate::config::problem::{Problem, Problems, Report, gather};
 use crate::config::service_file::ServiceFile;
 use crate::domain::Price;
+use crate::http::auth::Role;
+use crate::ledger::Sync;
 use crate::panel::Expectation;
 
 pub mod built_in;
@@ -74,7 +76,7 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Checks worked on at once.
     pub max_in_flight: usize,
-    /// Bytes of uploads and decoded pixels held at once.
+    /// Bytes of request bodies held at once.
     pub max_in_flight_bytes: u64,
     /// What happens between SIGTERM and the end.
     pub drain: Drain,
@@ -89,32 +91,6 @@ pub struct Drain {
     pub at_most: Duration,
 }
 
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Have images checked.
-    Check,
-    /// Read records and statistics.
-    Read,
-    /// Change how the service runs.
-    Admin,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 3] = [Self::Check, Self::Read, Self::Admin];
-
-    /// The word used in files.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Read => "read",
-            Self::Admin => "admin",
-        }
-    }
-}
-
 /// Someone who may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyConfig {
@@ -126,22 +102,13 @@ pub struct KeyConfig {
     pub roles: Vec<Role>,
 }
 
-/// How hard records are held on to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreSync {
-    /// Safe against kill -9.
-    Normal,
-    /// Also safe against power loss.
-    Full,
-}
-
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// The SQLite file.
     pub sqlite: PathBuf,
     /// How hard records are held on to.
-    pub sync: StoreSync,
+    pub sync: Sync,
 }
 
 impl StoreConfig {
@@ -254,7 +221,7 @@ pub enum Reload {
     Watch,
     /// On SIGHUP and `/admin/reload`.
     Sighup,
-    /// Never.
+    /// On `/admin/reload` alone.
     Off,
 }
 
@@ -385,6 +352,10 @@ impl Config {
             folder: self.policies.folder.clone(),
             judges: self.judges.keys().cloned().collect(),
             left_out: self.left_out.iter().map(|one| one.judge.clone()).collect(),
+            room: Room {
+                max_in_flight_bytes: self.server.max_in_flight_bytes,
+                drain: self.server.drain,
+            },
         }
     }
 

@@ -1,9 +1,13 @@
-//! Every metric of the gate, as a typed function, and the set-up of logs.
+//! Every metric of the gate, as a typed function; [`log`] sets up logs.
 //!
 //! Names, labels and buckets are declared here only. A label is a word of ours (an enum's label, a
 //! policy's or a judge's name from a checked file): never a key, a request id, a URL or a model's
 //! text. Every series that can occur for the loaded policies is registered at start, because a
-//! series that disappears is not zero.
+//! series that disappears is not zero. Series are never taken away either: those of a policy that is
+//! not loaded any more stand still, and each reload that changes a policy leaves one more
+//! `vlmgate_policy_info` at 0 (people make revisions, so they stay few).
+
+pub mod log;
 
 use std::time::Duration;
 
@@ -11,7 +15,7 @@ use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::domain::record::{Attempt, JudgeId, Record, Route};
 use crate::domain::{AttemptOutcome, Basis, Decision, Inadmissible, MicroUsd, Policy};
@@ -24,6 +28,9 @@ const STAGE_SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Scores, 0..=1.
 const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
+
+/// Where a check's time goes, in order.
+const STAGES: [&str; 6] = ["read", "decode", "checks", "prepare", "judge", "record"];
 
 /// The reason of a failover from a judge that was not even asked (it is blocked for now).
 const SKIPPED: &str = "skipped";
@@ -45,6 +52,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_score", "Scores by criterion and judge"),
     ("vlmgate_cost_usd_total", "Cost of calls to judges, cancelled ones estimated"),
     ("vlmgate_tokens_total", "Tokens by judge and kind"),
+    ("vlmgate_connections", "Open connections of callers"),
     ("vlmgate_in_flight", "Checks admitted and unfinished"),
     ("vlmgate_in_flight_bytes", "Bytes of the checks in flight"),
     ("vlmgate_queued", "Images that wait for a worker"),
@@ -55,16 +63,40 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_records_dropped_total", "Records or images that could not be written"),
     ("vlmgate_client_gone_total", "Checks whose caller hung up"),
     ("vlmgate_reloads_total", "Policy reloads by result"),
+    ("vlmgate_log_lines_dropped_total", "Log lines that stderr was too slow for"),
     ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
     ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
 ];
 
-/// Installs the process's recorder and describes every metric.
+/// Renders what was counted.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    recorder: PrometheusHandle,
+    lines_dropped: ErrorCounter,
+}
+
+impl Exporter {
+    /// Everything, as Prometheus reads it.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let lines = u64::try_from(self.lines_dropped.dropped_lines()).unwrap_or(u64::MAX);
+        counter!("vlmgate_log_lines_dropped_total").absolute(lines);
+        self.recorder.render()
+    }
+
+    /// Folds the samples of the histograms into their buckets. Rendering does it too, but where
+    /// nobody scrapes they would be kept one by one: call it every few seconds.
+    pub fn fold(&self) {
+        self.recorder.run_upkeep();
+    }
+}
+
+/// Installs the process's recorder and describes every metric. `lines_dropped` counts for the logs.
 ///
 /// # Errors
 /// A recorder is already installed.
-pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
+pub fn install_metrics(lines_dropped: ErrorCounter) -> Result<Exporter, BuildError> {
+    let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("vlmgate_stage_seconds".to_owned()), STAGE_SECONDS)?
         .set_buckets_for_metric(Matcher::Full("vlmgate_score".to_owned()), SCORES)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
@@ -80,26 +112,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
             describe_gauge!(*name, *help);
         }
     }
-    Ok(handle)
-}
-
-/// Sets up logs on stderr: readable on a terminal, JSON lines elsewhere. `filter` is a
-/// `tracing` directive such as `info` or `vlmgate=debug`.
-pub fn install_logs(filter: &str, is_terminal: bool) {
-    let directives = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(directives)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // a second set-up in one process (tests) keeps the first
-    let installed = if is_terminal {
-        builder.try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
-    };
-    if installed.is_err() {
-        tracing::debug!("logs are already set up");
-    }
+    Ok(Exporter { recorder, lines_dropped })
 }
 
 /// Registers every series that can occur for `policy` with `judges` in its route.
@@ -124,6 +137,12 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
         {
             attempts(&judge.name, *route, outcome).increment(0);
         }
+        for outcome in AttemptOutcome::ALL {
+            drop(histogram_of_attempts(&judge.name, outcome));
+        }
+        for criterion in &policy.criteria {
+            drop(histogram_of_scores(&policy.name, &criterion.id, &judge.name));
+        }
         for result in ["won", "lost"] {
             counter!("vlmgate_hedges_total", "judge" => judge.name.clone(), "result" => result)
                 .increment(0);
@@ -145,7 +164,8 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
 /// One series for each pair of judges and each way in which the first can fail.
 fn register_failovers(policy: &str, judges: &[JudgeId]) {
     let pairs = judges.iter().flat_map(|from| judges.iter().map(move |to| (from, to)));
-    for (from, to) in pairs.filter(|(from, to)| from != to) {
+    // a judge that is alone on its route follows itself
+    for (from, to) in pairs {
         for reason in AttemptOutcome::ALL.into_iter().filter(|end| end.is_failure()) {
             failovers(policy, &from.name, &to.name, reason.label()).increment(0);
         }
@@ -161,6 +181,14 @@ pub fn register_process() {
     counter!("vlmgate_unrecorded_total").increment(0);
     counter!("vlmgate_client_gone_total").increment(0);
     counter!("vlmgate_panics_total").increment(0);
+    counter!("vlmgate_log_lines_dropped_total").increment(0);
+    gauge!("vlmgate_connections").set(0.0);
+    for stage in STAGES {
+        drop(histogram_of_stages(stage));
+    }
+    for reason in Inadmissible::LABELS {
+        counter!("vlmgate_inadmissible_total", "reason" => reason).increment(0);
+    }
     for what in ["row", "image"] {
         counter!("vlmgate_records_dropped_total", "what" => what).increment(0);
     }
@@ -175,7 +203,7 @@ pub fn register_process() {
     set_records_pending(0);
 }
 
-/// Forgets a policy revision that is no longer loaded.
+/// Says that a policy revision is no longer loaded: its series stays, at 0.
 pub fn retire_policy(policy: &Policy) {
     let revision = policy.revision.to_string();
     gauge!("vlmgate_policy_info", "policy" => policy.name.clone(), "revision" => revision).set(0.0);
@@ -223,23 +251,15 @@ pub fn count_check(record: &Record) {
     verdicts(policy, decision, record.verdict.basis, judge, route).increment(1);
     histogram_of_verdicts(policy, decision).record(record.timing.total / 1_000.0);
     let timing = &record.timing;
-    let stages = [
-        ("read", timing.read),
-        ("decode", timing.decode),
-        ("checks", timing.checks),
-        ("prepare", timing.prepare),
-        ("judge", timing.judge),
-        ("record", timing.record.unwrap_or(0.0)),
-    ];
-    for (stage, ms) in stages {
-        histogram!("vlmgate_stage_seconds", "stage" => stage).record(ms / 1_000.0);
+    let record_ms = timing.record.unwrap_or(0.0);
+    let took_ms =
+        [timing.read, timing.decode, timing.checks, timing.prepare, timing.judge, record_ms];
+    for (stage, ms) in STAGES.into_iter().zip(took_ms) {
+        histogram_of_stages(stage).record(ms / 1_000.0);
     }
     for scored in &record.verdict.scores {
         if let Some(score) = scored.score {
-            let (criterion, judge) = (scored.criterion.clone(), judge.to_owned());
-            histogram!("vlmgate_score", "policy" => policy.to_owned(), "criterion" => criterion,
-                "judge" => judge)
-            .record(score);
+            histogram_of_scores(policy, &scored.criterion, judge).record(score);
         }
     }
     if record.client_gone {
@@ -260,11 +280,8 @@ fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
     for attempt in all {
         let judge = attempt.judge.name.as_str();
         attempts(judge, attempt.route, attempt.outcome).increment(1);
-        let outcome = attempt.outcome.label();
         let took = Duration::from_millis(attempt.took_ms).as_secs_f64();
-        histogram!("vlmgate_attempt_seconds", "judge" => judge.to_owned(), "outcome" => outcome,
-            "until" => "end")
-        .record(took);
+        histogram_of_attempts(judge, attempt.outcome).record(took);
         add_cost(judge, attempt.cost);
         if let Some(count) = attempt.tokens {
             tokens(judge, "input").increment(count.input.saturating_sub(count.cached));
@@ -308,6 +325,20 @@ fn histogram_of_verdicts(policy: &str, decision: Decision) -> metrics::Histogram
         "verdict" => decision.label())
 }
 
+fn histogram_of_stages(stage: &'static str) -> metrics::Histogram {
+    histogram!("vlmgate_stage_seconds", "stage" => stage)
+}
+
+fn histogram_of_scores(policy: &str, criterion: &str, judge: &str) -> metrics::Histogram {
+    histogram!("vlmgate_score", "policy" => policy.to_owned(), "criterion" => criterion.to_owned(),
+        "judge" => judge.to_owned())
+}
+
+fn histogram_of_attempts(judge: &str, outcome: AttemptOutcome) -> metrics::Histogram {
+    histogram!("vlmgate_attempt_seconds", "judge" => judge.to_owned(),
+        "outcome" => outcome.label(), "until" => "end")
+}
+
 fn attempts(judge: &str, route: Route, outcome: AttemptOutcome) -> metrics::Counter {
     counter!("vlmgate_attempts_total", "judge" => judge.to_owned(), "route" => route.label(),
         "outcome" => outcome.label())
@@ -335,6 +366,16 @@ pub fn set_in_flight(checks: usize, bytes: usize) {
     gauge!("vlmgate_in_flight_bytes").set(whole(bytes));
 }
 
+/// Counts a connection that a caller opened.
+pub fn count_connection_opened() {
+    gauge!("vlmgate_connections").increment(1.0);
+}
+
+/// Counts one that ended.
+pub fn count_connection_closed() {
+    gauge!("vlmgate_connections").decrement(1.0);
+}
+
 /// Sets how many images wait for a worker.
 pub fn set_queued(images: usize) {
     gauge!("vlmgate_queued").set(whole(images));
@@ -352,8 +393,8 @@ pub fn count_shed(reason: Shed) {
 }
 
 /// Counts an upload that was not judged.
-pub fn count_inadmissible(reason: &Inadmissible) {
-    counter!("vlmgate_inadmissible_total", "reason" => reason.label()).increment(1);
+pub fn count_inadmissible(reason: &'static str) {
+    counter!("vlmgate_inadmissible_total", "reason" => reason).increment(1);
 }
 
 /// Counts an answer that left after its deadline.

@@ -10,8 +10,9 @@ use secrecy::SecretString;
 use crate::config::environment::Environment;
 use crate::config::{
     Config, Drain, JudgeConfig, LeftOut, PoliciesConfig, PolicyFolder, ProviderConfig,
-    ProviderKind, Reload, ServerConfig, StoreConfig, StoreSync,
+    ProviderKind, Reload, ServerConfig, StoreConfig,
 };
+use crate::ledger::Sync;
 
 /// A judge that the built-in configuration knows.
 struct Known {
@@ -74,7 +75,7 @@ pub(crate) fn config(environment: &Environment) -> Config {
             drain: Drain { accept_for: Duration::from_secs(1), at_most: Duration::from_secs(20) },
         },
         keys: Vec::new(),
-        store: StoreConfig { sqlite: PathBuf::from("data/vlmgate.db"), sync: StoreSync::Normal },
+        store: StoreConfig { sqlite: PathBuf::from("data/vlmgate.db"), sync: Sync::Normal },
         providers,
         judges,
         policies: PoliciesConfig { folder: PolicyFolder::Shipped, reload: Reload::Watch },

@@ -8,7 +8,9 @@ use serde_json::{Value as Json, json};
 use crate::config::form::{At, Form, List, Table, Words, form, refuse};
 use crate::config::problem::Report;
 use crate::config::units::{Bytes, Name, PerMillion, Prose, Public, Time, Whole, seconds};
-use crate::config::{ProviderKind, Reload, Role, StoreSync};
+use crate::config::{ProviderKind, Reload};
+use crate::http::auth::Role;
+use crate::ledger::Sync;
 
 form! {
     /// The service: where it listens, who may call it, where records go, and which judges there are. Texts may hold `${NAME}`, `${NAME:-default}` or be `file:/path`.
@@ -39,7 +41,7 @@ form! {
         listen: Address = Address(SocketAddr::from(([127, 0, 0, 1], 8080))),
         /// Checks worked on at once; past it 503; default 512.
         max_in_flight: Whole<1, 100_000> = Whole(512),
-        /// Bytes of uploads and decoded pixels held at once; default 512MiB.
+        /// Bytes of request bodies held at once; default 512MiB.
         max_in_flight_bytes: Bytes = Bytes(512 << 20),
         /// What happens between SIGTERM and the end.
         drain: DrainForm,
@@ -115,7 +117,7 @@ form! {
         /// sqlite:// and a path; default `sqlite://data/vlmgate.db`.
         url: Option<Prose<500>>,
         /// normal: safe against kill -9 (the default); full: also against power loss.
-        sync: StoreSync = StoreSync::Normal,
+        sync: Sync = Sync::Normal,
     }
 }
 
@@ -200,7 +202,7 @@ form! {
         provider: Name<Public>,
         /// The model, as the provider calls it.
         model: Prose<200>,
-        /// USD per million tokens; without it the model is free.
+        /// USD per million tokens; default the list price, which some models do not have.
         price: Option<PriceForm>,
         /// How fast it is expected to be, before its own history says so.
         expect: Option<ExpectForm>,
@@ -275,7 +277,7 @@ impl Words for ProviderKind {
     }
 }
 
-impl Words for StoreSync {
+impl Words for Sync {
     fn words() -> Vec<(&'static str, Self)> {
         vec![("normal", Self::Normal), ("full", Self::Full)]
     }

@@ -7,9 +7,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::environment::Environment;
 use crate::config::problem::Problems;
-use crate::config::{
-    Config, GoogleAuth, JudgeConfig, ProviderConfig, ProviderKind, Role, StoreSync,
-};
+use crate::config::{Config, GoogleAuth, JudgeConfig, ProviderConfig, ProviderKind};
 use crate::gate::admission::Limits;
 use crate::http;
 use crate::http::auth::{Key, KeyDigest};
@@ -35,10 +33,7 @@ impl Config {
         ledger::Settings {
             path: self.store.sqlite.clone(),
             images_dir: self.store.images_dir(),
-            sync: match self.store.sync {
-                StoreSync::Normal => ledger::Sync::Normal,
-                StoreSync::Full => ledger::Sync::Full,
-            },
+            sync: self.store.sync,
             max_pending: self.server.max_in_flight.saturating_mul(2),
             append_wait: APPEND_WAIT,
             readers: READERS,
@@ -60,15 +55,10 @@ impl Config {
     /// What the HTTP face runs on.
     #[must_use]
     pub fn http_settings(&self) -> http::Settings {
-        let role = |role: &Role| match role {
-            Role::Check => http::auth::Role::Check,
-            Role::Read => http::auth::Role::Read,
-            Role::Admin => http::auth::Role::Admin,
-        };
         let keys = self.keys.iter().map(|key| Key {
             name: key.name.clone(),
             sha256: KeyDigest::from(key.sha256),
-            roles: key.roles.iter().map(role).collect(),
+            roles: key.roles.clone(),
         });
         http::Settings {
             keys: keys.collect(),
