@@ -23,6 +23,8 @@ pub enum Exit {
     Done,
     /// The tool failed.
     Failed,
+    /// Arguments that name nothing.
+    Usage,
     /// A configuration or policy file is invalid.
     Invalid,
     /// At least one image failed or was refused.
@@ -34,6 +36,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Usage => 2,
             Exit::Invalid => 3,
             Exit::Rejected => 10,
         })
@@ -118,8 +121,23 @@ pub fn run() -> ExitCode {
         }
         Err(why) => {
             say(&format!("vlmgate: {why}"));
-            Exit::Failed.into()
+            exit_of(&why).into()
         }
+    }
+}
+
+fn exit_of(why: &AppError) -> Exit {
+    match why {
+        AppError::Usage(_) => Exit::Usage,
+        AppError::Files(_) | AppError::Judge { .. } => Exit::Invalid,
+        AppError::Store(_)
+        | AppError::Bind(..)
+        | AppError::Metrics(_)
+        | AppError::Pool(_)
+        | AppError::Signals(_)
+        | AppError::Shed(_)
+        | AppError::Output(_)
+        | AppError::Internal(_) => Exit::Failed,
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`Gate::check`] reads top to bottom: find the policy, hold the deadline, admit, prepare, ask,
 //! decide, record. Everything else is a room off that corridor. It runs on a tracked task of its
 //! own, so a caller that hangs up does not cancel it, and it ends in exactly one record for every
-//! admitted image.
+//! image it could read.
 
 pub mod admission;
 mod keeping;
@@ -23,11 +23,10 @@ use crate::domain::policy::SecondOpinionWhen;
 use crate::domain::record::Attempt;
 use crate::domain::verdict::{Evidence, Opinion, decide, say};
 use crate::domain::{
-    Candidate, Criterion, Decision, Finding, Inadmissible, JudgeId, Judgement, MicroUsd, Mode,
-    Record, Route, Verdict,
+    Candidate, Criterion, Decision, Digest, Finding, Inadmissible, JudgeId, Judgement, MicroUsd,
+    Mode, Record, Route, Verdict,
 };
 use crate::gate::admission::{Admission, Door};
-use crate::gate::keeping::with_timing;
 use crate::gate::policies::{ActivePolicy, PolicySet, Reload};
 use crate::imaging::{Imaging, Plan, PrepareError, Prepared};
 use crate::ledger::{IdempotencyMark, Ledger};
@@ -37,14 +36,13 @@ use crate::panel::{Asked, Panel, Question};
 use crate::prompt::{RenderError, RenderInput};
 use crate::telemetry::{self, Shed};
 
-/// From this size on a digest is the pool's work (BLAKE3: about 1 GB/s in the worst case).
-const HEAVY_BYTES: usize = 512 << 10;
-
 /// One upload with everything its caller said.
 #[derive(Debug)]
 pub struct Submission {
     /// The image as it came.
     pub bytes: Bytes,
+    /// Of `bytes`; made off the async threads where they are many.
+    pub digest: Digest,
     /// The policy's name; `None` where only one is loaded.
     pub policy: Option<String>,
     /// Variables as sent.
@@ -55,7 +53,7 @@ pub struct Submission {
     pub request_id: String,
     /// Started at the first byte.
     pub arrived: Stopwatch,
-    /// How long reading the body took, ms.
+    /// From the first byte until the body was in and unpacked, ms.
     pub read_ms: f64,
     /// The caller's deadline: it can only shorten the policy's.
     pub asked_deadline: Option<Duration>,
@@ -90,6 +88,12 @@ pub enum Refusal {
     /// The image is not judged.
     #[error(transparent)]
     Inadmissible(#[from] Inadmissible),
+    /// The body came in when it was too late to judge it.
+    #[error("the body was not in while there was time to judge it")]
+    BodyLate,
+    /// A fault of ours: a worker broke on this image.
+    #[error("a worker broke on this image")]
+    Broken,
     /// Refused early for lack of room.
     #[error("the gate is full ({})", .0.label())]
     Shed(Shed),
@@ -126,10 +130,22 @@ struct Case<'a> {
     policy: &'a ActivePolicy,
     vars: BTreeMap<String, String>,
     asked: Vec<&'a Criterion>,
+    /// When the answer must be out.
+    ends: Deadline,
+    /// The same less what is kept back for deciding and recording.
     deadline: Deadline,
     deadline_ms: u64,
     arrived: Stopwatch,
     caller_gone: CancellationToken,
+}
+
+/// Everything learnt about one image.
+struct Story {
+    candidate: Candidate,
+    /// Empty where the deadline came before the image was prepared.
+    prepared: Prepared,
+    asking: Asking,
+    verdict: Verdict,
 }
 
 /// What was learnt by asking.
@@ -152,47 +168,21 @@ impl Gate {
         let policies = self.policies.load_full();
         let policy = policies.find(submission.policy.as_deref())?;
         let case = open_case(policy, &submission)?;
-        let candidate = self.admit(&case, &submission.bytes).await?;
-        let watch = Stopwatch::start();
-        let prepared = match self.prepare(&case, &candidate).await {
-            Ok(prepared) => Some(prepared),
-            Err(PrepareError::Late) => None,
-            Err(why) => return Err(refuse(why)),
-        };
-        let blocked = prepared.iter().any(|one| one.findings.iter().any(Finding::blocks));
-        let asking = match &prepared {
-            None => Asking { late: true, ..Asking::default() },
-            Some(_) if blocked || policy.mode == Mode::Off => Asking::default(),
-            Some(prepared) => self.ask(&case, prepared).await,
-        };
-        let waited_ms = watch.elapsed_ms();
+        let candidate = admit(&case, &submission)?;
+        let prepared = self.prepare(&case, &candidate).await?;
+        let asking = self.ask(&case, prepared.as_ref()).await;
+        let verdict = conclude(&case, prepared.as_ref(), &asking);
         let prepared = prepared.unwrap_or_default();
-        let verdict = conclude(&case, &prepared, &asking, blocked);
-        let record = self.draw_up(&case, &submission, (&candidate, &prepared), (asking, verdict));
-        let record = with_timing(record, &prepared, (submission.read_ms, waited_ms), case.arrived);
-        Ok(self.keep(record, &prepared, submission, &case).await)
+        let story = Story { candidate, prepared, asking, verdict };
+        Ok(self.keep(&case, submission, story).await)
     }
 
-    /// Takes the bytes for an image. The digest of a large body would hold an async thread for
-    /// milliseconds: that is the pool's work.
-    async fn admit(&self, case: &Case<'_>, bytes: &Bytes) -> Result<Candidate, Refusal> {
-        let input = &case.policy.input;
-        let (bytes, limit_bytes) = (bytes.clone(), input.max_bytes);
-        let admitted = if bytes.len() < HEAVY_BYTES {
-            Candidate::admit(bytes, &input.accept, limit_bytes)
-        } else {
-            let accept = input.accept.clone();
-            let work = move || Candidate::admit(bytes, &accept, limit_bytes);
-            self.imaging.run(work, case.deadline).await.map_err(refuse)?
-        };
-        admitted.inspect_err(telemetry::count_inadmissible).map_err(Refusal::Inadmissible)
-    }
-
+    /// One decode for everything; `None` where the deadline came first.
     async fn prepare(
         &self,
         case: &Case<'_>,
         candidate: &Candidate,
-    ) -> Result<Prepared, PrepareError> {
+    ) -> Result<Option<Prepared>, Refusal> {
         let input = &case.policy.input;
         let plan = Plan {
             max_pixels: input.max_pixels,
@@ -201,18 +191,26 @@ impl Gate {
             encode: input.encode,
         };
         let prepared = self.imaging.prepare(candidate.clone(), Arc::new(plan), case.deadline);
-        let prepared = prepared.await;
-        telemetry::set_queued(self.imaging.queued());
-        if let Err(PrepareError::Inadmissible(why)) = &prepared {
-            telemetry::count_inadmissible(why);
+        match prepared.await {
+            Ok(prepared) => Ok(Some(prepared)),
+            Err(PrepareError::Late) => Ok(None),
+            Err(PrepareError::Inadmissible(why)) => Err(Refusal::Inadmissible(why)),
+            Err(PrepareError::Busy { .. }) => Err(Refusal::Shed(Shed::Workers)),
+            Err(PrepareError::Broken) => Err(Refusal::Broken),
         }
-        prepared
     }
 
-    /// Asks the panel, and once more where the policy wants a second opinion.
-    async fn ask(&self, case: &Case<'_>, prepared: &Prepared) -> Asking {
+    /// Asks the panel, and once more where the policy wants a second opinion. Nobody is asked about
+    /// an image that a check has settled, or that could not be prepared in time.
+    async fn ask(&self, case: &Case<'_>, prepared: Option<&Prepared>) -> Asking {
         let watch = Stopwatch::start();
         let policy = case.policy;
+        let Some(prepared) = prepared else {
+            return Asking { late: true, ..Asking::default() };
+        };
+        if policy.mode == Mode::Off || is_blocked(prepared) {
+            return Asking::default();
+        }
         let question = match pose(case, prepared) {
             Ok(question) => question,
             Err(why) => {
@@ -286,24 +284,35 @@ impl Gate {
 /// Holds the submission to the policy before a pixel is looked at.
 fn open_case<'a>(policy: &'a ActivePolicy, submission: &Submission) -> Result<Case<'a>, Refusal> {
     let route = &policy.route;
-    let asked = submission.asked_deadline.unwrap_or(route.deadline);
-    if asked < route.floor {
-        return Err(Refusal::BelowFloor { left_ms: millis(asked), floor_ms: millis(route.floor) });
+    let asked = submission.asked_deadline;
+    let budget = asked.unwrap_or(route.deadline).min(route.deadline);
+    let Some(read_time) = policy.read_time(asked) else {
+        return Err(Refusal::BelowFloor { left_ms: millis(budget), floor_ms: millis(route.floor) });
+    };
+    if read_time < Duration::from_secs_f64(submission.read_ms / 1_000.0) {
+        return Err(Refusal::BodyLate);
     }
     let vars = policy.loaded.vars(&submission.vars).map_err(|problems| {
         Refusal::Variables(problems.into_iter().map(|one| (one.name, one.message)).collect())
     })?;
-    let budget = asked.min(route.deadline);
-    let deadline = Deadline::at(submission.arrived.started(), budget).less(route.keep_back);
+    let ends = Deadline::at(submission.arrived.started(), budget);
     Ok(Case {
         policy,
         asked: policy.loaded.asked(&vars),
         vars,
-        deadline,
+        ends,
+        deadline: ends.less(route.keep_back),
         deadline_ms: millis(budget),
         arrived: submission.arrived,
         caller_gone: submission.caller_gone.clone(),
     })
+}
+
+/// Takes the bytes for an image that the policy accepts.
+fn admit(case: &Case<'_>, submission: &Submission) -> Result<Candidate, Inadmissible> {
+    let input = &case.policy.input;
+    let digested = (submission.bytes.clone(), submission.digest);
+    Candidate::admit_digested(digested, &input.accept, input.max_bytes)
 }
 
 /// Puts the policy's question for one prepared image.
@@ -346,10 +355,15 @@ fn wants_second(case: &Case<'_>, judge: &JudgeId, judgement: &Judgement) -> bool
     case.policy.grant_second(second.max_share, wanted)
 }
 
-fn conclude(case: &Case<'_>, prepared: &Prepared, asking: &Asking, blocked: bool) -> Verdict {
+/// Whether a check settled the image without a judge.
+fn is_blocked(prepared: &Prepared) -> bool {
+    prepared.findings.iter().any(Finding::blocks)
+}
+
+fn conclude(case: &Case<'_>, prepared: Option<&Prepared>, asking: &Asking) -> Verdict {
     let evidence = match &asking.first {
         _ if case.policy.mode == Mode::Off => Evidence::Off,
-        _ if blocked => Evidence::Checked,
+        _ if prepared.is_some_and(is_blocked) => Evidence::Checked,
         Some((judge, _, judgement)) => Evidence::Judged {
             first: Opinion { judge: &judge.name, judgement },
             second: asking
@@ -360,7 +374,8 @@ fn conclude(case: &Case<'_>, prepared: &Prepared, asking: &Asking, blocked: bool
         None if asking.late => Evidence::Late,
         None => Evidence::NoJudge,
     };
-    decide(case.policy, &case.asked, &prepared.findings, evidence)
+    let findings = prepared.map_or(&[][..], |prepared| &prepared.findings);
+    decide(case.policy, &case.asked, findings, evidence)
 }
 
 /// What one judged attempt alone would have made the verdict.
@@ -371,16 +386,6 @@ fn said(case: &Case<'_>, attempt: &Attempt) -> Option<Decision> {
     let judgement = Judgement { scores: attempt.scores.clone() };
     let opinion = Opinion { judge: &attempt.judge.name, judgement: &judgement };
     Some(say(case.policy, &case.asked, opinion).0)
-}
-
-fn refuse(why: PrepareError) -> Refusal {
-    match why {
-        PrepareError::Inadmissible(why) => Refusal::Inadmissible(why),
-        PrepareError::Busy { .. } | PrepareError::Late => Refusal::Shed(Shed::Workers),
-        PrepareError::Broken => {
-            Refusal::Inadmissible(Inadmissible::Corrupt { what: why.to_string() })
-        }
-    }
 }
 
 fn millis(span: Duration) -> u64 {

@@ -64,8 +64,6 @@ pub struct Settings {
     /// Most bytes of one image, whatever the policies take: the cap on the largest
     /// `input.max_bytes`.
     pub max_image_bytes: u64,
-    /// Most bytes of a body that carries no image (labels, drills, chat).
-    pub max_body_bytes: u64,
     /// Requests with an `Idempotency-Key` that may be under way at once.
     pub max_keys_running: usize,
 }
@@ -77,7 +75,6 @@ impl Default for Settings {
             keys: Vec::new(),
             loopback_only: true,
             max_image_bytes: 64 << 20,
-            max_body_bytes: 1 << 20,
             max_keys_running: 10_000,
         }
     }
@@ -111,8 +108,8 @@ impl fmt::Debug for Face {
     }
 }
 
-/// Every route, outermost layer first: panics are caught and counted, the arrival is stamped, the
-/// request gets its id, the caller is known.
+/// Every route, outermost layer first: the arrival is stamped, the request gets its id, panics are
+/// caught and counted, the caller is known.
 pub fn router(face: Arc<Face>) -> Router {
     let auth = Arc::new(Auth::new(&face.settings));
     Router::new()
@@ -133,12 +130,13 @@ pub fn router(face: Arc<Face>) -> Router {
         })
         .with_state(face)
         .layer(from_fn_with_state(auth, authenticate))
-        .layer(from_fn(identify))
-        .layer(from_fn(stamp))
         .layer(CatchPanicLayer::custom(|_| {
+            tracing::error!("a handler broke");
             telemetry::count_panic();
             Problem::internal().into_response()
         }))
+        .layer(from_fn(identify))
+        .layer(from_fn(stamp))
 }
 
 /// A handler that only looks.

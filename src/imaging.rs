@@ -2,12 +2,14 @@
 //!
 //! One decode serves everything: the checks and the `local` judge measure a small copy of the
 //! picture, the judges see views of it. No input may panic past here, allocate beyond
-//! [`Settings::max_decoded_bytes`] or hold a worker past its deadline: sizes are refused from the
-//! header, decoders read through a clock, and a panic is caught and becomes this image's error.
+//! [`Settings::max_decoded_bytes`] or hold a worker for long past its deadline: sizes are refused from
+//! the header, decoders read through a clock, what follows them is bounded by the pixels, and a panic
+//! is caught and becomes this image's error.
 
 mod allowance;
 mod colour;
 mod decode;
+mod decoded;
 mod edge;
 mod fingerprint;
 mod grid;
@@ -144,6 +146,9 @@ pub struct Settings {
     pub max_decode_time: Duration,
 }
 
+/// Workers on a large machine: together they may hold `MAX_THREADS` x `max_decoded_bytes` = 2 GiB.
+const MAX_THREADS: usize = 8;
+
 impl Default for Settings {
     /// One core is left for the reactor. 512 images of 12 MiB at most wait beside their bytes'
     /// own limit; 256 MiB hold 40 megapixels in every usual form (a 40-megapixel RGB JPEG takes
@@ -151,7 +156,7 @@ impl Default for Settings {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            threads: cores.saturating_sub(1).max(1),
+            threads: cores.saturating_sub(1).clamp(1, MAX_THREADS),
             max_queued: 512,
             max_decoded_bytes: 256 << 20,
             max_decode_time: Duration::from_secs(2),

@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{self, App, AppError};
-use crate::cli::{Exit, Source, put, table};
+use crate::cli::{Exit, Source, put, say, table};
 use crate::clock::Stopwatch;
 use crate::config::Overrides;
-use crate::domain::{Decision, Record};
+use crate::config::environment::Environment;
+use crate::domain::{Decision, Digest, Record};
 use crate::gate::{Refusal, Submission};
 use crate::ledger::form::RecordForm;
-use crate::telemetry;
+use crate::telemetry::log::{LogFilter, install_logs};
 
 /// Arguments of `vlmgate check`.
 #[derive(Args, Debug)]
@@ -57,6 +58,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 enum Ending {
     Checked(Box<Record>),
     Refused(String),
+    Unreadable,
 }
 
 /// Checks every file in turn.
@@ -64,8 +66,8 @@ enum Ending {
 /// # Errors
 /// The gate could not be built, or stdout is closed.
 pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
-    telemetry::install_logs("warn", true);
-    let kept = args.source.data.is_some();
+    let _logs = install_logs(&LogFilter::warnings(), true);
+    let kept = args.source.data.is_some() || Environment::process().get("VLMGATE_DATA").is_some();
     // without --data the records of this run are of no use to anybody: they go with it
     let scratch = env::temp_dir().join(format!("vlmgate-check-{}", Uuid::now_v7()));
     let data_dir = (!kept).then(|| scratch.clone());
@@ -85,14 +87,17 @@ pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
 
 async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppError> {
     let mut exit = Exit::Done;
+    let mut unreadable = false;
     for file in &args.images {
         let ending = check_one(app, args, file).await?;
         let name = file.display().to_string();
         let decision = match &ending {
             Ending::Checked(record) => Some(record.verdict.decision),
-            Ending::Refused(_) => None,
+            Ending::Refused(_) | Ending::Unreadable => None,
         };
         match decision {
+            // a file that cannot be read is the tool's failure, and the others are still judged
+            None if matches!(ending, Ending::Unreadable) => unreadable = true,
             Some(Decision::Pass) => {}
             Some(Decision::Review) if !args.strict => {}
             Some(Decision::Review | Decision::Fail) | None => exit = Exit::Rejected,
@@ -104,9 +109,10 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
                 put(&json!({ "file": name, "verdict": "refused", "detail": why }).to_string())?;
             }
             (Ending::Refused(why), false) => put(&format!("REFUSED {name}  {why}"))?,
+            (Ending::Unreadable, _) => {}
         }
     }
-    Ok(exit)
+    Ok(if unreadable { Exit::Failed } else { exit })
 }
 
 async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, AppError> {
@@ -114,13 +120,16 @@ async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, A
     let bytes = match read(file, app.gate.policies.load().max_bytes()) {
         Ok(bytes) => bytes,
         Err(why) => {
-            return Err(AppError::Unreadable { file: file.display().to_string(), why });
+            say(&format!("vlmgate: {}: {why}", file.display()));
+            return Ok(Ending::Unreadable);
         }
     };
     let admission = app.gate.door.admit(bytes.len(), &app.gate.ledger);
     let admission = admission.map_err(AppError::Shed)?;
+    let digest = Digest::of(&bytes);
     let submission = Submission {
         bytes,
+        digest,
         policy: args.policy.clone(),
         vars: args.vars.iter().cloned().collect::<BTreeMap<_, _>>(),
         external_id: Some(file.display().to_string()),
@@ -138,6 +147,9 @@ async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, A
         Err(Refusal::Variables(problems)) => {
             let lines = problems.iter().map(|(name, what)| format!("--var {name}: {what}"));
             Err(AppError::Usage(lines.collect::<Vec<_>>().join("; ")))
+        }
+        Err(Refusal::BodyLate | Refusal::Broken) => {
+            Err(AppError::Internal("a worker broke on this image".to_owned()))
         }
         Err(why @ (Refusal::UnknownPolicy { .. } | Refusal::BelowFloor { .. })) => {
             Err(AppError::Usage(why.to_string()))

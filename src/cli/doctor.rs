@@ -1,18 +1,20 @@
 //! `vlmgate doctor`: what would keep the gate from working, one line each, with the fix.
 
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::app::{self, App, AppError};
 use crate::cli::{Exit, Source, put};
 use crate::clock::{Deadline, Timestamp};
-use crate::config::Overrides;
-use crate::ledger::Ledger;
+use crate::config::{Config, Overrides};
+use crate::ledger::reader::Reader;
 
 /// Longest that one judge's answer may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
@@ -117,18 +119,30 @@ fn certificates() -> Result<String, String> {
     })
 }
 
-async fn store(config: &crate::config::Config) -> Result<String, String> {
+/// Reads the store, and changes nothing: a gate may run on it.
+async fn store(config: &Config) -> Result<String, String> {
     let settings = config.ledger_settings();
-    let ledger = Ledger::open(settings).await.map_err(|why| why.to_string())?;
-    let health = ledger.reader().check().await.map_err(|why| why.to_string());
-    let closed = ledger.close(Deadline::after(PROBE_WITHIN)).await;
-    closed.map_err(|why| why.to_string())?;
-    let health = health?;
+    if !settings.path.exists() {
+        return made_at_start(&settings.path);
+    }
+    let reader = Reader::open(&settings).await.map_err(|why| why.to_string())?;
+    let health = reader.check().await.map_err(|why| why.to_string())?;
     if !health.problems.is_empty() {
         let problems = health.problems.join("; ");
         return Err(format!("{problems}: restore it from a backup, or start with a new folder"));
     }
     Ok(format!("{} records, {} bytes", health.records, health.file_bytes))
+}
+
+/// Whether a gate could make `file`: tried with another one, in the nearest folder that exists.
+fn made_at_start(file: &Path) -> Result<String, String> {
+    let mut folders = file.ancestors().skip(1);
+    let here = |folder: &Path| if folder == "" { PathBuf::from(".") } else { folder.to_owned() };
+    let folder = folders.find(|folder| here(folder).exists()).map_or_else(PathBuf::new, here);
+    let trial = folder.join(format!(".vlmgate-{}", Uuid::now_v7()));
+    let tried = File::create_new(&trial).and_then(|_| fs::remove_file(&trial));
+    tried.map_err(|why| format!("{} cannot be written in: {why}", folder.display()))?;
+    Ok("no records yet: made at the first start".to_owned())
 }
 
 /// One GET of `/readyz`, by hand: a health check must not need more than the standard library.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::app::AppError;
+use crate::app::{App, AppError};
 use crate::cli::{Exit, Source, put};
 use crate::config::environment::Environment;
 use crate::config::files::PolicyFiles;
@@ -84,6 +84,7 @@ pub fn run_config(command: &ConfigCommand) -> Result<Exit, AppError> {
     let ConfigCommand::Check(args) = command;
     let config = args.source.read(Overrides::default())?;
     let policies = config.policy_loader().load()?.policies;
+    App::try_judges(&config)?;
     let names: Vec<_> = policies.iter().map(|one| one.policy.name.clone()).collect();
     let judges = config.judge_names();
     if args.json {
@@ -104,6 +105,9 @@ fn lint(args: &LintArgs) -> Result<Exit, AppError> {
     };
     let mut valid = true;
     for path in &args.paths {
+        if !path.exists() {
+            return Err(AppError::Usage(format!("{} does not exist", path.display())));
+        }
         match read_all(path, judges.as_deref()) {
             Ok(policies) => {
                 for loaded in policies {

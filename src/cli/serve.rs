@@ -7,7 +7,8 @@ use clap::Args;
 use crate::app::{self, App, AppError};
 use crate::cli::{Exit, Source, say};
 use crate::config::Overrides;
-use crate::telemetry;
+use crate::telemetry::install_metrics;
+use crate::telemetry::log::{LogFilter, install_logs};
 
 /// Arguments of `vlmgate serve`.
 #[derive(Args, Debug)]
@@ -20,7 +21,7 @@ pub struct ServeArgs {
     insecure_no_auth: bool,
     /// What to log, as a tracing directive
     #[arg(long, env = "VLMGATE_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    log: LogFilter,
     #[command(flatten)]
     source: Source,
 }
@@ -30,21 +31,24 @@ pub struct ServeArgs {
 /// # Errors
 /// The files are invalid, the store cannot be opened, or the address cannot be bound.
 pub fn run(args: &ServeArgs) -> Result<Exit, AppError> {
-    telemetry::install_logs(&args.log, std::io::stderr().is_terminal());
+    // held to the end: the last lines are written when it goes
+    let logs = install_logs(&args.log, std::io::stderr().is_terminal());
     let config = args.source.read(Overrides {
         listen: args.listen.clone(),
         insecure_no_auth: args.insecure_no_auth,
         ..Overrides::default()
     })?;
-    let metrics = telemetry::install_metrics().map_err(|why| AppError::Metrics(why.to_string()))?;
+    let exporter = install_metrics(logs.dropped());
+    let exporter = exporter.map_err(|why| AppError::Metrics(why.to_string()))?;
     app::block_on(async {
         let listen = config.server.listen;
         let listener = tokio::net::TcpListener::bind(listen).await;
         let listener = listener.map_err(|why| AppError::Bind(listen, why))?;
-        let app = App::build(config).await?;
+        let mut app = App::build(config).await?;
+        let stop = app.stop_signals()?;
         let bound = listener.local_addr().unwrap_or(listen);
         say(&format!("vlmgate: listening on http://{bound}"));
-        app.serve(listener, Some(metrics), app::stop_signal()).await
+        app.serve(listener, Some(exporter), stop).await
     })??;
     Ok(Exit::Done)
 }

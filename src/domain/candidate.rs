@@ -174,6 +174,18 @@ pub enum Inadmissible {
 }
 
 impl Inadmissible {
+    /// Every word for metrics, in the order of the variants.
+    pub const LABELS: [&'static str; 8] = [
+        "empty",
+        "too_large",
+        "unknown_format",
+        "not_accepted",
+        "too_many_pixels",
+        "too_much_memory",
+        "corrupt",
+        "too_slow",
+    ];
+
     /// The word for metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -199,11 +211,25 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Admits `bytes`: the only way to a `Candidate`.
+    /// Admits `bytes` and digests them.
+    ///
+    /// # Errors
+    /// As [`Candidate::admit_digested`].
+    pub fn admit(bytes: Bytes, accept: &[Format], limit_bytes: u64) -> Result<Self, Inadmissible> {
+        let digest = Digest::of(&bytes);
+        Self::admit_digested((bytes, digest), accept, limit_bytes)
+    }
+
+    /// Admits bytes with the digest that was made of them where they came in: digesting megabytes
+    /// takes milliseconds, which is not for an async thread.
     ///
     /// # Errors
     /// Empty, over `limit_bytes`, of no known format, or of a format that is not in `accept`.
-    pub fn admit(bytes: Bytes, accept: &[Format], limit_bytes: u64) -> Result<Self, Inadmissible> {
+    pub fn admit_digested(
+        (bytes, digest): (Bytes, Digest),
+        accept: &[Format],
+        limit_bytes: u64,
+    ) -> Result<Self, Inadmissible> {
         if bytes.is_empty() {
             return Err(Inadmissible::Empty);
         }
@@ -216,7 +242,6 @@ impl Candidate {
             let accepted = accept.iter().map(|one| one.label()).collect::<Vec<_>>().join(", ");
             return Err(Inadmissible::NotAccepted { format, accepted });
         }
-        let digest = Digest::of(&bytes);
         Ok(Self { bytes, format, digest })
     }
 
@@ -267,6 +292,23 @@ mod tests {
     fn a_format_the_policy_does_not_take_is_refused_by_name() {
         let refused = Candidate::admit(Bytes::from_static(PNG), &[Format::Jpeg], 1_000);
         assert_eq!(refused.unwrap_err().to_string(), "the image is png, this policy accepts jpeg");
+    }
+
+    /// An image refused for a reason without a registered series would be missing from its rate.
+    #[test]
+    fn every_reason_not_to_judge_has_its_label_in_the_table() {
+        let (size_bytes, limit_bytes, needed_bytes) = (2, 1, 2);
+        let reasons = [
+            Inadmissible::Empty,
+            Inadmissible::TooLarge { size_bytes, limit_bytes },
+            Inadmissible::UnknownFormat,
+            Inadmissible::NotAccepted { format: Format::Png, accepted: String::new() },
+            Inadmissible::TooManyPixels { width_px: 2, height_px: 1, limit_px: 1 },
+            Inadmissible::TooMuchMemory { needed_bytes, limit_bytes },
+            Inadmissible::Corrupt { what: String::new() },
+            Inadmissible::TooSlow { limit_ms: 1 },
+        ];
+        assert_eq!(reasons.map(|reason| reason.label()), Inadmissible::LABELS);
     }
 
     #[test]

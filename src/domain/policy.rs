@@ -65,7 +65,7 @@ pub enum Fallback {
     Fail,
     /// Ask a person.
     Review,
-    /// What the local checks alone say: `pass` when none is broken, else `review`. (A check that may
+    /// What the local checks alone say: `pass` when something was measured and nothing is broken, else `review`. (A check that may
     /// fail an image has answered before any judge is asked, so only flags are left to weigh.)
     Local,
 }

@@ -293,9 +293,15 @@ fn fall_back(fallback: Fallback, findings: &[Finding]) -> Decision {
         Fallback::Pass => Decision::Pass,
         Fallback::Fail => Decision::Fail,
         Fallback::Review => Decision::Review,
-        Fallback::Local if findings.iter().all(|one| one.passed) => Decision::Pass,
+        Fallback::Local if is_measured_clean(findings) => Decision::Pass,
         Fallback::Local => Decision::Review,
     }
+}
+
+/// Whether checks measured this image and none is broken. No finding is no evidence: an image that
+/// could not even be decoded in time is not clean.
+fn is_measured_clean(findings: &[Finding]) -> bool {
+    findings.iter().any(|one| one.value.is_some()) && findings.iter().all(|one| one.passed)
 }
 
 fn plain(decision: Decision, basis: Basis, findings: &[Finding]) -> Verdict {

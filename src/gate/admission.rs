@@ -52,10 +52,6 @@ impl Door {
     /// # Errors
     /// Why there is no room; answered at once, nobody waits here.
     pub fn admit(&self, size_bytes: usize, ledger: &Ledger) -> Result<Admission, Shed> {
-        self.try_admit(size_bytes, ledger).inspect_err(|reason| telemetry::count_shed(*reason))
-    }
-
-    fn try_admit(&self, size_bytes: usize, ledger: &Ledger) -> Result<Admission, Shed> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(Shed::Draining);
         }

@@ -1,37 +1,66 @@
 //! What a check leaves behind: its record, drawn up from all that was learnt, written before the
 //! answer leaves, counted, and logged in one wide event.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
-use crate::clock::{Deadline, Stopwatch, Timestamp};
+use crate::clock::{Stopwatch, Timestamp};
 use crate::domain::finding::local_risk;
 use crate::domain::policy::KeepImage;
 use crate::domain::record::{ImageFacts, PolicyRef, Timing};
-use crate::domain::{Candidate, Decision, Digest, JudgeId, Record, Route, Verdict};
+use crate::domain::{Decision, Digest, JudgeId, Record, Route};
 use crate::gate::policies::ActivePolicy;
-use crate::gate::{Asking, Case, Checked, Gate, Submission};
-use crate::imaging::Prepared;
+use crate::gate::{Case, Checked, Gate, Story, Submission};
+use crate::imaging::View;
 use crate::ledger::{Entry, KeptImage};
 use crate::panel::Judge;
 use crate::telemetry;
 
 impl Gate {
-    /// The record of a check, times aside.
-    pub(super) fn draw_up(
+    /// Draws up the record, writes it, waiting for the log no longer than the answer can wait, and
+    /// counts the check.
+    pub(super) async fn keep(
+        &self,
+        case: &Case<'_>,
+        submission: Submission,
+        story: Story,
+    ) -> Checked {
+        let watch = Stopwatch::start();
+        let timing = timing(case, submission.read_ms, &story);
+        let keep_back = case.policy.route.keep_back;
+        let views = story.prepared.views.clone();
+        let mut record = self.draw_up(case, &submission, story, timing);
+        let keep = kept_images(&record, &views, &case.policy.keep.images);
+        let entry = Entry { record: record.clone(), keep, mark: submission.idempotency };
+        let slot = submission.admission.slot;
+        // a part of what was kept back is for the reply itself
+        let written_by = case.ends.less(keep_back / 4);
+        let appended = self.ledger.append(slot, entry, written_by).await;
+        record.recorded = appended.recorded;
+        if !appended.recorded {
+            telemetry::count_unrecorded();
+        }
+        record.timing.record = Some(watch.elapsed_ms());
+        record.timing.total = case.arrived.elapsed_ms();
+        telemetry::count_check(&record);
+        log_check(&record);
+        Checked { record, seq: appended.seq }
+    }
+
+    fn draw_up(
         &self,
         case: &Case<'_>,
         submission: &Submission,
-        (candidate, prepared): (&Candidate, &Prepared),
-        (asking, verdict): (Asking, Verdict),
+        story: Story,
+        timing: Timing,
     ) -> Record {
+        let Story { candidate, prepared, asking, verdict } = story;
         let cost = asking.attempts.iter().map(|one| one.cost).sum();
         let (judge, route) = match asking.first {
             Some((judge, route, _)) => (Some(judge), Some(route)),
             None => (None, None),
         };
         let judged_by = self.judged_by(case.policy, judge.as_ref());
+        let pre = local_risk(&prepared.findings);
         Record {
             id: Uuid::now_v7(),
             at_us: Timestamp::now().before(case.arrived.elapsed()).0,
@@ -45,8 +74,8 @@ impl Gate {
             judge,
             route,
             attempts: asking.attempts,
-            findings: prepared.findings.clone(),
-            timing: Timing { judge: asking.judge_ms, ..Timing::default() },
+            findings: prepared.findings,
+            timing,
             deadline_ms: case.deadline_ms,
             cost,
             complete: true,
@@ -62,7 +91,7 @@ impl Gate {
             vars: case.vars.clone(),
             team: None,
             external_id: submission.external_id.clone(),
-            pre: local_risk(&prepared.findings),
+            pre,
             propensity: 1.0,
             judged_by,
         }
@@ -77,58 +106,27 @@ impl Gate {
         whole.extend_from_slice(parameters.unwrap_or_default().as_bytes());
         Digest::of(&whole)
     }
-
-    /// Writes the record, waiting for the log no longer than the deadline, and counts the check.
-    pub(super) async fn keep(
-        &self,
-        mut record: Record,
-        prepared: &Prepared,
-        submission: Submission,
-        case: &Case<'_>,
-    ) -> Checked {
-        let watch = Stopwatch::start();
-        let keep = kept_images(&record, prepared, &case.policy.keep.images);
-        let entry = Entry { record: record.clone(), keep, mark: submission.idempotency };
-        let slot = submission.admission.slot;
-        let deadline =
-            Deadline::at(case.arrived.started(), Duration::from_millis(case.deadline_ms));
-        let appended = self.ledger.append(slot, entry, deadline).await;
-        record.recorded = appended.recorded;
-        if !appended.recorded {
-            telemetry::count_unrecorded();
-        }
-        record.timing.record = Some(watch.elapsed_ms());
-        record.timing.total = case.arrived.elapsed_ms();
-        telemetry::count_check(&record);
-        log_check(&record);
-        Checked { record, seq: appended.seq }
-    }
 }
 
-/// Splits the time since the body was read: `prepare` is what was not decoding, measuring or
-/// waiting for a judge.
-pub(super) fn with_timing(
-    record: Record,
-    prepared: &Prepared,
-    (read_ms, waited_ms): (f64, f64),
-    arrived: Stopwatch,
-) -> Record {
-    let judge = record.timing.judge;
-    let rest = waited_ms - prepared.decode_ms - prepared.checks_ms - judge;
-    let timing = Timing {
-        total: arrived.elapsed_ms(),
+/// Where the time went so far: `prepare` is what was not reading, decoding, measuring or waiting
+/// for a judge, so that waiting for a worker shows.
+fn timing(case: &Case<'_>, read_ms: f64, story: &Story) -> Timing {
+    let Story { prepared, asking, .. } = story;
+    let total = case.arrived.elapsed_ms();
+    let known = read_ms + prepared.decode_ms + prepared.checks_ms + asking.judge_ms;
+    Timing {
+        total,
         read: read_ms,
         decode: prepared.decode_ms,
         checks: prepared.checks_ms,
-        prepare: (rest.max(0.0) * 1e3).round() / 1e3,
-        judge,
+        prepare: ((total - known).max(0.0) * 1e3).round() / 1e3,
+        judge: asking.judge_ms,
         record: None,
-    };
-    Record { timing, ..record }
+    }
 }
 
 /// The views that the policy keeps beside this record.
-fn kept_images(record: &Record, prepared: &Prepared, keep: &[KeepImage]) -> Vec<KeptImage> {
+fn kept_images(record: &Record, views: &[View], keep: &[KeepImage]) -> Vec<KeptImage> {
     let decision = record.verdict.decided();
     let kept = keep.iter().any(|rule| match *rule {
         KeepImage::Pass => decision == Decision::Pass,
@@ -140,7 +138,7 @@ fn kept_images(record: &Record, prepared: &Prepared, keep: &[KeepImage]) -> Vec<
     if !kept {
         return Vec::new();
     }
-    let views = prepared.views.iter();
+    let views = views.iter();
     views.map(|view| KeptImage { view: view.id.clone(), bytes: view.bytes.clone() }).collect()
 }
 

@@ -22,6 +22,17 @@ pub struct ActivePolicy {
 }
 
 impl ActivePolicy {
+    /// How long a body may take to come in: the deadline (the caller's, if that is shorter) less
+    /// the floor, which is kept for judging; at least half of it, so that a caller who leaves little
+    /// more than the floor can send a body at all. `None` where `asked` is under the floor.
+    #[must_use]
+    pub fn read_time(&self, asked: Option<Duration>) -> Option<Duration> {
+        let route = &self.route;
+        let budget = asked.unwrap_or(route.deadline).min(route.deadline);
+        let beyond_floor = budget.checked_sub(route.floor)?;
+        Some(beyond_floor.max(budget / 2))
+    }
+
     /// Counts one judged image, and whether it may have the second opinion it wants.
     pub fn grant_second(&self, max_share: f64, wanted: bool) -> bool {
         let mut share = self.second_share.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,15 +95,15 @@ impl PolicySet {
         self.iter().map(|one| one.input.max_bytes).max().unwrap_or(0)
     }
 
-    /// The longest time that any policy leaves for reading a body: its deadline, or the caller's
-    /// if that is shorter, less its floor. `None` where the caller's is under every floor.
+    /// How long a body may take to come in: for the policy called `name`, else the longest of all,
+    /// since a policy named in the body is known only afterwards. `None` where `asked` is under
+    /// every floor.
     #[must_use]
-    pub fn read_time(&self, asked: Option<Duration>) -> Option<Duration> {
-        let left = self.iter().filter_map(|one| {
-            let route = &one.route;
-            asked.unwrap_or(route.deadline).min(route.deadline).checked_sub(route.floor)
-        });
-        left.max()
+    pub fn read_time(&self, name: Option<&str>, asked: Option<Duration>) -> Option<Duration> {
+        match name.and_then(|name| self.by_name.get(name)) {
+            Some(policy) => policy.read_time(asked),
+            None => self.iter().filter_map(|one| one.read_time(asked)).max(),
+        }
     }
 }
 

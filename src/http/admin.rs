@@ -42,7 +42,6 @@ pub(super) fn readyz(face: &Face, uri: &Uri) -> Response {
             "written": ledger.written,
             "dropped_rows": ledger.dropped_rows,
             "dropped_images": ledger.dropped_images,
-            "last_error": ledger.last_error,
         },
     });
     (status, Json(parts)).into_response()

@@ -8,7 +8,7 @@
 //! | the rest: probes, `/metrics`, `/openapi.json`, the page's own files | none |
 //!
 //! A key has the roles it lists and no others: `admin` does not imply `read`. `/metrics` is open so
-//! that a scraper needs no secret; `admin_listen` takes it off the public address.
+//! that a scraper needs no secret: it holds counts, and nothing of a caller or an image.
 //!
 //! Without keys everything is allowed, and the danger is a browser on the same machine: a page that
 //! rebinds its name to 127.0.0.1 is refused by its `Host`, a page that posts across sites by its

@@ -5,6 +5,8 @@
 //! is read, so that `Expect: 100-continue` saves the upload. The JSON form is kept as one buffer
 //! and unpacked in a second, synchronous step, so that the caller can choose a thread for it.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
@@ -17,12 +19,19 @@ use crate::http::problem::{Problem, ProblemKind};
 use crate::http::upload::{Draft, Upload};
 use crate::http::{json, multipart};
 
+/// What is thrown away of a body that is refused unread.
+const MOST_DISCARDED_BYTES: usize = 64 << 20;
+/// How long.
+const DISCARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a body may hold beside its image: names, variables, part headers.
 const ENVELOPE_BYTES: u64 = 64 << 10;
 
-/// From this size on unpacking a JSON body is work for a CPU pool: a 12 MB image takes tens of
-/// milliseconds.
-const HEAVY_BYTES: usize = 64 << 10;
+/// From this size on unpacking a JSON body takes longer than a reactor may be held (about 1 GB/s).
+const HEAVY_JSON_BYTES: usize = 64 << 10;
+
+/// From this size on a digest does (BLAKE3: 1 GB/s and more).
+const HEAVY_BYTES: usize = 512 << 10;
 
 /// A body that is in.
 #[derive(Debug)]
@@ -35,10 +44,11 @@ pub struct Received {
 }
 
 impl Received {
-    /// Whether [`Received::unpack`] belongs on the CPU pool.
+    /// Whether unpacking and digesting belong on the CPU pool.
     #[must_use]
     pub fn is_heavy(&self) -> bool {
-        self.packed.as_ref().is_some_and(|packed| HEAVY_BYTES < packed.len())
+        let packed = self.packed.as_ref().is_some_and(|packed| HEAVY_JSON_BYTES < packed.len());
+        packed || HEAVY_BYTES < self.draft.size_bytes()
     }
 
     /// The upload: parses the JSON form and decodes its base64; the other forms are ready.
@@ -70,6 +80,7 @@ pub async fn receive(
     let body_limit_bytes = form.body_limit_bytes(limit_bytes);
     let announced_bytes = announced_bytes(request.headers()).unwrap_or_default();
     if body_limit_bytes < announced_bytes {
+        discard(request).await;
         return Err(form.too_large(announced_bytes, limit_bytes));
     }
     let packed = match form {
@@ -94,6 +105,43 @@ pub async fn receive(
         }
     };
     Ok(Received { draft, packed, limit_bytes, read_ms: watch.elapsed_ms() })
+}
+
+/// Bytes that a request will hold at once: what it announces, else the most an image may have; the
+/// JSON form is held packed and unpacked.
+#[must_use]
+pub fn held_bytes(headers: &HeaderMap, limit_bytes: u64) -> usize {
+    let form = Form::of(headers).unwrap_or(Form::Image);
+    let most_bytes = form.body_limit_bytes(limit_bytes);
+    let body_bytes = announced_bytes(headers).unwrap_or(most_bytes).min(most_bytes);
+    let held_bytes = match form {
+        Form::Image | Form::Multipart => body_bytes,
+        Form::Json => body_bytes.saturating_add(limit_bytes.min(body_bytes / 4 * 3)),
+    };
+    usize::try_from(held_bytes).unwrap_or(usize::MAX)
+}
+
+/// Reads on and throws away, for a while.
+///
+/// A connection that is closed on a caller who is still sending is reset, and the answer is lost
+/// with it. Who waits to be asked (`Expect:
+/// 100-continue`) is not asked.
+pub async fn discard(request: Request) {
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let reading = async {
+        let mut left_bytes = MOST_DISCARDED_BYTES;
+        let mut chunks = request.into_body().into_data_stream();
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left_bytes = left_bytes.saturating_sub(chunk.len());
+            if left_bytes == 0 {
+                return;
+            }
+        }
+    };
+    // late or done: there is nothing more to be had of this caller
+    Deadline::after(DISCARD_WITHIN).bound(reading).await.ok();
 }
 
 /// How the image is packed.

@@ -95,12 +95,6 @@ impl TraceContext {
     pub fn trace_id_hex(&self) -> String {
         format!("{:032x}", self.trace_id)
     }
-
-    /// The `traceparent` for calls that we make.
-    #[must_use]
-    pub fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
-    }
 }
 
 /// Trace id, parent id and flags of `00-<32 hex>-<16 hex>-<2 hex>`. A later version may say more

@@ -36,15 +36,15 @@ pub struct Claim {
 /// Why a key cannot be worked on.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ClaimError {
-    /// The same key and image are under way.
+    /// The same key and request are under way.
     #[error("the first request with this idempotency key has no answer yet")]
     Running,
-    /// The same key came with another image.
-    #[error("this idempotency key belongs to the image {first}, this one is {this}")]
+    /// The same key came with another image, policy or variables.
+    #[error("this idempotency key belongs to another request (another image, policy or variables)")]
     Mismatch {
-        /// The image the key was first used for.
+        /// The request the key was first used for.
         first: Digest,
-        /// The image of this request.
+        /// This request.
         this: Digest,
     },
     /// No room for another key.
@@ -62,7 +62,7 @@ impl Running {
         Self { keys: Arc::default(), limit }
     }
 
-    /// Claims `key` within `caller`'s scope, for `image`.
+    /// Claims `key` within `caller`'s scope, for the request with this digest.
     ///
     /// # Errors
     /// The key is under way, under way for another image, or there is no room.
@@ -70,18 +70,18 @@ impl Running {
         &self,
         caller: &Caller,
         key: IdempotencyKey,
-        image: Digest,
+        request: Digest,
     ) -> Result<Claim, ClaimError> {
         let scoped = (Arc::clone(&caller.name), key);
         let mut keys = self.lock();
         if let Some(first) = keys.get(&scoped) {
-            same_image(*first, image)?;
+            same_request(*first, request)?;
             return Err(ClaimError::Running);
         }
         if self.limit <= keys.len() {
             return Err(ClaimError::Full { limit: self.limit });
         }
-        keys.insert(scoped.clone(), image);
+        keys.insert(scoped.clone(), request);
         drop(keys);
         Ok(Claim { running: self.clone(), scoped })
     }
@@ -113,8 +113,8 @@ impl Drop for Claim {
 /// Makes sure that an answer given for `first` may be replayed for `this`.
 ///
 /// # Errors
-/// [`ClaimError::Mismatch`] when the images differ.
-pub fn same_image(first: Digest, this: Digest) -> Result<(), ClaimError> {
+/// [`ClaimError::Mismatch`] when the requests differ.
+pub fn same_request(first: Digest, this: Digest) -> Result<(), ClaimError> {
     if first == this { Ok(()) } else { Err(ClaimError::Mismatch { first, this }) }
 }
 

@@ -151,7 +151,7 @@ impl ProblemKind {
                 "The first request with this key is still running",
             ),
             Self::IdempotencyMismatch => {
-                (UNREADABLE, "idempotency_mismatch", "This key was used for another image")
+                (UNREADABLE, "idempotency_mismatch", "This key was used for another request")
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too many bytes"),
             Self::UnsupportedMediaType => {

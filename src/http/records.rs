@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -53,8 +54,9 @@ pub(super) async fn list(State(face): State<Arc<Face>>, uri: Uri) -> Result<Resp
 /// `GET /v1/verdicts/{id}`.
 pub(super) async fn one(
     State(face): State<Arc<Face>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<RecordForm>, Problem> {
+    let id = readable(id)?;
     let found = face.gate.ledger.reader().get(id_of(&id)?).await.map_err(unreadable)?;
     found.map(Json).ok_or_else(|| no_record(&id))
 }
@@ -62,9 +64,10 @@ pub(super) async fn one(
 /// `GET /v1/verdicts/{id}/image?view=ID`: as the judge saw it.
 pub(super) async fn image(
     State(face): State<Arc<Face>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Result<Response, Problem> {
+    let id = readable(id)?;
     let mut parameters = Parameters::of(&uri)?;
     let view = parameters.take("view");
     parameters.finish(&["view"])?;
@@ -121,6 +124,11 @@ fn line(record: &RecordForm, format: ExportFormat) -> Result<Bytes, LedgerError>
 fn filter(filters: Filters) -> Filter {
     let Filters { policy, verdict, basis, judge, team, flag, since, until } = filters;
     Filter { policy, verdict, basis, judge, team, flag, since, until, ..Filter::default() }
+}
+
+/// The id as text; one that is not even text names no record.
+fn readable(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    id.map(|Path(id)| id).map_err(|_| no_record(""))
 }
 
 fn id_of(text: &str) -> Result<Uuid, Problem> {

@@ -67,6 +67,11 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Bytes of the image so far.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.image.as_ref().map_or(0, Bytes::len)
+    }
+
     pub(crate) fn set_image(&mut self, bytes: Bytes) -> Result<(), Problem> {
         once(&mut self.image, bytes, "/image")
     }

@@ -8,29 +8,38 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::clock::{Deadline, Stopwatch, Timestamp};
-use crate::domain::{Decision, Digest};
+use crate::domain::record::Timing;
+use crate::domain::{Decision, Digest, Inadmissible};
 use crate::gate::admission::Admission;
 use crate::gate::{Checked, Gate, Refusal, Submission};
 use crate::http::auth::Caller;
 use crate::http::body::{self, Received};
 use crate::http::headers::{self, IdempotencyKey, RequestId, TraceContext};
-use crate::http::idempotency::{Claim, same_image};
-use crate::http::problem::{Problem, ProblemKind};
+use crate::http::idempotency::{Claim, same_request};
+use crate::http::problem::{Problem, ProblemKind, pointer};
+use crate::http::query::Parameters;
 use crate::http::upload::Upload;
 use crate::http::{Face, RETRY_AFTER};
+use crate::imaging::PrepareError;
 use crate::ledger::IdempotencyMark;
 use crate::ledger::form::RecordForm;
-use crate::telemetry;
+use crate::telemetry::{self, Shed};
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Longest that looking up an idempotency key may hold a check up.
+const LOOKUP_WITHIN: Duration = Duration::from_millis(250);
+
+/// Longest that a key stays claimed for a record that is not written yet, and how often that is
+/// looked at.
+const CLAIM_HELD_FOR: Duration = Duration::from_secs(60);
+const CLAIM_LOOKED_AT_EVERY: Duration = Duration::from_millis(200);
 
 /// What the caller said beside the body.
 struct Caption {
@@ -47,7 +56,17 @@ pub(super) async fn post(State(face): State<Arc<Face>>, request: Request) -> Res
     let arrived = arrived.unwrap_or_else(Stopwatch::start);
     match take(&face, arrived, request).await {
         Ok(answer) => answer,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            count(problem.kind);
+            problem.into_response()
+        }
+    }
+}
+
+/// Counts an upload that was not judged, wherever on its way that was found.
+fn count(kind: ProblemKind) {
+    if let Some(reason) = Inadmissible::LABELS.iter().find(|label| **label == kind.code()) {
+        telemetry::count_inadmissible(reason);
     }
 }
 
@@ -55,51 +74,79 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
     let caption = Caption::of(&request)?;
     let policies = face.gate.policies.load_full();
     let limit_bytes = policies.max_bytes().min(face.settings.max_image_bytes);
-    let read_time = policies.read_time(caption.asked_deadline);
+    let named = Parameters::of(request.uri())?.take("policy");
+    let read_time = policies.read_time(named.as_deref(), caption.asked_deadline);
     let Some(read_time) = read_time else {
         return Err(below_floor(caption.asked_deadline.unwrap_or_default()));
     };
-    let announced = announced_bytes(request.headers()).unwrap_or(limit_bytes);
-    let admission = face.gate.door.admit(usize_of(announced.min(limit_bytes)), &face.gate.ledger);
-    let admission = admission.map_err(shed)?;
+    let held_bytes = body::held_bytes(request.headers(), limit_bytes);
+    let admission = match face.gate.door.admit(held_bytes, &face.gate.ledger) {
+        Ok(admission) => admission,
+        Err(reason) => {
+            // beside the answer, which must not wait
+            face.tracker.spawn(body::discard(request));
+            return Err(shed(reason));
+        }
+    };
     let read_by = Deadline::at(arrived.started(), read_time);
     let received = body::receive(request, limit_bytes, read_by).await?;
-    let upload = unpack(face, received, read_by).await?;
-    answer(face, (arrived, admission), caption, upload).await
+    let (upload, digest) = unpack(face, received, read_by).await?;
+    answer(face, (arrived, admission), caption, (upload, digest)).await
 }
 
-/// Unpacks on the CPU pool what would hold the reactor.
-async fn unpack(face: &Face, received: Received, read_by: Deadline) -> Result<Upload, Problem> {
-    if !received.is_heavy() {
-        return received.unpack();
+/// The upload and the digest of its image. What would hold the reactor for more than a glance is
+/// the CPU pool's work, ahead of the images there.
+async fn unpack(
+    face: &Face,
+    received: Received,
+    read_by: Deadline,
+) -> Result<(Upload, Digest), Problem> {
+    let is_heavy = received.is_heavy();
+    let work = move || {
+        let upload = received.unpack()?;
+        let digest = Digest::of(&upload.bytes);
+        Ok((upload, digest))
+    };
+    if !is_heavy {
+        return work();
     }
-    let done = face.gate.imaging.run(move || received.unpack(), read_by).await;
-    done.map_err(|_| shed(telemetry::Shed::Workers))?
+    match face.gate.imaging.run(work, read_by).await {
+        Ok(unpacked) => unpacked,
+        Err(PrepareError::Broken) => Err(broken()),
+        Err(PrepareError::Late | PrepareError::Busy { .. } | PrepareError::Inadmissible(_)) => {
+            Err(shed(Shed::Workers))
+        }
+    }
 }
 
 async fn answer(
     face: &Face,
     (arrived, admission): (Stopwatch, Admission),
     caption: Caption,
-    upload: Upload,
+    (upload, digest): (Upload, Digest),
 ) -> Result<Response, Problem> {
     let (claim, mark) = match &caption.idempotency {
         None => (None, None),
-        Some(key) => match claim(face, &caption.caller, key, &upload).await? {
-            Claimed::Fresh(claim, mark) => (Some(claim), Some(mark)),
-            Claimed::Answered(stored) => return replay(&stored, upload.strict),
-        },
+        Some(key) => {
+            match claim(face, &caption.caller, key, request_digest(face, digest, &upload)).await? {
+                Claimed::Fresh(claim, mark) => (Some(claim), Some(mark)),
+                Claimed::Answered(stored) => return replay(&stored, upload.strict),
+            }
+        }
     };
     let strict = upload.strict;
+    // from the first byte: waiting for a thread to unpack on shows too
+    let read_ms = arrived.elapsed_ms();
     let caller_gone = CancellationToken::new();
     let submission = Submission {
         bytes: upload.bytes,
+        digest,
         policy: upload.policy,
         vars: upload.vars,
         external_id: upload.external_id,
         request_id: caption.request_id.to_string(),
         arrived,
-        read_ms: upload.read_ms,
+        read_ms,
         asked_deadline: caption.asked_deadline,
         idempotency: mark,
         caller_gone: caller_gone.clone(),
@@ -113,34 +160,43 @@ async fn answer(
         trace_id = caption.trace_id,
         key = %caption.caller.name
     );
-    let check = face.tracker.spawn(run(gate, submission, claim).instrument(span));
+    let tracker = face.tracker.clone();
+    let check = face.tracker.spawn(run(gate, submission, (claim, tracker)).instrument(span));
     let checked = check.await;
     drop(hang_up.disarm());
     let checked = checked.map_err(|why| {
         tracing::error!(%why, "a check broke");
-        telemetry::count_panic();
-        Problem::internal()
+        broken()
     })?;
     let checked = checked.map_err(refused)?;
     if u128::from(checked.record.deadline_ms) < arrived.elapsed().as_millis() {
         telemetry::count_late_answer();
     }
     let form = RecordForm { seq: checked.seq, ..RecordForm::from(&checked.record) };
-    let timing = headers::server_timing(&checked.record.timing);
-    let mut response = verdict(&form, strict)?;
-    response.headers_mut().insert(SERVER_TIMING, timing);
-    Ok(response)
+    verdict(&form, strict)
 }
 
-/// Holds the idempotency claim until the check has ended, whoever still listens.
+/// Holds the idempotency claim until the check has ended, whoever still listens; and longer where
+/// the answer leaves before its record is written, or a repetition would be judged and paid again.
 async fn run(
     gate: Arc<Gate>,
     submission: Submission,
-    claim: Option<Claim>,
+    (claim, tracker): (Option<Claim>, TaskTracker),
 ) -> Result<Checked, Refusal> {
     let checked = gate.check(submission).await;
     gate.door.report();
-    drop(claim);
+    if let (Some(claim), Ok(Checked { record, seq: None })) = (claim, &checked) {
+        let id = record.id;
+        tracker.spawn(async move {
+            let held_until = Deadline::after(CLAIM_HELD_FOR);
+            while !held_until.is_past()
+                && !matches!(gate.ledger.reader().get(id).await, Ok(Some(_)))
+            {
+                tokio::time::sleep(CLAIM_LOOKED_AT_EVERY).await;
+            }
+            drop(claim);
+        });
+    }
     checked
 }
 
@@ -149,17 +205,33 @@ enum Claimed {
     Answered(Box<RecordForm>),
 }
 
+/// What a key stands for: the image, the policy that applies and the variables that hold, however
+/// the caller spelt them. A request that no policy takes has none: it is refused without a record.
+fn request_digest(face: &Face, image: Digest, upload: &Upload) -> Digest {
+    let mut whole = image.as_bytes().to_vec();
+    let policies = face.gate.policies.load();
+    if let Ok(policy) = policies.find(upload.policy.as_deref()) {
+        let vars = policy.loaded.vars(&upload.vars).unwrap_or_default();
+        let vars = vars.iter().map(|(name, value)| (name.as_str(), value));
+        for (name, value) in [("policy", &policy.name)].into_iter().chain(vars) {
+            whole.extend_from_slice(Digest::of(name.as_bytes()).as_bytes());
+            whole.extend_from_slice(Digest::of(value.as_bytes()).as_bytes());
+        }
+    }
+    Digest::of(&whole)
+}
+
 async fn claim(
     face: &Face,
     caller: &Caller,
     key: &IdempotencyKey,
-    upload: &Upload,
+    request: Digest,
 ) -> Result<Claimed, Problem> {
-    let digest = Digest::of(&upload.bytes);
-    let claim = face.running.claim(caller, key.clone(), digest)?;
+    let claim = face.running.claim(caller, key.clone(), request)?;
     let scope = caller.name.to_string();
     let reader = face.gate.ledger.reader();
-    let known = reader.lookup(&scope, key.as_str(), Timestamp::now()).await;
+    let within = Deadline::after(LOOKUP_WITHIN);
+    let known = reader.lookup(&scope, key.as_str(), Timestamp::now(), within).await;
     // a store that cannot be read must not stop the gate: the image is judged (again) and paid
     let known = known.unwrap_or_else(|why| {
         tracing::error!(%why, "the ledger cannot look up an idempotency key");
@@ -167,16 +239,19 @@ async fn claim(
     });
     match known {
         Some(known) => {
-            same_image(known.image_digest, digest)?;
+            same_request(known.request, request)?;
             Ok(Claimed::Answered(Box::new(known.record)))
         }
-        None => Ok(Claimed::Fresh(claim, IdempotencyMark { scope, key: key.as_str().to_owned() })),
+        None => {
+            let mark = IdempotencyMark { scope, key: key.as_str().to_owned(), request };
+            Ok(Claimed::Fresh(claim, mark))
+        }
     }
 }
 
 fn replay(stored: &RecordForm, strict: bool) -> Result<Response, Problem> {
     let mut response = verdict(stored, strict)?;
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response.headers_mut().insert(headers::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     Ok(response)
 }
 
@@ -186,16 +261,20 @@ fn verdict(form: &RecordForm, strict: bool) -> Result<Response, Problem> {
         tracing::error!(%why, "a verdict cannot be written as JSON");
         Problem::internal()
     })?;
-    if strict && form.verdict == Decision::Fail {
+    let mut response = if strict && form.verdict == Decision::Fail {
         let detail = format!("the image fails: {}", form.failed.join(", "));
         let verdict = RawValue::from_string(json).map_err(|_| Problem::internal())?;
-        return Err(Problem::verdict_failed(detail, verdict));
-    }
-    let mut response = Response::new(Body::from(json));
-    *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Problem::verdict_failed(detail, verdict).into_response()
+    } else {
+        let mut response = Response::new(Body::from(json));
+        let media_type = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response
+    };
+    let timing = headers::server_timing(&Timing::from(&form.timing_ms));
+    let answered = response.headers_mut();
+    answered.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answered.insert(headers::SERVER_TIMING, timing);
     Ok(response)
 }
 
@@ -223,12 +302,17 @@ fn refused(refusal: Refusal) -> Problem {
         }
         Refusal::Variables(problems) => {
             let base = Problem::new(ProblemKind::BadVariable, detail);
-            problems.into_iter().fold(base, |problem, (name, what)| {
-                problem.at(crate::http::problem::pointer(&["vars", &name]), what)
-            })
+            problems
+                .into_iter()
+                .fold(base, |problem, (name, what)| problem.at(pointer(&["vars", &name]), what))
         }
         Refusal::BelowFloor { .. } => Problem::new(ProblemKind::DeadlineBelowFloor, detail),
         Refusal::Inadmissible(why) => Problem::from(why),
+        Refusal::BodyLate => Problem::new(ProblemKind::BodyLate, detail),
+        Refusal::Broken => {
+            tracing::error!("a worker broke on an image");
+            broken()
+        }
         Refusal::Shed(reason) => shed(reason),
     }
 }
@@ -238,22 +322,19 @@ fn below_floor(left: Duration) -> Problem {
     Problem::new(ProblemKind::DeadlineBelowFloor, detail)
 }
 
-fn shed(reason: telemetry::Shed) -> Problem {
+/// Refuses for lack of room; counted here, whatever was lacking.
+fn shed(reason: Shed) -> Problem {
+    telemetry::count_shed(reason);
     match reason {
-        telemetry::Shed::Draining => Problem::draining(RETRY_AFTER),
-        telemetry::Shed::InFlight
-        | telemetry::Shed::Bytes
-        | telemetry::Shed::Workers
-        | telemetry::Shed::Journal => {
+        Shed::Draining => Problem::draining(RETRY_AFTER),
+        Shed::InFlight | Shed::Bytes | Shed::Workers | Shed::Journal => {
             Problem::overloaded(format!("the gate is full ({})", reason.label()), RETRY_AFTER)
         }
     }
 }
 
-fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn usize_of(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+/// A fault of ours: counted, and the log has the rest.
+fn broken() -> Problem {
+    telemetry::count_panic();
+    Problem::internal()
 }

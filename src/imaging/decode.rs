@@ -14,30 +14,11 @@ use crate::domain::{Candidate, Format, Inadmissible};
 use crate::imaging::PrepareError;
 use crate::imaging::allowance::{Allowance, Metered};
 use crate::imaging::colour::Samples;
+use crate::imaging::decoded::{
+    Decoded, Limits, check_bytes, check_pixels, corrupt, xmp_orientation,
+};
 use crate::imaging::jpeg;
 use crate::imaging::picture::Picture;
-
-/// What one image may cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Most pixels.
-    pub(crate) max_pixels: u64,
-    /// Most memory while decoding.
-    pub(crate) max_bytes: u64,
-}
-
-/// What a decoder gave: not yet upright, not yet sRGB.
-#[derive(Debug)]
-pub(crate) struct Decoded {
-    /// Columns and rows as stored.
-    pub(crate) size: (u32, u32),
-    /// The samples.
-    pub(crate) samples: Samples,
-    /// The ICC profile beside them.
-    pub(crate) profile: Option<Vec<u8>>,
-    /// How to turn them upright.
-    pub(crate) orientation: Orientation,
-}
 
 /// Memory the PNG decoder may take for rows and metadata, beside the picture itself. An inflated
 /// profile counts, so a profile bomb ends here.
@@ -61,46 +42,6 @@ pub(crate) fn decode(
     let pixels = decoded.samples.into_srgb(width_px as usize, decoded.profile.as_deref());
     Picture::upright(decoded.size, pixels, decoded.orientation)
         .map_err(|_| corrupt("the pixels do not fill the picture").into())
-}
-
-/// The number of pixels, if it is allowed.
-pub(crate) fn check_pixels(
-    (width_px, height_px): (u32, u32),
-    limits: &Limits,
-) -> Result<u64, Inadmissible> {
-    let limit_px = limits.max_pixels;
-    let pixels = u64::from(width_px) * u64::from(height_px);
-    if pixels == 0 {
-        return Err(corrupt("the picture has no pixels"));
-    }
-    if limit_px < pixels {
-        return Err(Inadmissible::TooManyPixels { width_px, height_px, limit_px });
-    }
-    Ok(pixels)
-}
-
-/// Refuses what needs more than the allowed memory.
-pub(crate) fn check_bytes(needed_bytes: u64, limits: &Limits) -> Result<(), Inadmissible> {
-    let limit_bytes = limits.max_bytes;
-    if limit_bytes < needed_bytes {
-        return Err(Inadmissible::TooMuchMemory { needed_bytes, limit_bytes });
-    }
-    Ok(())
-}
-
-/// A refusal of the file itself. What a decoder says is cut: it may quote the file.
-pub(crate) fn corrupt(what: &str) -> Inadmissible {
-    const MOST_CHARS: usize = 160;
-    let printable = what.chars().filter(|char| !char.is_control());
-    Inadmissible::Corrupt { what: printable.take(MOST_CHARS).collect() }
-}
-
-/// The orientation in an XMP packet, where one is written as an attribute or an element.
-pub(crate) fn xmp_orientation(packet: &[u8]) -> Option<Orientation> {
-    const NAME: &[u8] = b"tiff:Orientation";
-    let at = packet.windows(NAME.len()).position(|window| window == NAME)?;
-    let digit = packet.get(at + NAME.len()..)?.iter().take(4).find(|byte| byte.is_ascii_digit())?;
-    Orientation::from_exif(digit - b'0')
 }
 
 fn decode_png(
@@ -158,11 +99,12 @@ fn finish(
     let pixels = check_pixels(size, limits)?;
     let colour = decoder.color_type();
     let given = decoder.total_bytes();
+    let profile = decoder.icc_profile().ok().flatten();
     let upright = pixels * if colour.has_alpha() { 4 } else { 3 };
     let twice = colour.bytes_per_pixel() > colour.channel_count() || orientation.is_some();
-    let after = if twice || !colour.has_color() { upright } else { 0 };
+    let copied = twice || !colour.has_color() || profile.is_some();
+    let after = if copied { upright } else { 0 };
     check_bytes(given + beside_bytes.max(after), limits)?;
-    let profile = decoder.icc_profile().ok().flatten();
     let length = usize::try_from(given).map_err(|_| corrupt("the picture is too large"))?;
     let mut bytes = vec![0; length];
     decoder.read_image(&mut bytes).map_err(|why| broken(&why))?;

@@ -14,7 +14,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use crate::domain::Inadmissible;
 use crate::imaging::allowance::{Allowance, MeteredJpeg};
 use crate::imaging::colour::{Samples, ycck_to_cmyk};
-use crate::imaging::decode::{
+use crate::imaging::decoded::{
     Decoded, Limits, check_bytes, check_pixels, corrupt, xmp_orientation,
 };
 
@@ -191,7 +191,9 @@ impl Outline {
         }
         let held = if self.progressive || self.scans > 1 { 2 * self.samples } else { 0 };
         let given = pixels * self.components.max(3);
-        let turned = if self.orientation.is_some() { pixels * 3 } else { 0 };
+        let converted = self.components == 4 || !self.profile.is_empty();
+        let copied = self.orientation.is_some() || converted;
+        let turned = if copied { pixels * 3 } else { 0 };
         let lean = self.lean.len() as u64;
         check_bytes(lean + given + held.max(turned), limits)
     }

@@ -3,7 +3,8 @@
 
 use crate::domain::Candidate;
 use crate::imaging::allowance::Allowance;
-use crate::imaging::decode::{Limits, decode};
+use crate::imaging::decode::decode;
+use crate::imaging::decoded::Limits;
 use crate::imaging::measure;
 use crate::imaging::view::views;
 use crate::imaging::{Plan, PrepareError, Prepared, Settings};

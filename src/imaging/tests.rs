@@ -195,7 +195,7 @@ async fn an_orientation_outside_one_to_eight_is_upright() {
 
 #[test]
 fn an_orientation_is_found_in_xmp_as_attribute_and_as_element() {
-    let found = |packet: &[u8]| decode::xmp_orientation(packet);
+    let found = |packet: &[u8]| decoded::xmp_orientation(packet);
     assert_eq!(found(b"<x tiff:Orientation=\"3\"/>"), Some(Orientation::Rotate180));
     assert_eq!(found(b"<tiff:Orientation>6</tiff:Orientation>"), Some(Orientation::Rotate90));
     assert_eq!(found(b"<x/>"), None);
@@ -383,7 +383,7 @@ async fn a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() {
 async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     let bytes: Bytes = png(&quarters(), ExtendedColorType::Rgb8).into();
     let candidate = Candidate::admit(bytes, &Format::ALL, 1 << 20).unwrap();
-    let limits = decode::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20 };
+    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20 };
     let verdict = |deadline: Duration, decode_time: Duration| {
         let allowance = allowance::Allowance::start(Deadline::after(deadline), decode_time);
         let spent = allowance.is_spent();

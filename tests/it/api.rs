@@ -184,6 +184,10 @@ async fn an_idempotency_key_replays_the_answer_and_refuses_another_image() {
     let other = fs::read(root().join("tests/fixtures/mug-halo.png")).unwrap();
     let (status, problem) = world.post_with(other, &key).await;
     assert_eq!((status, problem["code"].as_str()), (422, Some("idempotency_mismatch")));
+    // the verdict of one question is not the answer to another about the same image
+    let request = world.client.post(world.url("/v1/verdicts?vars.background=scene"));
+    let request = request.header("content-type", "image/jpeg").header(key[0].0, key[0].1);
+    assert_eq!(request.body(mug()).send().await.unwrap().status(), 422);
     world.stop().await;
 }
 

@@ -20,13 +20,13 @@ const ANSWERS_BEFORE_KILL: usize = 8;
 const CALLERS: usize = 6;
 
 /// The real binary, killed (never terminated) when dropped.
-struct Gate {
+pub(crate) struct Gate {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Gate {
-    fn start(config: &Path) -> Self {
+    pub(crate) fn start(config: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vlmgate"))
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--config"])
             .arg(config)

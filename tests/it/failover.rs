@@ -24,6 +24,7 @@ fn deaths() -> Vec<(Fault, &'static [&'static str])> {
         (Fault::status(404), &["auth"]),
         (Fault::status(400), &["bad_request"]),
         (Fault::status(413), &["bad_request"]),
+        (Fault::status(499), &["server_error"]),
         (late(529), &["timeout", "cancelled"]),
         (Fault::HeaderThenSilence, &["timeout", "cancelled"]),
         (Fault::HalfBody, &["truncated"]),
@@ -126,7 +127,9 @@ async fn a_caller_that_hangs_up_leaves_one_record_and_starts_no_further_attempt(
     }
     let sent = world
         .client
-        .post(world.url("/v1/verdicts?vars.background=white"))
+        .post(
+            world.url("/v1/verdicts?policy=product-photo&vars.category=home&vars.background=white"),
+        )
         .header("content-type", "image/jpeg")
         .header("idempotency-key", "gone-1")
         .body(mug());

@@ -18,7 +18,11 @@ mod files;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod policies;
+#[cfg(test)]
+mod shutdown;
 #[cfg(test)]
 mod spec;
 #[cfg(test)]

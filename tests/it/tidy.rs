@@ -81,7 +81,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 
 /// The program text of a file: without comments, and without its tests, which may look anywhere.
 fn code(source: &str) -> String {
-    let before_tests = source.split("#[cfg(test)]").next().unwrap_or(source);
+    let before_tests = source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(source);
     let lines = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }

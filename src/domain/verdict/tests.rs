@@ -216,6 +216,17 @@ fn without_a_judgement_the_policy_answers() {
 }
 
 #[test]
+fn an_image_that_was_never_decoded_does_not_pass_on_local() {
+    let policy =
+        Policy { route: RouteSpec { on_deadline: Fallback::Local, ..policy().route }, ..policy() };
+    let decided = |findings: &[Finding]| decide(&policy, &[], findings, Evidence::Late).decision;
+    assert_eq!(decided(&[]), Decision::Review);
+    let unmeasured = Finding::new("a", None, Limit::AtLeast(1.0), "px", OnFail::Flag);
+    assert_eq!(decided(&[unmeasured]), Decision::Review);
+    assert_eq!(decided(&[finding(99.0, OnFail::Flag)]), Decision::Pass);
+}
+
+#[test]
 fn observe_tells_the_caller_pass_and_keeps_what_would_be() {
     let observing = Policy { mode: Mode::Observe, ..policy() };
     let said = judgement(&[("cutout", Some(0.1)), ("shadow", Some(0.9))]);

@@ -33,7 +33,7 @@ fn the_whole_table() {
     405 method_not_allowed | The route does not take this method | /problems/method-not-allowed
     408 body_late | The body came too late to be judged | /problems/body-late
     409 idempotency_running | The first request with this key is still running | /problems/idempotency-running
-    422 idempotency_mismatch | This key was used for another image | /problems/idempotency-mismatch
+    422 idempotency_mismatch | This key was used for another request | /problems/idempotency-mismatch
     413 too_large | Too many bytes | /problems/too-large
     415 unsupported_media_type | The body's type is not read | /problems/unsupported-media-type
     415 unknown_format | The bytes are not an image | /problems/unknown-format

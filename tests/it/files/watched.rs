@@ -1,8 +1,12 @@
 //! A policy directory is loaded again when it changes.
 
-use vlmgate::config::PolicyFolder;
-use vlmgate::config::loader::PolicyLoader;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use vlmgate::config::loader::{PolicyLoader, Reading, Room};
 use vlmgate::config::watch::watch;
+use vlmgate::config::{Drain, PolicyFolder};
 
 #[tokio::test]
 async fn a_changed_directory_is_loaded_and_a_broken_one_told() {
@@ -16,11 +20,17 @@ async fn a_changed_directory_is_loaded_and_a_broken_one_told() {
     let path = dir.path().join("p.yaml");
     replace(&path, &least("0.5"));
     let folder = PolicyFolder::At(dir.path().to_owned());
-    let loader = PolicyLoader { folder, judges: Vec::new(), left_out: Vec::new() };
+    let drain = Drain { accept_for: Duration::ZERO, at_most: Duration::from_secs(60) };
+    let room = Room { max_in_flight_bytes: 1 << 30, drain };
+    let loader = PolicyLoader { folder, judges: Vec::new(), left_out: Vec::new(), room };
     let seen = loader.load().expect("it loads").fingerprint;
+    let last = Arc::new(Mutex::new(Some(Ok(seen))));
     let (told, mut heard) = tokio::sync::mpsc::channel(8);
-    let watched = watch(loader, seen, |outcome| {
-        let line = outcome
+    let watched = watch(&loader.folder, async || {
+        let reading = loader.load_aside(Arc::clone(&last).lock_owned().await).await;
+        let Some(Reading { mut last, seen, loaded }) = reading else { return };
+        *last = seen;
+        let line = loaded
             .map(|loaded| loaded.policies[0].policy.criteria[0].pass_at)
             .map_err(|all| all.list()[0].message.clone());
         told.try_send(line).expect("room");

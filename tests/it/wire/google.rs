@@ -238,3 +238,20 @@ async fn a_token_that_is_refused_is_not_sent_again() {
     ask(&judge).await.expect("judged with a new token");
     assert_eq!(google.bearers(), ["Bearer t1-stale", "Bearer t2"]);
 }
+
+#[tokio::test]
+async fn a_call_that_waited_for_its_token_in_vain_was_never_sent_and_is_no_timeout() {
+    let stub = Stub::start(|_| Answer::Hang(Vec::new())).await;
+    let vertex = Kind::Vertex {
+        project: "p".to_owned(),
+        location: "eu".to_owned(),
+        version: "v1".to_owned(),
+    };
+    let source = Source::ServiceAccount(account(&format!("{}/token", stub.base)));
+    let credential = Credential::Google(source);
+    let judge = judge_with(vertex, Some(stub.base.clone()), "gemini-3.8-flash", credential);
+    let deadline = Deadline::after(Duration::from_millis(200));
+    let error = judge.judge(&question(), deadline).await.expect_err("no token");
+    assert_eq!(error.outcome, AttemptOutcome::Connect, "{error}");
+    assert!(stub.seen().iter().all(|one| one.head.starts_with("POST /token")));
+}

@@ -1,0 +1,68 @@
+//! What every decoder gives, and the limits that every decoder holds its header to.
+
+use image::metadata::Orientation;
+
+use crate::domain::Inadmissible;
+use crate::imaging::colour::Samples;
+
+/// What one image may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Most pixels.
+    pub(crate) max_pixels: u64,
+    /// Most memory while decoding.
+    pub(crate) max_bytes: u64,
+}
+
+/// What a decoder gave: not yet upright, not yet sRGB.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// Columns and rows as stored.
+    pub(crate) size: (u32, u32),
+    /// The samples.
+    pub(crate) samples: Samples,
+    /// The ICC profile beside them.
+    pub(crate) profile: Option<Vec<u8>>,
+    /// How to turn them upright.
+    pub(crate) orientation: Orientation,
+}
+
+/// The number of pixels, if it is allowed.
+pub(crate) fn check_pixels(
+    (width_px, height_px): (u32, u32),
+    limits: &Limits,
+) -> Result<u64, Inadmissible> {
+    let limit_px = limits.max_pixels;
+    let pixels = u64::from(width_px) * u64::from(height_px);
+    if pixels == 0 {
+        return Err(corrupt("the picture has no pixels"));
+    }
+    if limit_px < pixels {
+        return Err(Inadmissible::TooManyPixels { width_px, height_px, limit_px });
+    }
+    Ok(pixels)
+}
+
+/// Refuses what needs more than the allowed memory.
+pub(crate) fn check_bytes(needed_bytes: u64, limits: &Limits) -> Result<(), Inadmissible> {
+    let limit_bytes = limits.max_bytes;
+    if limit_bytes < needed_bytes {
+        return Err(Inadmissible::TooMuchMemory { needed_bytes, limit_bytes });
+    }
+    Ok(())
+}
+
+/// A refusal of the file itself. What a decoder says is cut: it may quote the file.
+pub(crate) fn corrupt(what: &str) -> Inadmissible {
+    const MOST_CHARS: usize = 160;
+    let printable = what.chars().filter(|char| !char.is_control());
+    Inadmissible::Corrupt { what: printable.take(MOST_CHARS).collect() }
+}
+
+/// The orientation in an XMP packet, where one is written as an attribute or an element.
+pub(crate) fn xmp_orientation(packet: &[u8]) -> Option<Orientation> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let at = packet.windows(NAME.len()).position(|window| window == NAME)?;
+    let digit = packet.get(at + NAME.len()..)?.iter().take(4).find(|byte| byte.is_ascii_digit())?;
+    Orientation::from_exif(digit - b'0')
+}

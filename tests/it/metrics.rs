@@ -1,0 +1,66 @@
+//! Every series is there from the start, and counts what happened.
+
+use std::collections::BTreeMap;
+
+use loadtest::{Behaviour, Fault};
+
+use crate::crash::Gate;
+use crate::world::{Plan, client, mug, start_providers, write_files};
+
+/// Series (name and labels) with their values.
+async fn scrape(url: &str) -> BTreeMap<String, f64> {
+    let text = client().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let series = lines.map(|line| line.rsplit_once(' ').unwrap());
+    series.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+}
+
+async fn check_after(route: Vec<&'static str>, fault: Fault, expected: &[(&str, f64)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let providers = start_providers();
+    let plan = Plan { route, ..Plan::default() };
+    let config = write_files(folder.path(), &providers, &plan);
+    let gate = Gate::start(&config);
+    let before = scrape(&gate.url).await;
+    providers[0].set_behaviour(Behaviour::failing(fault));
+    let sent = client().post(format!("{}/v1/verdicts?vars.background=white", gate.url));
+    let sent = sent.header("content-type", "image/jpeg").body(mug());
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let sent = client().post(format!("{}/v1/verdicts", gate.url));
+    let sent = sent.header("content-type", "image/jpeg").body("no image");
+    assert_eq!(sent.send().await.unwrap().status(), 415);
+    let after = scrape(&gate.url).await;
+    let new: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
+    assert_eq!(new, Vec::<&String>::new(), "every series is registered at start");
+    for (series, value) in expected {
+        let found = after.get(*series).copied();
+        assert!(found.is_some_and(|found| (found - value).abs() < 1e-9), "{series}: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_counted_in_series_that_were_there_before() {
+    let failover = "vlmgate_failovers_total{policy=\"product-photo\",from=\"openai-mini\",\
+                    to=\"claude-haiku\",reason=\"overloaded\"}";
+    let verdict = "vlmgate_verdicts_total{policy=\"product-photo\",verdict=\"pass\",basis=\"judge\",\
+                   judge=\"claude-haiku\",route=\"failover\"}";
+    let failed = "vlmgate_attempts_total{judge=\"openai-mini\",route=\"primary\",\
+                  outcome=\"overloaded\"}";
+    let expected = [
+        (failover, 1.0),
+        (verdict, 1.0),
+        (failed, 1.0),
+        ("vlmgate_inadmissible_total{reason=\"unknown_format\"}", 1.0),
+        ("vlmgate_answers_late_total", 0.0),
+        ("vlmgate_in_flight", 0.0),
+    ];
+    let route = vec!["openai-mini", "claude-haiku"];
+    check_after(route, Fault::status(529), &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_that_is_alone_on_its_route_adds_no_series() {
+    let verdict = "vlmgate_verdicts_total{policy=\"product-photo\",verdict=\"review\",\
+                   basis=\"no_judge\",judge=\"\",route=\"\"}";
+    check_after(vec!["openai-mini"], Fault::status(503), &[(verdict, 1.0)]).await;
+}
