@@ -15,6 +15,7 @@ mod seat;
 pub mod second_opinion;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -172,11 +173,39 @@ pub trait Judge: Send + Sync + fmt::Debug {
     }
 }
 
+/// Whether a judge is asked in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It is.
+    Closed,
+    /// It failed too much and now answers probes; not in its turn yet.
+    HalfOpen,
+    /// It failed too much.
+    Open,
+}
+
+impl BreakerState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+
+    /// The word used in answers and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// One judge as an operator sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JudgeStatus {
     /// Who this is.
     pub id: JudgeId,
+    /// Whether it is asked in its turn.
+    pub breaker: BreakerState,
     /// The provider's wire form.
     pub dialect: &'static str,
     /// Half of its recent answers were faster; `None`: no idea yet.
@@ -198,6 +227,8 @@ pub struct JudgeStatus {
 pub struct Panel {
     seats: Vec<Seat>,
     hedge_budget: Mutex<HedgeBudget>,
+    /// Whether the gate is all but full.
+    crowded: AtomicBool,
     /// 0..1, for waits that must not fall into step.
     jitter: fn() -> f64,
 }
@@ -213,7 +244,7 @@ impl Panel {
     #[must_use]
     pub fn with_jitter(judges: Vec<Arc<dyn Judge>>, jitter: fn() -> f64) -> Self {
         let seats = judges.into_iter().map(Seat::new).collect();
-        Self { seats, hedge_budget: Mutex::default(), jitter }
+        Self { seats, hedge_budget: Mutex::default(), crowded: AtomicBool::new(false), jitter }
     }
 
     /// The judges' names, in the order they were given.
@@ -232,6 +263,20 @@ impl Panel {
     pub fn statuses(&self) -> Vec<JudgeStatus> {
         let now = now();
         self.seats.iter().map(|seat| seat.status(now)).collect()
+    }
+
+    /// Says whether the gate is all but full: then nobody is asked beside a slow judge, because
+    /// hedging into a crowd makes it larger.
+    pub fn mind_crowd(&self, crowded: bool) {
+        self.crowded.store(crowded, Ordering::Relaxed);
+    }
+
+    /// Half of the answers of the fastest of `judges` that is asked in its turn are faster than
+    /// this; `None`: no idea yet.
+    #[must_use]
+    pub fn fastest_p50(&self, judges: &[String]) -> Option<Duration> {
+        let seats = judges.iter().filter_map(|name| self.seat(name));
+        seats.filter(|seat| !seat.stands_in()).filter_map(Seat::p50).min()
     }
 
     fn seat(&self, name: &str) -> Option<&Seat> {

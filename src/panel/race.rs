@@ -9,6 +9,7 @@
 //! failover [`STAND_IN_LEAD`] before the deadline when nobody has answered: never for slowness.
 
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -320,7 +321,8 @@ impl<'a> Course<'a> {
     fn hedge(&mut self) {
         self.hedge_at = None;
         let Some(next) = self.next_to_look() else { return };
-        if self.affords(next) && self.panel.hedge_budget().take_hedge() {
+        let has_room = !self.panel.crowded.load(Ordering::Relaxed);
+        if has_room && self.affords(next) && self.panel.hedge_budget().take_hedge() {
             self.launch(next, Route::Hedge);
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::domain::policy::HedgeSpec;
 use crate::panel::hedge;
 use crate::panel::latency::Latency;
-use crate::panel::{Judge, JudgeStatus};
+use crate::panel::{BreakerState, Judge, JudgeStatus};
 
 /// A provider may ask us to stay away for this long at most.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
@@ -106,6 +106,11 @@ impl Seat {
         median.unwrap_or(left.mul_f64(UNKNOWN_SHARE)).min(left / 2)
     }
 
+    /// What this judge usually takes; `None`: no idea yet.
+    pub(crate) fn p50(&self) -> Option<Duration> {
+        self.quantile_if_known(0.50)
+    }
+
     /// What this judge nearly always takes; `None`: no idea yet.
     pub(crate) fn p95(&self) -> Option<Duration> {
         self.quantile_if_known(0.95)
@@ -117,6 +122,7 @@ impl Seat {
         let health = self.health();
         JudgeStatus {
             id: self.judge.id().clone(),
+            breaker: BreakerState::Closed,
             dialect: self.judge.dialect(),
             p50_ms: health.latency.quantile(0.50).map(whole_ms),
             p95_ms: health.latency.quantile(0.95).map(whole_ms),
