@@ -271,6 +271,15 @@ impl Panel {
         self.crowded.store(crowded, Ordering::Relaxed);
     }
 
+    /// Whether a judge that looks may be asked now: closed, not told to stay away, and below what
+    /// it takes at once. True where nobody looks at all.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let now = now();
+        let mut looking = self.seats.iter().filter(|seat| !seat.stands_in()).peekable();
+        looking.peek().is_none() || looking.any(|seat| seat.has_room(now))
+    }
+
     /// Half of the answers of the fastest of `judges` that is asked in its turn are faster than
     /// this; `None`: no idea yet.
     #[must_use]

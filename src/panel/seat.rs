@@ -89,6 +89,11 @@ impl Seat {
         Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
+    /// Whether it may be asked now.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        self.blocked_for(now).is_none()
+    }
+
     /// How long this judge may run alone in a race of `budget`.
     pub(crate) fn hedge_delay(&self, spec: HedgeSpec, budget: Duration) -> Duration {
         hedge::delay(&self.health().latency, spec.after_quantile, budget)
