@@ -3,13 +3,12 @@
 //! It is data, readable from a scenario file, so that tests, demos and load tests share one vocabulary.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::chance::Chance;
 use crate::judging::Judging;
+use crate::latency::Latency;
 
 /// How a provider acts until it is told otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,20 +16,54 @@ use crate::judging::Judging;
 pub struct Behaviour {
     /// How long an answer takes.
     pub latency: Latency,
+    /// The share of a streamed answer's time after which every score is said, 0..1; drawn around 0.6
+    /// when it is not stated.
+    pub scored_share: Option<f64>,
     /// What goes wrong with the calls that are hit.
     pub fault: Fault,
     /// The share of calls that the fault hits, 0..1. `refuse` is of the listener and always whole.
     pub share: f64,
+    /// Further faults, each with a share of its own beside the first one's.
+    pub also: Vec<Hit>,
+    /// The faults come and go; without it they stay.
+    pub flap: Option<Flap>,
+    /// How many calls are worked on at once; more are refused with 429. Without it there is no bound
+    /// and no congestion.
+    pub slots: Option<u32>,
     /// What the answers say.
     pub judging: Judging,
+}
+
+/// A fault beside another one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hit {
+    /// What goes wrong.
+    pub fault: Fault,
+    /// With which share of the calls, 0..1.
+    pub share: f64,
+}
+
+/// How a fault comes and goes, beginning with its coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flap {
+    /// How long it stays.
+    pub on_ms: u64,
+    /// How long it stays away.
+    pub off_ms: u64,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
             latency: Latency::default(),
+            scored_share: None,
             fault: Fault::default(),
             share: 1.0,
+            also: Vec::new(),
+            flap: None,
+            slots: None,
             judging: Judging::default(),
         }
     }
@@ -48,47 +81,17 @@ impl Behaviour {
         self.fault == Fault::Refuse
     }
 
-    /// What goes wrong with the call that this chance belongs to.
-    pub(crate) fn fault_of(&self, chance: &Chance) -> Fault {
-        if chance.unit("fault") < self.share { self.fault } else { Fault::None }
-    }
-}
-
-/// How long a provider takes to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Latency {
-    /// Always the same.
-    ConstantMs(u64),
-    /// Log-normal: half of the calls are faster than the median, and some are very slow.
-    LogNormal {
-        /// The median.
-        median_ms: u64,
-        /// The standard deviation of the logarithm; 0.2 puts p95 at 1.4 times the median.
-        sigma: f64,
-    },
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self::ConstantMs(0)
-    }
-}
-
-/// No simulated answer takes longer than this, whatever the distribution drew.
-const MAX_LATENCY_MS: u64 = 600_000;
-
-impl Latency {
-    pub(crate) fn draw(self, chance: &Chance) -> Duration {
-        let longest = Duration::from_millis(MAX_LATENCY_MS);
-        match self {
-            Self::ConstantMs(ms) => Duration::from_millis(ms).min(longest),
-            Self::LogNormal { median_ms, sigma } => {
-                let median_s = Duration::from_millis(median_ms.min(MAX_LATENCY_MS)).as_secs_f64();
-                let drawn_s = median_s * (sigma * chance.normal("latency")).exp();
-                Duration::try_from_secs_f64(drawn_s).map_or(longest, |drawn| drawn.min(longest))
+    /// What goes wrong with the call at this place in 0..1: the faults divide it by their shares.
+    pub(crate) fn fault_at(&self, place: f64) -> Fault {
+        let first = Hit { fault: self.fault, share: self.share };
+        let mut below = 0.0;
+        for hit in std::iter::once(&first).chain(&self.also) {
+            below += hit.share;
+            if place < below {
+                return hit.fault;
             }
         }
+        Fault::None
     }
 }
 
@@ -96,7 +99,7 @@ impl Latency {
 ///
 /// A fault acts where it would act in life: on the listener, on the socket, on the HTTP framing, in
 /// the body, or in what the model says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Nothing.
@@ -119,12 +122,42 @@ pub enum Fault {
         #[serde(default)]
         retry_after_s: Option<u32>,
     },
+    /// Answers right, so many times slower.
+    Slow {
+        /// How many times.
+        factor: f64,
+    },
+    /// Serves so many calls a second and refuses the rest with 429.
+    RateLimit {
+        /// Calls a second, on the long run.
+        per_s: f64,
+        /// How many calls may come at once after a pause; one second's when it is not stated.
+        #[serde(default)]
+        burst: Option<f64>,
+        /// The delay that it asks for, in the dialect's own way.
+        #[serde(default = "default_limited_for_s")]
+        retry_after_s: u32,
+    },
     /// Sends status and headers of a good answer, then nothing more.
     HeaderThenSilence,
-    /// Declares the whole length, sends half of the body, closes.
+    /// Stops for ever inside of the answer. An answer that is not streamed stops at half.
+    MidStreamStall {
+        /// The share of streams that stop only after every score was said.
+        #[serde(default = "default_after_scores")]
+        after_scores: f64,
+    },
+    /// Declares the whole length, sends half of the body, closes. A stream lacks its last chunk.
     HalfBody,
+    /// Sends half of the body, then resets the connection.
+    CutConnection,
     /// Sends half of the body and ends it as if it were whole: only the content is short.
     CleanEofEarly,
+    /// A stream that says everything but that it is over; harmless where nothing is streamed.
+    NoTerminalMarker,
+    /// An error in the dialect's own form, inside of an answer that began with 200.
+    ErrorEvent,
+    /// An event that is not JSON, inside of a good stream. An answer that is not streamed is garbage.
+    GarbageEvent,
     /// Sends the body a few bytes at a time.
     SlowDrip {
         /// How many bytes at a time.
@@ -167,6 +200,14 @@ pub enum Fault {
     Blind,
 }
 
+const fn default_limited_for_s() -> u32 {
+    2
+}
+
+const fn default_after_scores() -> f64 {
+    0.7
+}
+
 const fn default_piece_bytes() -> usize {
     8
 }
@@ -197,7 +238,14 @@ impl Fault {
             Self::Blackhole => "blackhole",
             Self::Reset => "reset",
             Self::Status { .. } => "status",
+            Self::Slow { .. } => "slow",
+            Self::RateLimit { .. } => "rate_limit",
             Self::HeaderThenSilence => "header_then_silence",
+            Self::MidStreamStall { .. } => "mid_stream_stall",
+            Self::CutConnection => "cut_connection",
+            Self::NoTerminalMarker => "no_terminal_marker",
+            Self::ErrorEvent => "error_event",
+            Self::GarbageEvent => "garbage_event",
             Self::HalfBody => "half_body",
             Self::CleanEofEarly => "clean_eof_early",
             Self::SlowDrip { .. } => "slow_drip",
@@ -215,6 +263,25 @@ impl Fault {
             Self::Redirect => "redirect",
             Self::Blind => "blind",
         }
+    }
+
+    /// How many times slower it makes a call.
+    pub(crate) const fn factor(self) -> f64 {
+        if let Self::Slow { factor } = self { factor } else { 1.0 }
+    }
+
+    /// The rate and the burst that it lets through.
+    pub(crate) fn rate(self) -> Option<(f64, f64)> {
+        let Self::RateLimit { per_s, burst, .. } = self else { return None };
+        Some((per_s, burst.unwrap_or(per_s).max(1.0)))
+    }
+
+    /// The delay that it asks for.
+    pub(crate) const fn retry_after_s(self) -> Option<u32> {
+        if let Self::RateLimit { retry_after_s, .. } = self {
+            return Some(retry_after_s);
+        }
+        if let Self::Status { retry_after_s, .. } = self { retry_after_s } else { None }
     }
 
     /// An error status at once, without a delay to wait for.
@@ -248,6 +315,7 @@ impl FromStr for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Chance;
 
     #[test]
     fn a_fault_is_read_from_json_from_a_name_and_from_a_status() {
@@ -288,22 +356,25 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_calls_is_hit_and_always_the_same_ones() {
-        let behaviour = Behaviour { share: 0.4, ..Behaviour::failing(Fault::Reset) };
-        let hit = |n: u32| behaviour.fault_of(&Chance::of(&[&n.to_le_bytes()])) == Fault::Reset;
-        let hits = (0..2_000).filter(|&n| hit(n)).count();
-        assert!((730..870).contains(&hits), "{hits} of 2000");
-        assert!((0..50).all(|n| hit(n) == hit(n)));
+    fn several_faults_share_the_calls_among_them() {
+        let behaviour: Behaviour = serde_json::from_str(
+            r#"{"fault":{"status":{"code":529}},"share":0.4,
+                "also":[{"fault":"blackhole","share":0.4}],"flap":{"on_ms":5000,"off_ms":5000}}"#,
+        )
+        .unwrap();
+        assert_eq!(behaviour.fault_at(0.39), Fault::status(529));
+        assert_eq!(behaviour.fault_at(0.41), Fault::Blackhole);
+        assert_eq!(behaviour.fault_at(0.81), Fault::None);
+        assert_eq!(behaviour.flap, Some(Flap { on_ms: 5_000, off_ms: 5_000 }));
     }
 
     #[test]
-    fn half_of_log_normal_latencies_are_under_the_median() {
-        let latency = Latency::LogNormal { median_ms: 600, sigma: 0.2 };
-        let draw = |n: u32| latency.draw(&Chance::of(&[&n.to_le_bytes()])).as_millis();
-        let under = (0..2_000).filter(|&n| draw(n) < 600).count();
-        assert!((930..1_070).contains(&under), "{under} of 2000");
-        let endless = Latency::LogNormal { median_ms: 600, sigma: 1e6 };
-        let longest = (0_u32..8).map(|n| endless.draw(&Chance::of(&[&n.to_le_bytes()]))).max();
-        assert_eq!(longest, Some(Duration::from_millis(MAX_LATENCY_MS)));
+    fn a_share_of_the_calls_is_hit_and_always_the_same_ones() {
+        let behaviour = Behaviour { share: 0.4, ..Behaviour::failing(Fault::Reset) };
+        let place = |n: u32| Chance::of(&[&n.to_le_bytes()]).unit("fault");
+        let hit = |n: u32| behaviour.fault_at(place(n)) == Fault::Reset;
+        let hits = (0..2_000).filter(|&n| hit(n)).count();
+        assert!((730..870).contains(&hits), "{hits} of 2000");
+        assert!((0..50).all(|n| hit(n) == hit(n)));
     }
 }

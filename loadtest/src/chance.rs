@@ -22,6 +22,15 @@ impl Chance {
         Self { seed: *hasher.finalize().as_bytes() }
     }
 
+    /// The same seed from parts that were hashed before: an image is hashed once.
+    pub(crate) fn of_digests(parts: &[&blake3::Hash]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(part.as_bytes());
+        }
+        Self { seed: *hasher.finalize().as_bytes() }
+    }
+
     /// A draw from [0, 1), named so that two questions about one call do not share an answer.
     pub(crate) fn unit(&self, name: &str) -> f64 {
         f64::from(self.word(name)) / (f64::from(u32::MAX) + 1.0)

@@ -1,4 +1,4 @@
-//! A picture is an image as a provider receives it: its bytes, and what its header says.
+//! A picture is an image as a provider receives it: the hash of its bytes, and what its header says.
 //!
 //! Only the header is read, because a provider's price depends on the size alone and a simulated
 //! judge does not look.
@@ -6,8 +6,8 @@
 /// An image in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Picture {
-    /// The bytes; of an image by reference, the reference itself.
-    pub(crate) bytes: Vec<u8>,
+    /// The hash of the bytes; of an image by reference, of the reference itself.
+    pub(crate) digest: blake3::Hash,
     /// What the header says; an image by reference is taken as 1024 x 1024.
     pub(crate) size: Size,
     /// The resolution that the caller asked to be looked at.
@@ -18,7 +18,7 @@ impl Picture {
     /// An image that a provider would fetch; nothing is fetched here.
     pub(crate) fn by_reference(reference: &str, detail: Detail) -> Self {
         let size = Size { width_px: 1024, height_px: 1024 };
-        Self { bytes: reference.as_bytes().to_vec(), size, detail }
+        Self { digest: blake3::hash(reference.as_bytes()), size, detail }
     }
 }
 

@@ -8,6 +8,7 @@ mod gemini;
 mod google_auth;
 mod mistral;
 mod openai;
+pub(crate) mod stream;
 
 use serde_json::Value;
 
@@ -49,6 +50,9 @@ pub(crate) enum Finish {
 /// What models say when they refuse in words.
 const REFUSAL: &str = "I'm sorry, I can't assist with that request.";
 
+/// The status of an error that comes inside of an answer which began well.
+pub(crate) const OVERLOADED: u16 = 503;
+
 /// A fixed instant for `created` fields: the same call gives the same bytes.
 const CREATED_S: u64 = 1_795_250_000;
 
@@ -82,6 +86,18 @@ pub(crate) fn failure(dialect: Dialect, host: Host, failure: &Failure, ids: &Cha
             Response { status: failure.status, headers, body: text.as_bytes().to_vec() }
         }
     }
+}
+
+/// What the reply to this call calls itself, where a caller finds it; none where the dialect has no
+/// such id.
+pub(crate) fn request_id(dialect: Dialect, host: Host, ids: &Chance) -> Option<String> {
+    if dialect == Dialect::Gemini {
+        // There is no header: the body of an answer has it, an error has none.
+        return Some(ids.hex("answer id"));
+    }
+    headers(dialect, host, ids).into_iter().find_map(|(name, id)| {
+        ["x-request-id", "request-id", "mistral-correlation-id"].contains(&name).then_some(id)
+    })
 }
 
 /// The body of an error: front ends of providers do not always answer JSON.

@@ -33,6 +33,22 @@ pub(crate) struct Question {
     pub(crate) pictures: Vec<Picture>,
     pub(crate) schema: Option<Schema>,
     pub(crate) max_output_tokens: Option<u64>,
+    /// How the answer is to be streamed; `None` when it is wanted whole.
+    pub(crate) stream: Option<StreamForm>,
+}
+
+/// What a caller may choose about a streamed answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamForm {
+    /// OpenAI sends a last chunk with the token counts only when it is asked to.
+    pub(crate) has_usage: bool,
+    /// OpenAI pads its chunks against readers of packet sizes unless it is told not to.
+    pub(crate) is_padded: bool,
+}
+
+impl StreamForm {
+    /// The form of the dialects that leave no choice.
+    pub(crate) const PLAIN: Self = Self { has_usage: true, is_padded: false };
 }
 
 /// Reads the question out of a request.
@@ -45,17 +61,12 @@ pub(crate) fn read(
     target: &Target,
     request: &Request,
 ) -> Result<Question, Failure> {
-    let (question, streams) = match dialect {
-        Dialect::OpenAi => chat::read_openai(target, &request.body)?,
-        Dialect::Anthropic => messages::read(target, request)?,
-        Dialect::Gemini => generate::read(target, &request.body)?,
-        Dialect::Mistral => chat::read_mistral(target, &request.body)?,
-    };
-    if streams || target.stream {
-        let message = "streamed answers are not simulated";
-        return Err(Failure::bad_request(Reason::UnsupportedParameter, message));
+    match dialect {
+        Dialect::OpenAi => chat::read_openai(target, &request.body),
+        Dialect::Anthropic => messages::read(target, request),
+        Dialect::Gemini => generate::read(target, request),
+        Dialect::Mistral => chat::read_mistral(target, &request.body),
     }
-    Ok(question)
 }
 
 /// Parses a JSON body; what does not fit is the caller's mistake.
@@ -70,7 +81,7 @@ fn picture(base64_text: &str, detail: Detail) -> Result<(Format, Picture), Failu
         || Failure { status: 400, reason: Reason::BadImage, message: None, retry_after_s: None };
     let bytes = STANDARD_PAD_INDIFFERENT.decode(base64_text).map_err(|_| unreadable())?;
     let (format, size) = read_header(&bytes).ok_or_else(unreadable)?;
-    Ok((format, Picture { bytes, size, detail }))
+    Ok((format, Picture { digest: blake3::hash(&bytes), size, detail }))
 }
 
 /// The base64 text of a `data:` URI.

@@ -3,6 +3,7 @@
 //! Structured output follows the order of the properties, and a gate may read scores before reasons
 //! arrive, so a map that sorts its keys would simulate another provider.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -100,11 +101,17 @@ impl Schema {
     }
 
     /// An answer that fits, as JSON text: numbers from `scores`, every property filled, in order.
-    pub(crate) fn answer(&self, scores: &BTreeMap<String, f64>) -> String {
+    pub(crate) fn answer(&self, scores: &BTreeMap<String, f64>) -> Answer {
         let mut text = String::new();
-        let writer = Writer { definitions: &self.definitions, scores };
+        let writer = Writer { definitions: &self.definitions, scores, scored_bytes: Cell::new(0) };
         writer.write(self, "answer", &mut text, 0);
-        text
+        // A number is known to be whole by what follows it.
+        let scored_bytes = match writer.scored_bytes.get() {
+            0 => None,
+            end => Some((end + 1).min(text.len())),
+        };
+        let lowest_score = scores.values().copied().min_by(f64::total_cmp);
+        Answer { text, scored_bytes, lowest_score }
     }
 
     /// How many properties there are, for the token count.
@@ -174,9 +181,20 @@ impl Schema {
     }
 }
 
+/// What a schema looks like filled in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// How much of the text holds every score; `None` without scores.
+    pub(crate) scored_bytes: Option<usize>,
+    pub(crate) lowest_score: Option<f64>,
+}
+
 struct Writer<'a> {
     definitions: &'a Properties,
     scores: &'a BTreeMap<String, f64>,
+    /// Where the last number ended.
+    scored_bytes: Cell<usize>,
 }
 
 impl Writer<'_> {
@@ -196,7 +214,10 @@ impl Writer<'_> {
             return self.write(first, name, text, depth + 1);
         }
         match schema.kinds.first().as_deref() {
-            Some("number") => text.push_str(&self.score(name).to_string()),
+            Some("number") => {
+                text.push_str(&self.score(name).to_string());
+                self.scored_bytes.set(text.len());
+            }
             Some("integer") => text.push('1'),
             Some("boolean") => text.push_str("true"),
             Some("string") => text.push_str(&Value::from(self.reason(name)).to_string()),
@@ -272,7 +293,9 @@ mod tests {
             r#""halo":"simulated: nobody looked, halo scores 0.5","#,
             r#""cutout":"simulated: nobody looked, cutout scores 0.91"}}"#
         );
-        assert_eq!(answer, expected);
+        assert_eq!(answer.text, expected);
+        let scored = answer.text.get(..answer.scored_bytes.unwrap()).unwrap();
+        assert_eq!(scored, r#"{"scores":{"halo":0.5,"cutout":0.91}"#);
         assert_eq!(schema(VLMGATE).criteria(), ["halo", "cutout"]);
     }
 
@@ -287,7 +310,7 @@ mod tests {
                 "$defs":{"Reason":{"type":"object","properties":{"code":{"type":"string"}}}}}"##,
         )
         .answer(&scores(&[("confidence", 1.0), ("other", 0.25)]));
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let answer: Value = serde_json::from_str(&answer.text).unwrap();
         let expected = serde_json::json!({
             "verdict": "pass", "confidence": 1, "count": 1, "sure": true,
             "note": "simulated: nobody looked", "other": 0.25,
@@ -299,7 +322,8 @@ mod tests {
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
         let text = r##"{"$ref":"#/$defs/A","$defs":{"A":{"$ref":"#/$defs/A"}}}"##;
-        assert_eq!(schema(text).answer(&BTreeMap::new()), "null");
+        let answer = schema(text).answer(&BTreeMap::new());
+        assert_eq!((answer.text.as_str(), answer.scored_bytes), ("null", None));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::io;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::io::Interest;
+use tokio::io::Ready;
 use tokio::net::TcpStream;
 
 /// A request, read whole.
@@ -73,16 +75,21 @@ pub(crate) struct Wire {
     unread: Vec<u8>,
     max_body_bytes: usize,
     sent_bytes: u64,
+    /// A request was begun and is not read whole: its beginning is lost if reading is given up.
+    is_inside_request: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream, max_body_bytes: usize) -> Self {
-        Self { stream, unread: Vec::new(), max_body_bytes, sent_bytes: 0 }
+        // The events of a stream must not wait for one another; without it only the pace suffers.
+        let _set = stream.set_nodelay(true);
+        Self { stream, unread: Vec::new(), max_body_bytes, sent_bytes: 0, is_inside_request: false }
     }
 
     /// Reads the next request; `None` when the caller closed instead.
     pub(crate) async fn read_request(&mut self) -> Result<Option<Request>, ReadError> {
         let Some(head) = self.read_head().await? else { return Ok(None) };
+        self.is_inside_request = true;
         let mut request = parse_head(&head)?;
         if request.header("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue")) {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
@@ -95,7 +102,31 @@ impl Wire {
             Some(Framing::Chunked) => self.read_chunks().await?,
             None => Vec::new(),
         };
+        self.is_inside_request = false;
         Ok(Some(request))
+    }
+
+    /// Whether reading was given up inside of a request.
+    pub(crate) const fn is_inside_request(&self) -> bool {
+        self.is_inside_request
+    }
+
+    /// Waits for a request without reading it and says its method and path, as far as they have come;
+    /// `None` when the caller left instead.
+    pub(crate) async fn peek_request(&self) -> Option<(String, String)> {
+        if !self.unread.is_empty() {
+            return Some(first_words(&self.unread));
+        }
+        let mut beginning = [0; 1024];
+        let count = self.stream.peek(&mut beginning).await.ok().filter(|count| *count != 0)?;
+        Some(first_words(beginning.get(..count)?))
+    }
+
+    /// Whether the caller has closed, as far as can be known without reading.
+    pub(crate) async fn is_left(&self) -> bool {
+        // There is something to read, so this is ready at once.
+        let ready = self.stream.ready(Interest::READABLE).await;
+        ready.is_ok_and(Ready::is_read_closed)
     }
 
     /// Ends when the caller has closed or reset the connection; until then waits for ever.
@@ -109,6 +140,13 @@ impl Wire {
             }
         }
         pending::<()>().await;
+    }
+
+    /// Reads and forgets until the caller has left.
+    pub(crate) async fn discard(&mut self) {
+        while self.fill().await.is_ok() {
+            self.unread.clear();
+        }
     }
 
     /// Sends status line and headers.
@@ -135,6 +173,23 @@ impl Wire {
         self.stream.write_all(bytes).await?;
         self.sent_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok(())
+    }
+
+    /// Sends one chunk of a chunked body; nothing when there is nothing to send, for an empty chunk is
+    /// the end.
+    pub(crate) async fn send_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+        chunk.extend_from_slice(bytes);
+        chunk.extend_from_slice(b"\r\n");
+        self.send(&chunk).await
+    }
+
+    /// Ends a chunked body.
+    pub(crate) async fn send_last_chunk(&mut self) -> io::Result<()> {
+        self.send(b"0\r\n\r\n").await
     }
 
     /// Closes the sending half in good order.
@@ -176,6 +231,7 @@ impl Wire {
         if limit_bytes < wanted {
             return Err(ReadError::TooLarge { limit_bytes: self.max_body_bytes });
         }
+        self.unread.reserve(wanted.saturating_sub(self.unread.len()));
         while self.unread.len() < wanted {
             self.fill().await?;
         }
@@ -230,6 +286,14 @@ impl Wire {
         let rest = self.unread.split_off(count.min(self.unread.len()));
         std::mem::replace(&mut self.unread, rest)
     }
+}
+
+/// The method and the path that a request begins with.
+fn first_words(beginning: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(beginning);
+    let mut words = text.split([' ', '?', '\r']);
+    let mut word = || words.next().unwrap_or_default().to_owned();
+    (word(), word())
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -1,35 +1,34 @@
 //! A call is one request and what becomes of it: read, logged, waited for, delivered or not.
 
-use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio::time::sleep;
+use tokio::time::sleep_until;
 
-use crate::behaviour::Behaviour;
 use crate::behaviour::Fault;
 use crate::chance::Chance;
 use crate::dialect::Host;
-use crate::dialect::Route;
-use crate::dialect::Target;
 use crate::failure::Failure;
-use crate::log::CallKind;
 use crate::log::CallLog;
-use crate::log::Credential;
 use crate::log::OpenCall;
 use crate::log::Outcome;
 use crate::provider::Shared;
 use crate::provider::plan::Act;
-use crate::provider::plan::Asked;
+use crate::provider::plan::AfterHalf;
 use crate::provider::plan::Delivery;
 use crate::provider::plan::Plan;
-use crate::provider::plan::plan;
+use crate::provider::prepare::Prepared;
+use crate::provider::prepare::fill;
+use crate::provider::prepare::glance;
+use crate::provider::prepare::prepare;
+use crate::provider::script::End;
+use crate::provider::script::Piece;
+use crate::provider::script::Script;
+use crate::provider::standing::Standing;
 use crate::reply;
-use crate::request::Question;
-use crate::request::authenticate;
-use crate::request::read;
-use crate::tokens::Usage;
 use crate::wire::Framing;
 use crate::wire::ReadError;
 use crate::wire::Request;
@@ -41,24 +40,72 @@ pub(super) async fn take(
     wire: &mut Wire,
     request: Request,
     shared: &Shared,
-    told: &mut watch::Receiver<Behaviour>,
+    told: &mut watch::Receiver<Standing>,
 ) -> bool {
-    let behaviour = told.borrow().clone();
+    let standing = told.borrow().clone();
     let sent_before = wire.sent_bytes();
     let closes = request.closes();
-    let (mut entry, prepared) = prepare(&request, shared, &behaviour);
+    let mut entry = CallLog::blank();
+    let prepared = prepare(&request, shared, &standing, &mut entry);
     drop(request); // megabytes of image, not to be held while the answer waits
     entry.billed_input_tokens = prepared.plan.billed.input_tokens();
+    let Prepared { plan, place, place_held } = prepared;
     let open = shared.book.open(entry);
-    let mut call = Call { wire, open, told, draw: prepared.draw, closes };
-    let ended = call.run(&prepared.plan).await;
+    let began = Instant::now();
+    let mut call = Call { wire, open, told, place, closes, began };
+    let ended = call.run(&plan).await;
+    drop(place_held);
     let Call { wire, open, .. } = call;
     let sent_bytes = wire.sent_bytes() - sent_before;
     open.note(|call| {
         call.sent_bytes = sent_bytes;
         call.outcome = ended.as_ref().map_or(Outcome::CancelledByClient, |ended| *ended);
+        // The model goes on for a caller that has left, and says it to nobody.
+        call.answered_after_cancel = call.outcome == Outcome::CancelledByClient && plan.is_answer();
     });
     matches!(ended, Ok(Outcome::Answered)) && !closes
+}
+
+/// How long a dark provider leaves a request unread. No caller waits so long; after it the request is
+/// read for the log alone, because a caller that left an unread body behind is seen no other way.
+const UNREAD_FOR: Duration = Duration::from_secs(8);
+
+/// How often it looks whether the caller of an unread request has left.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Serves nothing and reads nothing while the provider is dark; says whether the connection stays.
+///
+/// A request that comes meanwhile is in the log from then on, what it was from its end on.
+pub(super) async fn leave_unread(
+    wire: &mut Wire,
+    shared: &Shared,
+    told: &mut watch::Receiver<Standing>,
+) -> bool {
+    let mut entry = CallLog::blank();
+    entry.fault = Some(Fault::Blackhole.label());
+    entry.outcome = Outcome::Hung;
+    if !wire.is_inside_request() {
+        let arrived = tokio::select! {
+            biased; // a connection without a request outlives the darkness
+            _ = told.wait_for(|standing| !standing.is_dark()) => return true,
+            arrived = wire.peek_request() => arrived,
+        };
+        let Some((method, path)) = arrived else { return false };
+        glance(&mut entry, method, path, shared);
+    }
+    let open = shared.book.open(entry);
+    let until = Instant::now() + UNREAD_FOR;
+    while Instant::now() < until && told.borrow().is_dark() && !wire.is_left().await {
+        sleep(LOOK_EVERY).await;
+    }
+    if wire.is_inside_request() {
+        wire.discard().await; // what came before the darkness is gone, so there is nothing to read
+    } else if let Ok(Some(request)) = wire.read_request().await {
+        open.note(|call| fill(call, &request, shared));
+        wire.client_left().await;
+    }
+    open.stands(Outcome::CancelledByClient);
+    false
 }
 
 /// Answers what was no request, or too long a one, and closes.
@@ -83,10 +130,11 @@ pub(super) async fn refuse_unreadable(
 struct Call<'a> {
     wire: &'a mut Wire,
     open: OpenCall,
-    told: &'a mut watch::Receiver<Behaviour>,
-    /// This call's place in 0..1: a fault hits it when its share reaches so far.
-    draw: f64,
+    told: &'a mut watch::Receiver<Standing>,
+    /// This call's place in 0..1, which says which fault hits it.
+    place: f64,
     closes: bool,
+    began: Instant,
 }
 
 /// What a pause ended with.
@@ -99,7 +147,7 @@ enum Pause {
 impl Call<'_> {
     /// Carries the plan out; an error means that the caller went first.
     async fn run(&mut self, plan: &Plan) -> io::Result<Outcome> {
-        match self.pause(plan.wait).await {
+        match self.pause_until(self.began + plan.wait).await {
             Pause::Over => {}
             Pause::ClientLeft => return Ok(Outcome::CancelledByClient),
             Pause::Frozen => return Ok(self.hang().await),
@@ -109,6 +157,10 @@ impl Call<'_> {
                 // The model has said it all by now, whether or not it arrives.
                 self.open.note(|call| call.billed_output_tokens = plan.billed.output_tokens);
                 self.deliver(response, *delivery).await
+            }
+            Act::Stream(script) => {
+                self.open.note(|call| call.billed_output_tokens = plan.billed.output_tokens);
+                self.play(script).await
             }
             Act::Hang => Ok(self.hang().await),
             Act::Reset => {
@@ -134,19 +186,15 @@ impl Call<'_> {
                 self.send_head(response, whole).await?;
                 Ok(self.hang().await)
             }
-            Delivery::Half => {
+            Delivery::Half(AfterHalf::Properly) => {
+                self.send_head(response, Framing::Chunked).await?;
+                self.wire.send_chunk(half).await?;
+                self.end(End::Properly, Outcome::CutShort).await
+            }
+            Delivery::Half(then) => {
                 self.send_head(response, whole).await?;
                 self.wire.send(half).await?;
-                self.wire.finish().await?;
-                Ok(Outcome::CutShort)
-            }
-            Delivery::HalfInGoodOrder => {
-                self.send_head(response, Framing::Chunked).await?;
-                let chunk = format!("{:x}\r\n", half.len());
-                let chunk = [chunk.as_bytes(), half, b"\r\n0\r\n\r\n"].concat();
-                self.wire.send(&chunk).await?;
-                self.wire.finish().await?;
-                Ok(Outcome::CutShort)
+                self.end(End::after_half(then), Outcome::CutShort).await
             }
             Delivery::Pieces { piece_bytes, every } => {
                 self.send_head(response, whole).await?;
@@ -162,6 +210,42 @@ impl Call<'_> {
         }
     }
 
+    /// Sends a stream step by step, in chunks.
+    async fn play(&mut self, script: &Script) -> io::Result<Outcome> {
+        self.send_head(&script.head, Framing::Chunked).await?;
+        let mut steps = script.steps.iter().peekable();
+        while let Some(step) = steps.next() {
+            match self.pause_until(self.began + step.at).await {
+                Pause::Over => {}
+                Pause::ClientLeft => return Ok(Outcome::CancelledByClient),
+                Pause::Frozen => return Ok(self.hang().await),
+            }
+            if steps.peek().is_none() && script.is_whole {
+                self.open.stands(Outcome::Answered);
+            }
+            match &step.piece {
+                Piece::Bytes(bytes) => self.wire.send_chunk(bytes).await?,
+                Piece::Blanks { size_bytes } => self.pad_chunks(*size_bytes).await?,
+            }
+        }
+        let outcome = if script.is_whole { Outcome::Answered } else { Outcome::CutShort };
+        self.end(script.end, outcome).await
+    }
+
+    /// Ends an answer that was sent in part or in chunks.
+    async fn end(&mut self, end: End, outcome: Outcome) -> io::Result<Outcome> {
+        match end {
+            End::Properly => self.wire.send_last_chunk().await?,
+            End::Silence => return Ok(self.hang().await),
+            End::Close => self.wire.finish().await?,
+            End::Reset => {
+                self.wire.reset_on_close()?;
+                return Ok(Outcome::Reset);
+            }
+        }
+        Ok(outcome)
+    }
+
     async fn drip(
         &mut self,
         body: &[u8],
@@ -170,7 +254,7 @@ impl Call<'_> {
     ) -> io::Result<Outcome> {
         for piece in body.chunks(piece_bytes) {
             self.wire.send(piece).await?;
-            match self.pause(every).await {
+            match self.pause_until(Instant::now() + every).await {
                 Pause::Over => {}
                 Pause::ClientLeft => return Ok(Outcome::CancelledByClient),
                 Pause::Frozen => return Ok(self.hang().await),
@@ -179,8 +263,18 @@ impl Call<'_> {
         Ok(Outcome::Answered)
     }
 
+    async fn pad_chunks(&mut self, size_bytes: u64) -> io::Result<()> {
+        let mut left_bytes = size_bytes;
+        while left_bytes != 0 {
+            let piece_bytes = left_bytes.min(length(&BLANKS));
+            let piece = usize::try_from(piece_bytes).ok().and_then(|end| BLANKS.get(..end));
+            self.wire.send_chunk(piece.unwrap_or_default()).await?;
+            left_bytes -= piece_bytes;
+        }
+        Ok(())
+    }
+
     async fn pad(&mut self, size_bytes: u64) -> io::Result<()> {
-        static BLANKS: [u8; 64 << 10] = [b' '; 64 << 10];
         let mut left_bytes = size_bytes;
         while left_bytes != 0 {
             let piece_bytes = left_bytes.min(length(&BLANKS));
@@ -198,15 +292,14 @@ impl Call<'_> {
         Outcome::CancelledByClient
     }
 
-    async fn pause(&mut self, length: Duration) -> Pause {
-        let draw = self.draw;
-        let freezes =
-            |behaviour: &Behaviour| behaviour.fault == Fault::Blackhole && draw < behaviour.share;
+    async fn pause_until(&mut self, until: Instant) -> Pause {
+        let place = self.place;
+        let freezes = |standing: &Standing| standing.fault_at(place) == Fault::Blackhole;
         tokio::select! {
             biased; // a caller that left and a frozen call are never answered, even when it is time
             () = self.wire.client_left() => Pause::ClientLeft,
             _ = self.told.wait_for(freezes) => Pause::Frozen,
-            () = sleep(length) => Pause::Over,
+            () = sleep_until(until) => Pause::Over,
         }
     }
 
@@ -220,6 +313,8 @@ impl Call<'_> {
     }
 }
 
+static BLANKS: [u8; 64 << 10] = [b' '; 64 << 10];
+
 async fn send_whole(wire: &mut Wire, response: &Response, closes: bool) -> io::Result<()> {
     wire.send_head(response, Framing::Length(length(&response.body)), closes).await?;
     wire.send(&response.body).await
@@ -227,141 +322,4 @@ async fn send_whole(wire: &mut Wire, response: &Response, closes: bool) -> io::R
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// What was decided about a request.
-struct Prepared {
-    plan: Plan,
-    draw: f64,
-}
-
-fn prepare(request: &Request, shared: &Shared, behaviour: &Behaviour) -> (CallLog, Prepared) {
-    let dialect = shared.settings.dialect;
-    let mut entry = entry(request);
-    let free = |response| Plan {
-        wait: Duration::ZERO,
-        act: Act::Send(response, Delivery::Whole),
-        billed: Usage::default(),
-    };
-    let target = match dialect.route(&request.method, &request.path) {
-        Route::Ask(target) => target,
-        Route::OAuthToken => {
-            entry.kind = CallKind::Token;
-            return (entry, Prepared { plan: free(reply::access_token(request)), draw: 1.0 });
-        }
-        Route::MetadataToken | Route::MetadataProject => {
-            entry.kind = CallKind::Token;
-            let is_token = request.path.ends_with("/token");
-            return (entry, Prepared { plan: free(reply::metadata(request, is_token)), draw: 1.0 });
-        }
-        route @ (Route::WrongMethod | Route::Unknown) => {
-            entry.kind = CallKind::Unknown;
-            let status = if route == Route::Unknown { 404 } else { 405 };
-            let chance = Chance::of(&[b"unknown", request.path.as_bytes()]);
-            let failure = Failure::of_status(status, None);
-            let response = reply::failure(dialect, Host::Direct, &failure, &chance);
-            return (entry, Prepared { plan: free(response), draw: 1.0 });
-        }
-    };
-    let read = read_question(&target, request, shared, &mut entry);
-    let chance = chance_of(read.as_ref().ok(), request, shared);
-    let draw = chance.unit("fault");
-    let plan = match read {
-        Ok(question) => {
-            let fault = behaviour.fault_of(&chance);
-            entry.fault = (fault != Fault::None).then(|| fault.label());
-            let asked = Asked { dialect, host: target.host, question: &question, chance: &chance };
-            plan(asked, behaviour, fault)
-        }
-        Err(failure) => free(reply::failure(dialect, target.host, &failure, &chance)),
-    };
-    (entry, Prepared { plan, draw })
-}
-
-fn read_question(
-    target: &Target,
-    request: &Request,
-    shared: &Shared,
-    entry: &mut CallLog,
-) -> Result<Question, Failure> {
-    let (dialect, key) = (shared.settings.dialect, shared.settings.key.as_deref());
-    entry.model.clone_from(&target.model);
-    let credential: Credential = authenticate(dialect, target.host, request, key)?;
-    entry.credential = Some(credential);
-    let question = read(dialect, target, request)?;
-    entry.model = Some(question.model.clone());
-    entry.prompt = question.prompt.chars().take(MAX_PROMPT_CHARS).collect();
-    entry.image_count = question.pictures.len();
-    let digest = |bytes: &[u8]| format!("b3:{}", blake3::hash(bytes).to_hex());
-    entry.image_digests = question.pictures.iter().map(|p| digest(&p.bytes)).collect();
-    Ok(question)
-}
-
-/// How much of a prompt the log keeps.
-const MAX_PROMPT_CHARS: usize = 2_048;
-
-/// The chances of a call hang on its first image and on how often that image was sent here before:
-/// a second try draws anew, and a second run draws the same.
-fn chance_of(question: Option<&Question>, request: &Request, shared: &Shared) -> Chance {
-    let picture = question.and_then(|question| question.pictures.first());
-    let subject = picture.map_or(request.body.as_slice(), |picture| picture.bytes.as_slice());
-    let digest = *blake3::hash(subject).as_bytes();
-    let times = shared.count(digest).to_le_bytes();
-    let settings = &shared.settings;
-    let seed = settings.seed.to_le_bytes();
-    Chance::of(&[&seed, settings.dialect.label().as_bytes(), &digest, &times])
-}
-
-/// How often each subject was seen; forgets all when it is full.
-#[derive(Debug, Default)]
-pub(super) struct Counter {
-    times: HashMap<[u8; 32], u32>,
-}
-
-const MAX_COUNTED: usize = 65_536;
-
-impl Counter {
-    pub(super) fn count(&mut self, seen: [u8; 32]) -> u32 {
-        if MAX_COUNTED <= self.times.len() {
-            self.times.clear();
-        }
-        let times = self.times.entry(seen).or_default();
-        *times += 1;
-        *times
-    }
-}
-
-/// The headers that the log keeps: never a key.
-const HEADERS_LOGGED: [&str; 7] = [
-    "content-type",
-    "user-agent",
-    "anthropic-version",
-    "openai-organization",
-    "x-goog-user-project",
-    "x-request-id",
-    "traceparent",
-];
-
-fn entry(request: &Request) -> CallLog {
-    let is_logged = |(name, _): &&(String, String)| HEADERS_LOGGED.contains(&name.as_str());
-    CallLog {
-        began: Duration::ZERO,
-        ended: None,
-        kind: CallKind::Question,
-        method: request.method.clone(),
-        path: request.path.clone(),
-        credential: None,
-        headers: request.headers.iter().filter(is_logged).cloned().collect(),
-        model: None,
-        prompt: String::new(),
-        image_count: 0,
-        image_digests: Vec::new(),
-        fault: None,
-        status: None,
-        received_bytes: request.body.len(),
-        sent_bytes: 0,
-        outcome: Outcome::InFlight,
-        billed_input_tokens: 0,
-        billed_output_tokens: 0,
-    }
 }

@@ -1,5 +1,9 @@
 //! Each fault as a caller meets it, on real sockets.
 
+mod admin;
+mod crowds;
+mod stream;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,9 +16,9 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 use crate::behaviour::Fault;
-use crate::behaviour::Latency;
 use crate::judging::Judging;
 use crate::judging::expected_scores;
+use crate::latency::Latency;
 use crate::log::CallKind;
 use crate::log::Outcome;
 

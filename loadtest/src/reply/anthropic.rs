@@ -10,13 +10,10 @@ use crate::reply::ErrorBody;
 use crate::reply::Finish;
 use crate::reply::Headers;
 use crate::reply::Said;
+use crate::reply::stream::Events;
+use crate::reply::stream::named;
 
 pub(super) fn answer(said: &Said<'_>) -> Value {
-    let stop_reason = match said.finish {
-        Finish::Complete => "end_turn",
-        Finish::Truncated => "max_tokens",
-        Finish::Refused => "refusal",
-    };
     let is_silent = said.text.is_empty() || said.finish == Finish::Refused;
     let content = if is_silent { json!([]) } else { json!([{"type": "text", "text": said.text}]) };
     let mut body = json!({
@@ -25,7 +22,7 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
         "role": "assistant",
         "model": said.model,
         "content": content,
-        "stop_reason": stop_reason,
+        "stop_reason": stop_reason(said),
         "stop_sequence": null,
         "usage": {
             "input_tokens": said.usage.input_tokens(),
@@ -37,12 +34,62 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
         },
     });
     if let (Finish::Refused, Some(fields)) = (said.finish, body.as_object_mut()) {
-        let explanation = "This request was declined.";
-        let category = "general_harms";
-        let details = json!({"type": "refusal", "category": category, "explanation": explanation});
-        fields.insert("stop_details".to_owned(), details);
+        fields.insert("stop_details".to_owned(), refusal_details());
     }
     body
+}
+
+const fn stop_reason(said: &Said<'_>) -> &'static str {
+    match said.finish {
+        Finish::Complete => "end_turn",
+        Finish::Truncated => "max_tokens",
+        Finish::Refused => "refusal",
+    }
+}
+
+fn refusal_details() -> Value {
+    let explanation = "This request was declined.";
+    json!({"type": "refusal", "category": "general_harms", "explanation": explanation})
+}
+
+/// The input tokens come first, the output tokens, cumulative, last.
+pub(super) fn events(said: &Said<'_>, texts: &[&str]) -> Events {
+    let usage = |output_tokens: u64| {
+        json!({
+            "input_tokens": said.usage.input_tokens(), "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0, "output_tokens": output_tokens,
+        })
+    };
+    let message = json!({
+        "id": format!("msg_{}", said.ids.hex("answer id")), "type": "message",
+        "role": "assistant", "model": said.model, "content": [], "stop_reason": null,
+        "stop_sequence": null, "usage": usage(1),
+    });
+    let mut opening = named("message_start", &json!({"type": "message_start", "message": message}));
+    let block = json!({"type": "text", "text": ""});
+    let start = json!({"type": "content_block_start", "index": 0, "content_block": block});
+    opening.push_str(&named("content_block_start", &start));
+    opening.push_str(&named("ping", &json!({"type": "ping"})));
+    let piece = |text: &&str| {
+        let delta = json!({"type": "text_delta", "text": text});
+        let event = json!({"type": "content_block_delta", "index": 0, "delta": delta});
+        named("content_block_delta", &event)
+    };
+    let mut delta = json!({"stop_reason": stop_reason(said), "stop_sequence": null});
+    if let (Finish::Refused, Some(fields)) = (said.finish, delta.as_object_mut()) {
+        fields.insert("stop_details".to_owned(), refusal_details());
+    }
+    let end = json!({"type": "content_block_stop", "index": 0});
+    let last = json!({
+        "type": "message_delta", "delta": delta, "usage": usage(said.usage.output_tokens),
+    });
+    Events {
+        opening,
+        pieces: texts.iter().map(piece).collect(),
+        scored: 0,
+        closing: named("content_block_stop", &end) + &named("message_delta", &last),
+        marker: named("message_stop", &json!({"type": "message_stop"})),
+    }
 }
 
 pub(super) fn error(failure: &Failure, ids: &Chance, headers: &mut Headers) -> ErrorBody {

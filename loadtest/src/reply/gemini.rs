@@ -10,10 +10,13 @@ use crate::reply::ErrorBody;
 use crate::reply::Finish;
 use crate::reply::Headers;
 use crate::reply::Said;
+use crate::reply::stream::Events;
+use crate::reply::stream::windows;
+use crate::tokens::output_tokens;
 
 pub(super) fn answer(said: &Said<'_>) -> Value {
     let id = said.ids.hex("answer id");
-    let usage = usage(said);
+    let usage = usage(said, said.usage.output_tokens);
     if said.finish == Finish::Refused {
         // A blocked prompt has no candidate at all.
         return json!({
@@ -32,10 +35,38 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
     })
 }
 
+/// Every chunk is a response with the counts so far; the last one has the finish reason.
+pub(super) fn events(said: &Said<'_>, texts: &[&str]) -> Events {
+    let id = said.ids.hex("answer id");
+    if said.finish == Finish::Refused {
+        return Events { marker: windows(&answer(said)), ..Events::default() };
+    }
+    let chunk = |text: &str, finish_reason: Option<&str>, tokens: u64| {
+        let content = json!({"parts": [{"text": text}], "role": "model"});
+        let mut candidate = json!({"content": content, "index": 0});
+        if let (Some(reason), Some(fields)) = (finish_reason, candidate.as_object_mut()) {
+            fields.insert("finishReason".to_owned(), reason.into());
+        }
+        windows(&json!({
+            "candidates": [candidate], "usageMetadata": usage(said, tokens),
+            "modelVersion": said.model, "responseId": id,
+        }))
+    };
+    let mut tokens = 0;
+    let mut pieces = Vec::with_capacity(texts.len());
+    for text in texts {
+        pieces.push(chunk(text, None, tokens));
+        tokens += output_tokens(text);
+    }
+    let finish_reason = if said.finish == Finish::Truncated { "MAX_TOKENS" } else { "STOP" };
+    let marker = chunk("", Some(finish_reason), said.usage.output_tokens);
+    Events { pieces, marker, ..Events::default() }
+}
+
 /// Counters of zero are left out, as proto3 does.
-fn usage(said: &Said<'_>) -> Value {
+fn usage(said: &Said<'_>, output_tokens: u64) -> Value {
     let usage = said.usage;
-    let output_tokens = if said.finish == Finish::Refused { 0 } else { usage.output_tokens };
+    let output_tokens = if said.finish == Finish::Refused { 0 } else { output_tokens };
     let counts = [
         ("promptTokenCount", usage.input_tokens()),
         ("candidatesTokenCount", output_tokens),

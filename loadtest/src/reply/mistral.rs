@@ -13,6 +13,9 @@ use crate::reply::Headers;
 use crate::reply::REFUSAL;
 use crate::reply::Said;
 use crate::reply::UPSTREAM_TIMEOUT;
+use crate::reply::stream::DONE;
+use crate::reply::stream::Events;
+use crate::reply::stream::unnamed;
 
 pub(super) fn answer(said: &Said<'_>) -> Value {
     // There is no refusal field: a refusal is prose.
@@ -21,7 +24,6 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
         Finish::Truncated => (said.text, "length"),
         Finish::Refused => (REFUSAL, "stop"),
     };
-    let usage = said.usage;
     json!({
         "id": format!("cmpl-{}", said.ids.hex("answer id")),
         "object": "chat.completion",
@@ -34,14 +36,44 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
             },
             "finish_reason": finish_reason,
         }],
-        "usage": {
-            "prompt_tokens": usage.input_tokens(),
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens() + usage.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
-            "num_cached_tokens": 0,
-        },
+        "usage": usage(said),
     })
+}
+
+fn usage(said: &Said<'_>) -> Value {
+    let usage = said.usage;
+    json!({
+        "prompt_tokens": usage.input_tokens(),
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens() + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "num_cached_tokens": 0,
+    })
+}
+
+/// The chunk with the finish reason has the token counts too.
+pub(super) fn events(said: &Said<'_>, texts: &[&str]) -> Events {
+    let id = format!("cmpl-{}", said.ids.hex("answer id"));
+    let chunk = |delta: Value, finish_reason: Option<&str>| {
+        json!({
+            "id": id, "object": "chat.completion.chunk", "created": CREATED_S,
+            "model": said.model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+        })
+    };
+    let finish_reason = if said.finish == Finish::Truncated { "length" } else { "stop" };
+    let mut last = chunk(json!({"content": ""}), Some(finish_reason));
+    if let Some(fields) = last.as_object_mut() {
+        fields.insert("usage".to_owned(), usage(said));
+    }
+    let piece = |text: &&str| unnamed(&chunk(json!({ "content": text }), None));
+    Events {
+        opening: unnamed(&chunk(json!({"role": "assistant", "content": ""}), None)),
+        pieces: texts.iter().map(piece).collect(),
+        scored: 0,
+        closing: unnamed(&last),
+        marker: DONE.to_owned(),
+    }
 }
 
 pub(super) fn error(failure: &Failure, headers: &mut Headers) -> ErrorBody {

@@ -14,6 +14,10 @@ use crate::reply::Headers;
 use crate::reply::REFUSAL;
 use crate::reply::Said;
 use crate::reply::UPSTREAM_TIMEOUT;
+use crate::reply::stream::DONE;
+use crate::reply::stream::Events;
+use crate::reply::stream::unnamed;
+use crate::request::StreamForm;
 
 pub(super) fn answer(said: &Said<'_>) -> Value {
     // A refusal is seen in `refusal` alone: the finish reason stays "stop".
@@ -22,7 +26,6 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
         Finish::Truncated => (json!(said.text), Value::Null, "length"),
         Finish::Refused => (Value::Null, json!(REFUSAL), "stop"),
     };
-    let usage = said.usage;
     json!({
         "id": format!("chatcmpl-{}", said.ids.hex("answer id")),
         "object": "chat.completion",
@@ -36,22 +39,66 @@ pub(super) fn answer(said: &Said<'_>) -> Value {
             "logprobs": null,
             "finish_reason": finish_reason,
         }],
-        "usage": {
-            "prompt_tokens": usage.input_tokens(),
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens() + usage.output_tokens,
-            "prompt_tokens_details": {
-                "cached_tokens": 0, "audio_tokens": 0,
-                "image_tokens": usage.image_tokens, "text_tokens": usage.text_tokens,
-            },
-            "completion_tokens_details": {
-                "reasoning_tokens": 0, "audio_tokens": 0,
-                "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
-            },
-        },
+        "usage": usage(said),
         "service_tier": "default",
         "system_fingerprint": "fp_simulated",
     })
+}
+
+fn usage(said: &Said<'_>) -> Value {
+    let usage = said.usage;
+    json!({
+        "prompt_tokens": usage.input_tokens(),
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens() + usage.output_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": 0, "audio_tokens": 0,
+            "image_tokens": usage.image_tokens, "text_tokens": usage.text_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": 0, "audio_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        },
+    })
+}
+
+pub(super) fn events(said: &Said<'_>, form: StreamForm, texts: &[&str]) -> Events {
+    let id = format!("chatcmpl-{}", said.ids.hex("answer id"));
+    let padding = said.ids.hex("obfuscation");
+    // The chunk with the token counts has no choices, the others have no counts.
+    let chunk = |choices: Value, usage: Option<Value>| {
+        let mut chunk = json!({
+            "id": id, "object": "chat.completion.chunk", "created": CREATED_S,
+            "model": said.model, "service_tier": "default",
+            "system_fingerprint": "fp_simulated", "choices": choices,
+        });
+        if let Some(fields) = chunk.as_object_mut() {
+            if form.has_usage {
+                fields.insert("usage".to_owned(), usage.unwrap_or_default());
+            }
+            if form.is_padded {
+                fields.insert("obfuscation".to_owned(), padding.as_str().into());
+            }
+        }
+        unnamed(&chunk)
+    };
+    let choice = |delta: Value, finish_reason: Option<&str>| json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+    let refuses = said.finish == Finish::Refused;
+    let (content, field) = if refuses { (Value::Null, "refusal") } else { (json!(""), "content") };
+    let opening = json!({"role": "assistant", "content": content, "refusal": null});
+    let finish_reason = if said.finish == Finish::Truncated { "length" } else { "stop" };
+    let mut closing = chunk(choice(json!({}), Some(finish_reason)), None);
+    if form.has_usage {
+        closing.push_str(&chunk(json!([]), Some(usage(said))));
+    }
+    let piece = |text: &&str| chunk(choice(json!({ field: text }), None), None);
+    Events {
+        opening: chunk(choice(opening, None), None),
+        pieces: texts.iter().map(piece).collect(),
+        scored: 0,
+        closing,
+        marker: DONE.to_owned(),
+    }
 }
 
 pub(super) fn error(host: Host, failure: &Failure, headers: &mut Headers) -> ErrorBody {

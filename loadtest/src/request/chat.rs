@@ -9,6 +9,7 @@ use crate::failure::Reason;
 use crate::picture::Detail;
 use crate::picture::Picture;
 use crate::request::Question;
+use crate::request::StreamForm;
 use crate::request::data_uri_payload;
 use crate::request::parse;
 use crate::request::picture;
@@ -21,10 +22,18 @@ struct Body {
     response_format: Option<ResponseFormat>,
     #[serde(default)]
     stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
     temperature: Option<f64>,
     reasoning_effort: Option<String>,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+    include_obfuscation: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -71,14 +80,14 @@ struct JsonSchema {
     schema: Schema,
 }
 
-/// OpenAI's form; true beside the question asks for a stream.
+/// OpenAI's form.
 ///
 /// # Errors
 ///
 /// A 400 for what OpenAI does not take.
-pub(super) fn read_openai(target: &Target, body: &[u8]) -> Result<(Question, bool), Failure> {
+pub(super) fn read_openai(target: &Target, body: &[u8]) -> Result<Question, Failure> {
     let body: Body = parse(body)?;
-    let streams = body.stream.unwrap_or_default();
+    let stream = openai_stream(&body)?;
     // A classic Azure deployment is named by the path; the model in the body is ignored.
     let model = target.model.clone().or_else(|| body.model.clone()).ok_or_else(no_model)?;
     check_openai_parameters(&model, &body)?;
@@ -95,18 +104,18 @@ pub(super) fn read_openai(target: &Target, body: &[u8]) -> Result<(Question, boo
     })?;
     let max_output_tokens = body.max_completion_tokens.or(body.max_tokens);
     let schema = format.map(|format| format.schema);
-    Ok((Question { model, prompt, pictures, schema, max_output_tokens }, streams))
+    Ok(Question { model, prompt, pictures, schema, max_output_tokens, stream })
 }
 
-/// Mistral's form; true beside the question asks for a stream.
+/// Mistral's form.
 ///
 /// # Errors
 ///
 /// A 422 for a field that Mistral does not know, a 400 for the rest.
-pub(super) fn read_mistral(target: &Target, body: &[u8]) -> Result<(Question, bool), Failure> {
+pub(super) fn read_mistral(target: &Target, body: &[u8]) -> Result<Question, Failure> {
     parse::<MistralFields>(body).map_err(|failure| failure.with_status(422))?;
     let body: Body = parse(body).map_err(|failure| failure.with_status(422))?;
-    let streams = body.stream.unwrap_or_default();
+    let stream = body.stream.unwrap_or_default().then_some(StreamForm::PLAIN);
     let model = body.model.or_else(|| target.model.clone()).ok_or_else(no_model)?;
     let (prompt, pictures) = read_messages(body.messages, |image| match image {
         ImageUrl::Bare(url) => read_image(&url, Detail::Auto),
@@ -118,7 +127,7 @@ pub(super) fn read_mistral(target: &Target, body: &[u8]) -> Result<(Question, bo
     }
     let schema = body.response_format.and_then(|format| format.json_schema).map(|f| f.schema);
     let max_output_tokens = body.max_tokens;
-    Ok((Question { model, prompt, pictures, schema, max_output_tokens }, streams))
+    Ok(Question { model, prompt, pictures, schema, max_output_tokens, stream })
 }
 
 const MISTRAL_MAX_IMAGES: usize = 8;
@@ -152,6 +161,17 @@ struct MistralFields {
     safe_prompt: Option<IgnoredAny>,
     logprobs: Option<IgnoredAny>,
     top_logprobs: Option<IgnoredAny>,
+}
+
+fn openai_stream(body: &Body) -> Result<Option<StreamForm>, Failure> {
+    let streams = body.stream.unwrap_or_default();
+    if !streams && body.stream_options.is_some() {
+        let message = "The 'stream_options' parameter is only allowed when 'stream' is enabled.";
+        return Err(Failure::bad_request(Reason::Plain, message));
+    }
+    let options = body.stream_options.unwrap_or_default();
+    let is_padded = options.include_obfuscation.unwrap_or(true);
+    Ok(streams.then_some(StreamForm { has_usage: options.include_usage, is_padded }))
 }
 
 fn no_model() -> Failure {

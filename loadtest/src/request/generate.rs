@@ -9,9 +9,11 @@ use crate::failure::Reason;
 use crate::picture::Detail;
 use crate::picture::Picture;
 use crate::request::Question;
+use crate::request::StreamForm;
 use crate::request::parse;
 use crate::request::picture;
 use crate::schema::Schema;
+use crate::wire::Request;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,13 +79,13 @@ struct GenerationConfig {
     media_resolution: Option<String>,
 }
 
-/// The question; whether it streams is said by the path.
+/// The question; whether it streams is said by the path, and the form of a stream by the query.
 ///
 /// # Errors
 ///
 /// A 400 for what Gemini does not take.
-pub(super) fn read(target: &Target, body: &[u8]) -> Result<(Question, bool), Failure> {
-    let body: Body = parse(body)?;
+pub(super) fn read(target: &Target, request: &Request) -> Result<Question, Failure> {
+    let body: Body = parse(&request.body)?;
     let config = body.generation_config;
     let has_schema = config.response_schema.is_some() || config.response_json_schema.is_some();
     let problem = if config.response_schema.is_some() && config.response_json_schema.is_some() {
@@ -92,6 +94,8 @@ pub(super) fn read(target: &Target, body: &[u8]) -> Result<(Question, bool), Fai
         Some("a response schema needs response_mime_type \"application/json\".")
     } else if body.contents.is_empty() {
         Some("GenerateContentRequest.contents: contents is not specified")
+    } else if target.stream && !request.query.split('&').any(|pair| pair == "alt=sse") {
+        Some("simulated: a stream is served as server-sent events alone, ask with alt=sse")
     } else {
         None
     };
@@ -119,8 +123,9 @@ pub(super) fn read(target: &Target, body: &[u8]) -> Result<(Question, bool), Fai
         pictures,
         schema: config.response_json_schema.or(config.response_schema),
         max_output_tokens: config.max_output_tokens,
+        stream: target.stream.then_some(StreamForm::PLAIN),
     };
-    Ok((question, false))
+    Ok(question)
 }
 
 fn resolution(name: Option<&str>) -> Detail {

@@ -9,6 +9,7 @@ use crate::failure::Reason;
 use crate::picture::Detail;
 use crate::picture::Picture;
 use crate::request::Question;
+use crate::request::StreamForm;
 use crate::request::parse;
 use crate::request::picture;
 use crate::schema::Schema;
@@ -72,15 +73,16 @@ struct OutputFormat {
     schema: Schema,
 }
 
-/// The question; true beside it asks for a stream.
+/// The question.
 ///
 /// # Errors
 ///
 /// A 400 for what Anthropic does not take.
-pub(super) fn read(target: &Target, request: &Request) -> Result<(Question, bool), Failure> {
+pub(super) fn read(target: &Target, request: &Request) -> Result<Question, Failure> {
     let body: Body = parse(&request.body)?;
     check_parameters(target, request, &body)?;
-    let streams = body.stream.unwrap_or_default();
+    let streams = target.stream || body.stream.unwrap_or_default();
+    let stream = streams.then_some(StreamForm::PLAIN);
     let refused = |message: &str| Failure::bad_request(Reason::Plain, message);
     let model = target.model.clone().or(body.model);
     let model = model.ok_or_else(|| refused("model: Field required"))?;
@@ -103,7 +105,7 @@ pub(super) fn read(target: &Target, request: &Request) -> Result<(Question, bool
     let schema = body.output_config.and_then(|config| config.format).map(|format| format.schema);
     schema.as_ref().map_or(Ok(()), check_schema)?;
     let prompt = texts.join("\n");
-    Ok((Question { model, prompt, pictures, schema, max_output_tokens }, streams))
+    Ok(Question { model, prompt, pictures, schema, max_output_tokens, stream })
 }
 
 /// The first API version that removed sampling for every model.

@@ -61,7 +61,7 @@ fn what_the_official_clients_send_is_understood_alike() {
         if fixture.contains("confidence") {
             assert_eq!(question.schema.unwrap().criteria(), ["confidence"]);
         }
-        digests.push(blake3::hash(&picture.bytes));
+        digests.push(picture.digest);
     }
     digests.dedup();
     assert_eq!(digests.len(), 1, "one image, whatever the base64 alphabet");
@@ -165,7 +165,18 @@ fn bodies_that_are_not_the_dialect_are_refused() {
         400,
         "expected an object, but got a string",
     );
-    check(Dialect::OpenAi, &|body| body["stream"] = json!(true), 400, "not simulated");
+    check(
+        Dialect::OpenAi,
+        &|body| body["stream_options"] = json!({"include_usage": true}),
+        400,
+        "only allowed when 'stream' is enabled",
+    );
+    check(
+        Dialect::Mistral,
+        &|body| body["stream_options"] = json!({"include_usage": true}),
+        422,
+        "unknown field `stream_options`",
+    );
     check(
         Dialect::Anthropic,
         &|body| {
