@@ -1,0 +1,155 @@
+use super::*;
+
+use crate::outcome::FigureVerdict;
+use crate::report::sample::control;
+use crate::report::sample::run;
+use crate::report::sample::scenario;
+use crate::report::sample::unmeasured;
+
+fn merged(scenarios: Vec<ScenarioRun>) -> Report {
+    Report::merge(vec![run(scenarios)]).unwrap()
+}
+
+#[test]
+fn seeds_of_one_scenario_stand_in_one_row_with_the_worst_of_each_figure() {
+    let parts = [
+        run(vec![scenario("S2", 1, 1.28, 1.0), scenario("S3", 1, 1.1, 1.0)]),
+        run(vec![scenario("S2", 2, 1.33, 0.999_5)]),
+        run(vec![scenario("S2", 3, 1.25, 1.0)]),
+    ];
+    let report = Report::merge(parts.to_vec()).unwrap();
+    assert_eq!((report.parts.len(), report.rows.len()), (3, 2));
+    let row = &report.rows[0];
+    assert_eq!(row.runs.len(), 3);
+    assert_eq!(row.figure("p95").unwrap().value, Some(1.33));
+    assert_eq!(row.figure("verdict_share").unwrap().value, Some(0.999_5));
+    assert!(report.passed());
+}
+
+#[test]
+fn one_seed_that_misses_is_a_miss() {
+    let report = merged(vec![scenario("S2", 1, 1.28, 1.0), scenario("S2", 2, 1.4, 1.0)]);
+    assert!(!report.passed());
+    assert!(report.text().contains("0 of 1 scenarios held."), "{}", report.text());
+    assert!(report.text().contains("S2 the p95: 1.40 × H, to be at most 1.35 × H"));
+}
+
+#[test]
+fn streamed_and_plain_runs_are_different_rows() {
+    let plain = ScenarioRun { streamed: false, ..scenario("S0", 1, 1.0, 1.0) };
+    assert_eq!(merged(vec![scenario("S0", 1, 1.0, 1.0), plain]).rows.len(), 2);
+}
+
+#[test]
+fn what_could_not_be_measured_is_worse_than_any_number() {
+    let mut blind = scenario("S2", 2, 1.0, 1.0);
+    blind.figures = vec![unmeasured("p95")];
+    let report = merged(vec![scenario("S2", 1, 1.3, 1.0), blind]);
+    assert_eq!(report.rows[0].figure("p95").unwrap().value, None);
+    assert!(!report.passed());
+}
+
+#[test]
+fn a_control_that_holds_is_told_as_a_failure_of_the_rig() {
+    assert!(merged(vec![control(true)]).passed());
+    let blind = merged(vec![control(false)]);
+    assert!(!blind.passed());
+    assert!(blind.text().contains("HELD, which it must not"));
+    assert!(blind.html().contains("held, which it must not"));
+    let both = merged(vec![scenario("S2", 1, 1.28, 1.0), control(true)]).text();
+    assert!(both.contains("1 of 1 scenarios held; 1 of 1 controls failed as they must."), "{both}");
+}
+
+#[test]
+fn a_scenario_that_broke_off_says_why() {
+    let mut broken = scenario("S2", 1, 1.28, 1.0);
+    broken.broken = Some("the gate did not start".to_owned());
+    let report = merged(vec![broken]);
+    assert!(report.text().contains("S2 (seed 1) was not carried through: the gate did not start"));
+    assert!(report.html().contains("was not carried through"));
+}
+
+#[test]
+fn the_page_stands_alone_and_is_well_formed() {
+    let page = merged(vec![scenario("S2", 1, 1.28, 1.0), control(true)]).html();
+    for foreign in ["<script", "src=", "url(", "@import", "http://", "https://", "NaN", "inf"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    for tag in ["table", "tr", "td", "svg", "section", "p", "text", "rect", "title"] {
+        let opened =
+            page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        let closed = page.matches(&format!("</{tag}>")).count();
+        let empty = if tag == "rect" {
+            page.split("<rect ").skip(1).filter(|rest| closes_itself(rest)).count()
+        } else {
+            0
+        };
+        assert_eq!(opened, closed + empty, "{tag}");
+    }
+}
+
+fn closes_itself(rest: &str) -> bool {
+    rest.split_once('>').is_some_and(|(tag, _)| tag.ends_with('/'))
+}
+
+#[test]
+fn names_from_elsewhere_cannot_write_markup() {
+    let mut scenario = scenario("S2", 1, 1.28, 1.0);
+    scenario.title = "<b>&\"".to_owned();
+    scenario.timeline[3].by_judge.insert("<i>".to_owned(), 1);
+    let page = merged(vec![scenario]).html();
+    assert!(page.contains("&lt;b&gt;&amp;&quot;") && page.contains("&lt;i&gt;"));
+    assert!(!page.contains("<b>&") && !page.contains("<i>"));
+}
+
+#[test]
+fn the_picture_shows_the_fault_the_switches_and_every_second() {
+    let page = merged(vec![scenario("S2", 1, 1.28, 1.0)]).html();
+    assert_eq!(page.matches("class=\"fault\"").count(), 1);
+    assert!(page.contains(">a blackhole<") && page.contains(">a healthy<"));
+    assert_eq!(page.matches("class=\"hover\"").count(), 100);
+    // open for 37 s, from the end of the onset to the probes
+    assert_eq!(page.matches("a is open").count(), 37);
+    assert_eq!(page.matches("a is half open").count(), 1);
+}
+
+#[test]
+fn a_scenario_without_a_timeline_is_still_told() {
+    let mut bare = scenario("S14", 1, 1.0, 1.0);
+    bare.timeline.clear();
+    let page = merged(vec![bare]).html();
+    assert!(page.contains("S14") && !page.contains("<svg"));
+}
+
+#[test]
+fn parts_are_found_in_directories_and_below() {
+    let place = std::env::temp_dir().join(format!("loadtest-report-{}", std::process::id()));
+    let below = place.join("seed-2");
+    fs::create_dir_all(&below).unwrap();
+    let write = |path: &Path, seed| {
+        let run = run(vec![scenario("S2", seed, 1.28, 1.0)]);
+        fs::write(path.join(RUN_FILE), serde_json::to_string(&run).unwrap()).unwrap();
+    };
+    write(&place, 1);
+    write(&below, 2);
+    let report = Report::read(std::slice::from_ref(&place)).unwrap();
+    assert_eq!(report.rows[0].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2]);
+    fs::write(place.join(RUN_FILE), "{}").unwrap();
+    let error = Report::read(&[place.join(RUN_FILE)]).unwrap_err().to_string();
+    assert!(error.contains("is not a run"), "{error}");
+    fs::remove_dir_all(&place).unwrap();
+    assert!(matches!(Report::read(&[place]), Err(ReportError::Unreadable { .. })));
+}
+
+#[test]
+fn a_run_of_another_format_is_refused() {
+    let other = Run { format: FORMAT + 1, ..run(Vec::new()) };
+    assert!(matches!(Report::merge(vec![other]), Err(ReportError::OtherFormat { .. })));
+}
+
+#[test]
+fn a_figure_that_does_not_apply_is_neither_met_nor_missed() {
+    let mut row = scenario("S2", 1, 1.28, 1.0);
+    row.figures[0].verdict = FigureVerdict::NotApplicable;
+    assert!(merged(vec![row]).html().contains(">n/a<"));
+}

@@ -1,0 +1,128 @@
+//! The summary for a terminal: what held, one line a scenario, and every figure that was missed.
+
+use std::fmt::Write as _;
+
+use crate::outcome::Figure;
+use crate::outcome::FigureVerdict;
+use crate::outcome::RigFacts;
+use crate::outcome::ScenarioRun;
+use crate::report::Report;
+use crate::report::Row;
+use crate::report::words;
+
+/// The columns after the scenario's name: a figure's id and its heading.
+pub(super) const COLUMNS: [(&str, &str); 6] = [
+    ("p95", "p95"),
+    ("onset_p95", "onset p95"),
+    ("verdict_share", "verdicts"),
+    ("primary_share", "primary"),
+    ("extra_calls", "extra calls"),
+    ("recovery", "recovery"),
+];
+
+/// The widest a title may be.
+const TITLE_CHARS: usize = 36;
+const COLUMN_CHARS: usize = 13;
+
+/// Everything on one screen or two.
+pub(super) fn summary(report: &Report) -> String {
+    let mut out = String::new();
+    for part in &report.parts {
+        line(&mut out, &facts(part));
+    }
+    line(&mut out, "");
+    line(&mut out, &heading());
+    for row in &report.rows {
+        line(&mut out, &row_line(row));
+    }
+    line(&mut out, "");
+    for row in report.rows.iter().filter(|row| !row.passed()) {
+        missed(&mut out, row);
+    }
+    line(&mut out, &verdict(report));
+    out
+}
+
+/// The sentence that answers first.
+pub(super) fn verdict(report: &Report) -> String {
+    let (controls, scenarios): (Vec<&Row>, Vec<&Row>) =
+        report.rows.iter().partition(|row| row.runs.iter().any(ScenarioRun::is_control));
+    let held = |rows: &[&Row]| rows.iter().filter(|row| row.passed()).count();
+    let mut sentence = format!("{} of {} scenarios held", held(&scenarios), scenarios.len());
+    if !controls.is_empty() {
+        let failing = held(&controls);
+        let all = controls.len();
+        let _ = write!(sentence, "; {failing} of {all} controls failed as they must");
+    }
+    sentence.push('.');
+    sentence
+}
+
+/// Where and how a part was measured, in a sentence.
+pub(super) fn facts(part: &RigFacts) -> String {
+    let RigFacts { target, cores, rate_per_s, deadline_ms, took_s, .. } = part;
+    let seeds: Vec<String> = part.seeds.iter().map(u64::to_string).collect();
+    let form = if part.short { "short form, " } else { "" };
+    format!(
+        "{target}: {form}{rate_per_s:.0} arrivals a second, deadline {deadline_ms} ms, seed {}, {cores} cores, {}",
+        seeds.join(" "),
+        words::span(*took_s),
+    )
+}
+
+fn heading() -> String {
+    let mut text = format!("{:<5}{:<width$}", "", "", width = TITLE_CHARS + 1);
+    for (_, name) in COLUMNS {
+        let _ = write!(text, "{name:>COLUMN_CHARS$}");
+    }
+    text.push_str("   ");
+    text
+}
+
+fn row_line(row: &Row) -> String {
+    let Some(head) = row.head() else { return String::new() };
+    let title: String = head.title.chars().take(TITLE_CHARS).collect();
+    let mut text = format!("{:<5}{title:<width$}", head.id, width = TITLE_CHARS + 1);
+    for (id, _) in COLUMNS {
+        let cell = row.figure(id).map_or_else(String::new, |figure| {
+            let mark = if figure.verdict == FigureVerdict::Missed { "!" } else { "" };
+            format!("{mark}{}", words::value(figure))
+        });
+        let _ = write!(text, "{cell:>COLUMN_CHARS$}");
+    }
+    let word = match (row.passed(), head.is_control()) {
+        (true, false) => "held",
+        (true, true) => "failed, as it must",
+        (false, false) => "MISSED",
+        (false, true) => "HELD, which it must not",
+    };
+    let _ = write!(text, "   {word}");
+    text
+}
+
+fn missed(out: &mut String, row: &Row) {
+    for run in &row.runs {
+        if let Some(why) = &run.broken {
+            line(out, &format!("{} (seed {}) was not carried through: {why}", run.id, run.seed));
+        }
+    }
+    let Some(head) = row.head().filter(|head| !head.is_control()) else { return };
+    for figure in row.figures() {
+        if figure.verdict == FigureVerdict::Missed {
+            line(out, &format!("{} {}", head.id, miss(figure)));
+        }
+    }
+}
+
+/// A missed figure beside its line.
+pub(super) fn miss(figure: &Figure) -> String {
+    let line = figure
+        .limit
+        .map_or_else(String::new, |limit| format!(", to be {}", words::limit(limit, figure.unit)));
+    format!("{}: {}{line} (n {})", figure.says, words::value(figure), figure.n)
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
