@@ -9,7 +9,8 @@
 //! ```text
 //! socket ─▶ wire: one request ─▶ dialect: which route ─▶ request: Question or Failure
 //!                                                              │ judging: scores by image bytes
-//!        call log ◀─ call: wait, deliver ◀─ plan: fault? ◀─────┘ reply: the dialect's body
+//!        call log ◀─ call: wait, deliver ◀─ plan: fault? ◀─────┘ reply: the dialect's body,
+//!                                            slot? rate? law?          whole or as a stream
 //! ```
 //!
 //! ```no_run
@@ -24,25 +25,42 @@
 //! # Ok(()) }
 //! ```
 
+mod admin;
+pub mod arrivals;
 mod behaviour;
 mod chance;
 mod config;
 mod dialect;
+pub mod evidence;
 mod failure;
+pub mod figures;
+pub mod gallery;
 mod judging;
+mod latency;
 mod log;
+mod monotonic;
+pub mod outcome;
 mod picture;
 mod provider;
+pub mod quantile;
 mod reply;
+pub mod report;
 mod request;
+pub mod rig;
+pub mod sample;
+pub mod scenario;
 mod schema;
+pub mod timeline;
 mod tokens;
+mod web;
 mod wire;
 
-pub use crate::behaviour::{Behaviour, Fault, Latency, UnknownFault};
+pub use crate::admin::Admin;
+pub use crate::behaviour::{Behaviour, Fault, Flap, Hit, UnknownFault};
 pub use crate::config::vlmgate_config;
 pub use crate::dialect::{Dialect, UnknownDialect};
-pub use crate::judging::{Judging, expected_scores};
-pub use crate::log::{CallKind, CallLog, Credential, Outcome};
-pub use crate::provider::{Settings, SimulatedProvider};
+pub use crate::judging::{Judging, expected_scores, expected_scores_by_digest};
+pub use crate::latency::{Latency, Law, Tailed, UnknownLaw};
+pub use crate::log::{CallKind, CallLog, CallRow, Credential, Outcome, Page};
+pub use crate::provider::{Open, Remote, Settings, SimulatedProvider};
 pub use crate::reply::SIMULATED_TOKEN;

@@ -1,27 +1,24 @@
-//! `loadtest`: the simulated providers on the command line.
+//! `loadtest`: simulated providers, load with faults against a gate, and the report, on the command line.
 
+mod providers;
+
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
-use loadtest::Behaviour;
-use loadtest::Dialect;
-use loadtest::Fault;
-use loadtest::Judging;
-use loadtest::Latency;
-use loadtest::Settings;
-use loadtest::SimulatedProvider;
-use loadtest::vlmgate_config;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use loadtest::report::Report;
+use loadtest::rig::command::RunArgs;
+use loadtest::rig::sustain::SustainArgs;
+use tokio::runtime::Runtime;
 
-/// Simulated providers on real sockets, with faults as data.
+/// Simulated providers on real sockets, and load with faults that holds a gate to its figures.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -31,122 +28,86 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the four providers until ctrl-c or SIGTERM.
-    Providers(Providers),
+    /// Serve simulated providers until ctrl-c or SIGTERM.
+    Providers(providers::Options),
+    /// Drive a gate through scenarios and hold it to their figures: exits 0 when all are met, 100
+    /// when one is missed, 1 when the rig failed.
+    Run(RunArgs),
+    /// Search the highest rate that a gate holds.
+    Sustain(SustainArgs),
+    /// Merge the runs of some folders into one report, under the same exit codes.
+    Report(ReportArgs),
 }
 
 #[derive(Debug, Args)]
-struct Providers {
-    /// Port of the OpenAI provider (0: any free one).
-    #[arg(long, value_name = "PORT", default_value_t = 18081)]
-    openai: u16,
-    /// Port of the Anthropic provider.
-    #[arg(long, value_name = "PORT", default_value_t = 18082)]
-    anthropic: u16,
-    /// Port of the Gemini provider.
-    #[arg(long, value_name = "PORT", default_value_t = 18083)]
-    gemini: u16,
-    /// Port of the Mistral provider.
-    #[arg(long, value_name = "PORT", default_value_t = 18084)]
-    mistral: u16,
-    /// Answer after exactly so long; without it latencies are drawn as real ones are.
-    #[arg(long, value_name = "N")]
-    latency_ms: Option<u64>,
-    /// What goes wrong: a name (`blackhole`), a status (`503`) or JSON as in scenario files
-    /// (`{"status":{"code":429,"retry_after_s":2}}`).
-    #[arg(long, value_name = "FAULT")]
-    fault: Option<Fault>,
-    /// Which provider the fault is on; may be repeated; without it on all.
-    #[arg(long, value_name = "PROVIDER", requires = "fault")]
-    on: Vec<Dialect>,
-    /// The share of calls that the fault hits, 0..1.
-    #[arg(long, value_name = "SHARE", requires = "fault", default_value_t = 1.0)]
-    share: f64,
-    /// The share of images that score low on one criterion, 0..1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.08)]
-    reject_share: f64,
-    /// Write the vlmgate configuration to this file instead of stdout.
+struct ReportArgs {
+    /// Folders that `loadtest run` left something in
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Write the page here as well
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    html: Option<PathBuf>,
 }
+
+/// The exit code of a run that missed a figure.
+const MISSED: u8 = 100;
 
 fn main() -> ExitCode {
-    let Command::Providers(options) = Cli::parse().command;
+    let options = Cli::parse();
+    // the rig must be on time with few hands: the gate beside it needs the cores
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime.and_then(|runtime| runtime.block_on(run(&options))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // A closed stderr leaves nobody to tell.
-            let _told = writeln!(io::stderr(), "loadtest: {error}");
-            ExitCode::FAILURE
+    let ended = runtime.map_err(Into::into).and_then(|runtime| perform(&options.command, &runtime));
+    ended.unwrap_or_else(|problem| {
+        tell(&format!("loadtest: {problem}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Error>> {
+    match command {
+        Command::Providers(options) => {
+            runtime.block_on(providers::run(options))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run(options) => {
+            let run = runtime.block_on(options.run(tell))?;
+            let is_broken = run.scenarios.iter().any(|scenario| scenario.broken.is_some());
+            let report = Report::merge(vec![run])?;
+            conclude(&report, Some(&options.out().join("report.html")), is_broken)
+        }
+        Command::Sustain(options) => {
+            let run = runtime.block_on(options.run(tell))?;
+            let report = Report::merge(vec![run])?;
+            conclude(&report, Some(&options.out().join("report.html")), false)
+        }
+        Command::Report(options) => {
+            let report = Report::read(&options.folders)?;
+            let runs = report.rows.iter().flat_map(|row| &row.runs);
+            let is_broken = runs.into_iter().any(|run| run.broken.is_some());
+            conclude(&report, options.html.as_deref(), is_broken)
         }
     }
 }
 
-async fn run(options: &Providers) -> io::Result<()> {
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut providers = Vec::new();
-    for dialect in Dialect::ALL {
-        providers.push(start(options, dialect)?);
+/// Prints the summary, writes the page, and says how it went.
+fn conclude(
+    report: &Report,
+    page: Option<&Path>,
+    is_broken: bool,
+) -> Result<ExitCode, Box<dyn Error>> {
+    writeln!(io::stdout(), "{}", report.text())?;
+    if let Some(path) = page {
+        fs::write(path, report.html()).map_err(|why| format!("{}: {why}", path.display()))?;
+        tell(&format!("the page: {}", path.display()));
     }
-    announce(options, &providers)?;
-    tokio::select! {
-        asked = tokio::signal::ctrl_c() => asked?,
-        _ = stop.recv() => {}
-    }
-    for provider in providers {
-        provider.shutdown().await;
-    }
-    Ok(())
+    Ok(match (is_broken, report.passed()) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(MISSED),
+    })
 }
 
-fn start(options: &Providers, dialect: Dialect) -> io::Result<SimulatedProvider> {
-    let port = match dialect {
-        Dialect::OpenAi => options.openai,
-        Dialect::Anthropic => options.anthropic,
-        Dialect::Gemini => options.gemini,
-        Dialect::Mistral => options.mistral,
-    };
-    let is_hit = options.on.is_empty() || options.on.contains(&dialect);
-    let behaviour = Behaviour {
-        latency: options.latency_ms.map_or_else(|| usual_latency(dialect), Latency::ConstantMs),
-        fault: options.fault.filter(|_| is_hit).unwrap_or_default(),
-        share: options.share,
-        judging: Judging::ByImage { reject_share: options.reject_share, bias: 0.0 },
-    };
-    let listen = (Ipv4Addr::LOCALHOST, port).into();
-    SimulatedProvider::start(Settings { listen, behaviour, ..Settings::new(dialect) }).map_err(
-        |error| {
-            let place = format!("{} cannot listen on 127.0.0.1:{port}: {error}", dialect.label());
-            io::Error::new(error.kind(), place)
-        },
-    )
-}
-
-/// Medians and tails of the order that small vision models show.
-const fn usual_latency(dialect: Dialect) -> Latency {
-    let (median_ms, sigma) = match dialect {
-        Dialect::OpenAi => (630, 0.22),
-        Dialect::Anthropic => (750, 0.29),
-        Dialect::Gemini => (600, 0.35),
-        Dialect::Mistral => (900, 0.35),
-    };
-    Latency::LogNormal { median_ms, sigma }
-}
-
-/// Says where the providers are, and how a gate is pointed at them.
-fn announce(options: &Providers, providers: &[SimulatedProvider]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    for provider in providers {
-        writeln!(stdout, "# {:<9} {}", provider.dialect().label(), provider.base_url())?;
-    }
-    let yaml = vlmgate_config(providers);
-    match &options.config {
-        Some(path) => {
-            fs::write(path, yaml)?;
-            writeln!(stdout, "# wrote {}", path.display())?;
-        }
-        None => write!(stdout, "{yaml}")?,
-    }
-    stdout.flush()
+/// Tells people; a closed stderr leaves nobody to tell.
+fn tell(text: &str) {
+    let _told = writeln!(io::stderr(), "{text}");
 }

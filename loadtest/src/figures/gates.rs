@@ -1,0 +1,177 @@
+//! The hard gates, and the shares of requests that got what they came for.
+
+use std::collections::HashSet;
+
+use crate::evidence::Evidence;
+use crate::figures::Measured;
+use crate::quantile::number;
+use crate::quantile::quantile;
+use crate::quantile::share;
+use crate::sample::Sample;
+use crate::sample::SampleEnd;
+use crate::sample::VerdictBody;
+
+/// What an answer may come after its deadline.
+const GRACE_MS: f64 = 50.0;
+
+pub(super) fn late(evidence: &Evidence) -> Measured {
+    let limit_ms = deadline_ms(evidence) + GRACE_MS;
+    let answered: Vec<&Sample> = evidence.samples.iter().filter(|one| one.is_answered()).collect();
+    // from the sending: what the rig itself was late is told apart, and is not the target's
+    let late = answered.iter().filter(|one| limit_ms < one.service_ms()).count();
+    (Some(number(late)), answered.len())
+}
+
+fn deadline_ms(evidence: &Evidence) -> f64 {
+    number(usize::try_from(evidence.deadline_ms).unwrap_or(usize::MAX))
+}
+
+pub(super) fn lost(evidence: &Evidence) -> Measured {
+    let missing = evidence.samples.iter().filter(|one| one.end == SampleEnd::Missing).count();
+    let broken = evidence.samples.iter().filter(|one| is_broken(one)).count();
+    let mut seen = HashSet::new();
+    let ids = evidence.samples.iter().filter_map(|one| one.verdict.as_ref());
+    let ids = ids.map(|verdict| verdict.id.as_str()).filter(|id| !id.is_empty());
+    let doubles = ids.filter(|id| !seen.insert(*id)).count();
+    (Some(number(missing + broken + doubles)), evidence.samples.len())
+}
+
+/// Answered with neither a verdict nor a proper refusal.
+fn is_broken(sample: &Sample) -> bool {
+    let SampleEnd::Answered { status, retry_after } = sample.end else { return false };
+    match status {
+        200 => sample.verdict.is_none(),
+        503 | 429 => !retry_after,
+        _ => true,
+    }
+}
+
+pub(super) fn memory(evidence: &Evidence) -> Measured {
+    let seen: Vec<f64> = evidence.ticks.iter().filter_map(|tick| tick.rss_mb).collect();
+    (quantile(&seen, 1.0), seen.len())
+}
+
+pub(super) fn memory_back(evidence: &Evidence) -> Measured {
+    let (start_s, end_s) = evidence.healthy();
+    let is_healthy = |at_s: f64| start_s <= at_s && at_s < end_s;
+    let seen = evidence.ticks.iter().filter_map(|tick| Some((tick.at_s, tick.rss_mb?)));
+    let before: Vec<f64> = seen.filter(|(at_s, _)| is_healthy(*at_s)).map(|(_, mb)| mb).collect();
+    let after = evidence.ticks.iter().rev().find_map(|tick| tick.rss_mb);
+    let ratio = after.zip(quantile(&before, 1.0)).map(|(after, before)| after / before);
+    (ratio, before.len())
+}
+
+pub(super) fn leaked(evidence: &Evidence) -> Measured {
+    let leaked = evidence.leaked.map(|leaked| usize::try_from(leaked).unwrap_or(usize::MAX));
+    (leaked.map(number), evidence.calls.len())
+}
+
+pub(super) fn attributed(evidence: &Evidence) -> Measured {
+    let verdicts: Vec<&VerdictBody> =
+        evidence.samples.iter().filter_map(|one| one.verdict.as_ref()).collect();
+    let attributed = verdicts.iter().filter(|verdict| is_attributed(verdict)).count();
+    (share(attributed, verdicts.len()), verdicts.len())
+}
+
+/// It says who judged and by which call, or why nobody did.
+fn is_attributed(verdict: &VerdictBody) -> bool {
+    let calls_are_told = verdict
+        .attempts
+        .iter()
+        .all(|one| !one.judge.is_empty() && !one.outcome.is_empty() && !one.route.is_empty());
+    let is_told = if verdict.is_judged() {
+        !verdict.judge_name().is_empty() && verdict.winner().is_some()
+    } else {
+        !verdict.basis.is_empty()
+    };
+    !verdict.id.is_empty() && calls_are_told && is_told
+}
+
+/// Judged answers that name a call of their judge which that judge's own log has, each its own, of
+/// all judged answers: what the target says of itself is not believed here.
+pub(super) fn joined(evidence: &Evidence) -> Measured {
+    let logged = evidence.calls.iter();
+    let logged =
+        logged.filter_map(|call| Some((call.provider.as_str(), call.request_id.as_deref()?)));
+    let mut unclaimed: HashSet<(&str, &str)> = logged.collect();
+    let verdicts: Vec<&VerdictBody> = evidence.samples.iter().filter_map(Sample::judged).collect();
+    let mut joined = 0;
+    for verdict in &verdicts {
+        let call = verdict.winner().and_then(|winner| winner.request_id.as_deref());
+        let is_there = call.is_some_and(|call| unclaimed.remove(&(verdict.judge_name(), call)));
+        joined += usize::from(is_there);
+    }
+    (share(joined, verdicts.len()), verdicts.len())
+}
+
+pub(super) fn queue(evidence: &Evidence) -> Measured {
+    let seen: Vec<f64> = evidence.ticks.iter().filter_map(|tick| tick.queued).map(count).collect();
+    (quantile(&seen, 1.0), seen.len())
+}
+
+fn count(value: u64) -> f64 {
+    number(usize::try_from(value).unwrap_or(usize::MAX))
+}
+
+/// Requests of this span that were judged in time, of all that came to an end.
+fn judged_share(evidence: &Evidence, span: (f64, f64)) -> Measured {
+    let is_counted = |one: &&Sample| !matches!(one.end, SampleEnd::HungUp | SampleEnd::TurnedAway);
+    let limit_ms = deadline_ms(evidence) + GRACE_MS;
+    let all: Vec<&Sample> = evidence.due_in(span).filter(is_counted).collect();
+    let is_in_time = |one: &&&Sample| one.judged().is_some() && one.service_ms() <= limit_ms;
+    let judged = all.iter().filter(is_in_time).count();
+    (share(judged, all.len()), all.len())
+}
+
+pub(super) fn healthy_verdict_share(evidence: &Evidence) -> Measured {
+    judged_share(evidence, evidence.healthy())
+}
+
+pub(super) fn verdict_share(evidence: &Evidence) -> Measured {
+    judged_share(evidence, evidence.fault())
+}
+
+pub(super) fn after5_verdict_share(evidence: &Evidence) -> Measured {
+    let (start_s, end_s) = evidence.fault();
+    judged_share(evidence, (start_s + 5.0, end_s))
+}
+
+pub(super) fn shed_share(evidence: &Evidence) -> Measured {
+    let all = evidence.due_in(evidence.fault()).count();
+    let shed = evidence.due_in(evidence.fault()).filter(|one| one.is_shed()).count();
+    (share(shed, all), all)
+}
+
+pub(super) fn shed_p99(evidence: &Evidence) -> Measured {
+    let shed: Vec<f64> =
+        evidence.samples.iter().filter(|one| one.is_shed()).map(Sample::service_ms).collect();
+    (quantile(&shed, 0.99), shed.len())
+}
+
+pub(super) fn exit_s(evidence: &Evidence) -> Measured {
+    // one that had to be killed, or ended badly, has no time to show
+    let clean = evidence.stop.filter(|stop| stop.is_clean).and_then(|stop| stop.took_s);
+    (clean, usize::from(evidence.stop.is_some()))
+}
+
+pub(super) fn after_client_deadline(evidence: &Evidence) -> Measured {
+    let Some(asked_ms) = evidence.scenario.callers.deadline_ms else { return (None, 0) };
+    let limit_ms = count(asked_ms) + GRACE_MS;
+    let answered: Vec<&Sample> =
+        evidence.due_in(evidence.fault()).filter(|one| one.is_answered()).collect();
+    let late = answered.iter().filter(|one| limit_ms < one.service_ms()).count();
+    (Some(number(late)), answered.len())
+}
+
+pub(super) fn looked_up_started(evidence: &Evidence) -> Measured {
+    looked_up(evidence, "started_after_hang_up")
+}
+
+pub(super) fn looked_up_missing(evidence: &Evidence) -> Measured {
+    looked_up(evidence, "missing_records")
+}
+
+fn looked_up(evidence: &Evidence, id: &str) -> Measured {
+    let found = evidence.lookups.get(id).copied();
+    found.map_or((None, 0), |(value, n)| (Some(value), usize::try_from(n).unwrap_or(usize::MAX)))
+}

@@ -1,0 +1,339 @@
+use super::*;
+use crate::evidence::Call;
+use crate::evidence::Stop;
+use crate::evidence::Tick;
+use crate::sample::AttemptBody;
+use crate::sample::JudgeBody;
+use crate::sample::Sample;
+use crate::sample::SampleEnd;
+use crate::sample::ScoreBody;
+use crate::sample::VerdictBody;
+use crate::scenario::Scenario;
+
+/// Warm-up to 10 s, healthy to 20 s, the fault to 40 s, recovery to 60 s; one request each 0.1 s.
+const SCENARIO: &str = "
+id: X
+title: made up
+seconds: { warm_up: 10, healthy: 10, fault: 20, recovery: 20 }
+faults: [{ on: [a], behaviour: { fault: blackhole } }]
+";
+
+const OK: SampleEnd = SampleEnd::Answered { status: 200, retry_after: false };
+
+/// An answer of `judge` after so long.
+fn sample(n: usize, due_s: f64, latency_s: f64, judge: &str) -> Sample {
+    let attempt = |outcome: &str| AttemptBody {
+        judge: judge.to_owned(),
+        route: "primary".to_owned(),
+        outcome: outcome.to_owned(),
+        ..AttemptBody::default()
+    };
+    let judged = VerdictBody {
+        id: format!("v{n}"),
+        verdict: "pass".to_owned(),
+        basis: "judge".to_owned(),
+        judge: Some(JudgeBody { name: judge.to_owned() }),
+        attempts: vec![attempt("judged")],
+        recorded: true,
+        ..VerdictBody::default()
+    };
+    Sample {
+        image: n,
+        due_s,
+        sent_s: due_s,
+        ended_s: due_s + latency_s,
+        end: OK,
+        verdict: Some(judged),
+    }
+}
+
+/// Everything answered by `a` after half a second.
+fn world(more: &str) -> Evidence {
+    let scenario = Scenario::parse(&format!("{SCENARIO}{more}")).unwrap();
+    let samples: Vec<Sample> =
+        (0..600).map(|n| sample(n, crate::quantile::number(n) / 10.0, 0.5, "a")).collect();
+    Evidence {
+        scenario,
+        rate_per_s: 10.0,
+        deadline_ms: 5_000,
+        is_short: false,
+        samples,
+        calls: Vec::new(),
+        ticks: Vec::new(),
+        switches: Vec::new(),
+        leaked: Some(0),
+        biases: [("a", 0.0), ("b", -0.05)].map(|(judge, bias)| (judge.to_owned(), bias)).into(),
+        lines: [("a", 0.7), ("b", 0.65)]
+            .map(|(judge, line)| (judge.to_owned(), [("cutout".to_owned(), line)].into()))
+            .into(),
+        stop: None,
+        lookups: [].into(),
+        processes: [].into(),
+        healthy_streamed_ms: vec![500.0; 50],
+        healthy_plain_ms: vec![800.0; 50],
+    }
+}
+
+/// The requests of a span, to be changed.
+fn change(evidence: &mut Evidence, span: std::ops::Range<usize>, how: impl Fn(&mut Sample)) {
+    evidence.samples[span].iter_mut().for_each(how);
+}
+
+#[track_caller]
+fn check(evidence: &Evidence, id: &str, expected: Option<f64>) {
+    let kind = KINDS.iter().find(|kind| kind.id == id).unwrap();
+    let (value, _) = (kind.measure)(evidence);
+    match (value, expected) {
+        (Some(value), Some(expected)) => {
+            assert!((value - expected).abs() < 1e-6, "{id}: {value}, not {expected}");
+        }
+        (None, None) => {}
+        (value, expected) => panic!("{id}: {value:?}, not {expected:?}"),
+    }
+}
+
+fn call(provider: &str, began_s: f64) -> Call {
+    Call {
+        provider: provider.to_owned(),
+        began_s,
+        ended_s: Some(began_s + 0.4),
+        outcome: "answered".to_owned(),
+        ..Call::default()
+    }
+}
+
+#[test]
+fn a_quiet_run_meets_every_gate() {
+    let mut evidence = world("");
+    change(&mut evidence, 0..600, |one| {
+        let score = ScoreBody { score: 0.9, pass_at: 0.7 };
+        one.verdict.as_mut().unwrap().scores = [("cutout".to_owned(), score)].into();
+    });
+    evidence.ticks.push(Tick { rss_mb: Some(100.0), ..Tick::default() });
+    let figures = figures(&evidence);
+    for (id, _) in GATES {
+        let gate = figures.iter().find(|figure| figure.id == id).unwrap();
+        assert_eq!(gate.verdict, FigureVerdict::Met, "{gate:?}");
+    }
+}
+
+#[test]
+fn an_answer_is_late_after_the_deadline_and_50_ms_of_its_sending() {
+    let mut evidence = world("");
+    change(&mut evidence, 5..6, |one| one.ended_s = one.sent_s + 5.049);
+    check(&evidence, "F1", Some(0.0));
+    change(&mut evidence, 5..7, |one| one.ended_s = one.sent_s + 5.051);
+    check(&evidence, "F1", Some(2.0));
+}
+
+#[test]
+fn missing_doubled_and_broken_answers_are_lost_and_a_hang_up_is_not() {
+    let mut evidence = world("");
+    change(&mut evidence, 0..1, |one| one.end = SampleEnd::Missing);
+    change(&mut evidence, 1..2, |one| {
+        one.end = SampleEnd::Answered { status: 500, retry_after: false };
+        one.verdict = None;
+    });
+    change(&mut evidence, 2..3, |one| {
+        one.end = SampleEnd::Answered { status: 503, retry_after: true };
+        one.verdict = None;
+    });
+    change(&mut evidence, 3..5, |one| one.verdict.as_mut().unwrap().id = "twice".to_owned());
+    change(&mut evidence, 6..7, |one| (one.end, one.verdict) = (SampleEnd::HungUp, None));
+    change(&mut evidence, 7..8, |one| (one.end, one.verdict) = (SampleEnd::TurnedAway, None));
+    check(&evidence, "F2", Some(3.0));
+}
+
+#[test]
+fn a_verdict_without_the_call_that_gave_it_is_not_attributed() {
+    let mut evidence = world("");
+    check(&evidence, "F5", Some(1.0));
+    change(&mut evidence, 0..6, |one| one.verdict.as_mut().unwrap().attempts.clear());
+    check(&evidence, "F5", Some(0.99));
+}
+
+#[test]
+fn an_answer_is_joined_only_with_a_call_of_its_own_in_its_own_judges_log() {
+    let mut evidence = world("");
+    check(&evidence, "joined", Some(0.0));
+    for n in 0..600 {
+        let verdict = evidence.samples[n].verdict.as_mut().unwrap();
+        verdict.attempts[0].request_id = Some(format!("call {n}"));
+        let logged = Call { request_id: Some(format!("call {n}")), ..call("a", 0.0) };
+        evidence.calls.push(logged);
+    }
+    check(&evidence, "joined", Some(1.0));
+    evidence.calls[0].provider = "b".to_owned();
+    evidence.calls.truncate(597);
+    let same = Some("call 5".to_owned());
+    change(&mut evidence, 6..8, |one| {
+        one.verdict.as_mut().unwrap().attempts[0].request_id.clone_from(&same);
+    });
+    check(&evidence, "joined", Some(0.99));
+}
+
+#[test]
+fn a_target_that_never_judged_an_image_was_not_well_before_the_fault() {
+    let mut evidence = world("");
+    check(&evidence, "healthy_verdict_share", Some(1.0));
+    change(&mut evidence, 0..200, |one| (one.end, one.verdict) = (SampleEnd::Missing, None));
+    check(&evidence, "healthy_verdict_share", Some(0.0));
+}
+
+#[test]
+fn speed_in_the_fault_is_a_multiple_of_both_healthy_p95s() {
+    let mut evidence = world("");
+    // nine in ten of the first 10 s and none after
+    change(&mut evidence, 200..290, |one| one.ended_s = one.due_s + 1.0);
+    check(&evidence, "onset_p95", Some(2.0));
+    check(&evidence, "onset_of_plain", Some(1.25));
+    check(&evidence, "p95", Some(2.0));
+    check(&evidence, "after5_p95_ms", Some(1_000.0));
+    check(&evidence, "healthy_of_plain", Some(0.625));
+    evidence.healthy_plain_ms.clear();
+    check(&evidence, "p95_of_plain", None);
+}
+
+#[test]
+fn what_a_fault_finds_under_way_is_not_healthy() {
+    let mut evidence = world("");
+    change(&mut evidence, 170..200, |one| one.ended_s = one.due_s + 4.0);
+    check(&evidence, "healthy_p99_ms", Some(500.0));
+}
+
+#[test]
+fn recovery_is_when_answers_are_quick_and_the_primarys_again() {
+    let mut evidence = world("");
+    check(&evidence, "recovery_s", Some(0.0));
+    let of_b = |one: &mut Sample| {
+        one.verdict.as_mut().unwrap().judge = Some(JudgeBody { name: "b".to_owned() });
+    };
+    // b judges for 5 s after the mending: a window may hold 4 of its 30 verdicts
+    change(&mut evidence, 400..450, of_b);
+    check(&evidence, "recovery_s", Some(4.75));
+    change(&mut evidence, 400..600, of_b);
+    check(&evidence, "recovery_s", None);
+    let mut slow = world("");
+    change(&mut slow, 400..420, |one| one.ended_s = one.due_s + 0.7);
+    check(&slow, "recovery_s", Some(2.0));
+}
+
+#[test]
+fn a_share_of_verdicts_counts_answers_in_time_by_a_judge() {
+    let mut evidence = world("");
+    change(&mut evidence, 200..210, |one| {
+        one.verdict.as_mut().unwrap().basis = "deadline".to_owned();
+    });
+    check(&evidence, "verdict_share", Some(0.95));
+    change(&mut evidence, 210..220, |one| one.ended_s = one.due_s + 6.0);
+    check(&evidence, "verdict_share", Some(0.9));
+    // who hung up came to no end
+    change(&mut evidence, 220..300, |one| (one.end, one.verdict) = (SampleEnd::HungUp, None));
+    check(&evidence, "verdict_share", Some(100.0 / 120.0));
+}
+
+#[test]
+fn calls_are_counted_by_the_larger_account() {
+    let mut evidence = world("");
+    check(&evidence, "calls_per_image", Some(1.0));
+    // the providers saw more than the answers tell of
+    evidence.calls =
+        (0..220).map(|n| call("b", 20.0 + crate::quantile::number(n) / 20.0)).collect();
+    check(&evidence, "calls_per_image", Some(1.1));
+    check(&evidence, "extra_calls", Some(0.1));
+    // 15 at once and 2 % of 18.5 s: 18.7 calls are allowed, the answers tell of 200
+    check(&evidence, "calls_into_a", Some(200.0 / 18.7));
+}
+
+#[test]
+fn no_call_may_come_before_the_time_that_a_429_asked_for() {
+    let mut evidence = world("");
+    let limited = Call { status: Some(429), retry_after_s: Some(2.0), ..call("a", 20.0) };
+    evidence.calls =
+        vec![limited, call("a", 20.2), call("a", 21.0), call("b", 21.0), call("a", 22.4)];
+    check(&evidence, "calls_before_retry_after", Some(1.0));
+    check(&evidence, "share_429", Some(0.2));
+}
+
+#[test]
+fn a_breaker_opens_when_its_state_becomes_open() {
+    let mut evidence = world("");
+    check(&evidence, "opens", None);
+    for (at_s, state) in
+        [(5.0, "closed"), (6.0, "open"), (7.0, "closed"), (22.0, "open"), (23.0, "open")]
+    {
+        let breakers = [("a".to_owned(), state.to_owned())].into();
+        evidence.ticks.push(Tick { at_s, breakers, ..Tick::default() });
+    }
+    check(&evidence, "opens", Some(1.0));
+    check(&evidence, "false_opens", Some(1.0));
+}
+
+#[test]
+fn calibrated_judges_shift_nothing_and_uncalibrated_ones_do() {
+    let mut evidence = world("");
+    let scored = |score: f64| {
+        move |one: &mut Sample| {
+            let verdict = one.verdict.as_mut().unwrap();
+            verdict.judge = Some(JudgeBody { name: "b".to_owned() });
+            verdict.attempts[0].judge = "b".to_owned();
+            verdict.verdict = if score < 0.65 { "fail" } else { "pass" }.to_owned();
+            verdict.scores = [("cutout".to_owned(), ScoreBody { score, pass_at: 0.65 })].into();
+        }
+    };
+    change(&mut evidence, 0..600, scored(0.66));
+    check(&evidence, "reject_shift", Some(0.0));
+    check(&evidence, "invalid_verdicts", Some(0.0));
+    // b rejects 20 of 200 images that a, at 0.69 of 0.60, would have passed
+    evidence.lines.get_mut("a").unwrap().insert("cutout".to_owned(), 0.6);
+    change(&mut evidence, 200..220, scored(0.64));
+    check(&evidence, "reject_shift", Some(10.0));
+    let row = attribution(&evidence).into_iter().find(|row| row.phase == "fault").unwrap();
+    assert_eq!((row.judge.as_str(), row.verdicts, row.rejected), ("b", 200, 20));
+    assert_eq!((row.would_reject["a"], row.would_reject["b"]), (0, 20));
+}
+
+#[test]
+fn a_verdict_that_its_scores_do_not_bear_out_is_invalid() {
+    let mut evidence = world("");
+    let scored = |score: f64| {
+        move |one: &mut Sample| {
+            one.image = 1;
+            let score = ScoreBody { score, pass_at: 0.7 };
+            one.verdict.as_mut().unwrap().scores = [("cutout".to_owned(), score)].into();
+        }
+    };
+    change(&mut evidence, 0..600, scored(0.9));
+    check(&evidence, "invalid_verdicts", Some(0.0));
+    change(&mut evidence, 0..1, scored(0.2)); // passed all the same, and not this image's score
+    check(&evidence, "invalid_verdicts", Some(2.0));
+}
+
+#[test]
+fn a_stop_counts_only_when_it_was_clean() {
+    let mut evidence = world("");
+    evidence.stop = Some(Stop { told_at_s: 22.0, took_s: Some(5.5), is_clean: true });
+    check(&evidence, "exit_s", Some(5.5));
+    evidence.stop = Some(Stop { told_at_s: 22.0, took_s: Some(5.5), is_clean: false });
+    check(&evidence, "exit_s", None);
+}
+
+#[test]
+fn a_closed_loop_hides_what_its_callers_waited() {
+    let mut evidence = world("");
+    check(&evidence, "hidden_wait", Some(1.0));
+    change(&mut evidence, 200..400, |one| {
+        one.sent_s = one.due_s + 1.5;
+        one.ended_s = one.due_s + 2.0;
+    });
+    check(&evidence, "hidden_wait", Some(0.25));
+}
+
+#[test]
+fn a_target_that_cannot_be_measured_is_missed_and_one_that_cannot_apply_is_not() {
+    let targets = "streamed: false\ntargets: [{ figure: opens, at_most: 6 }, { figure: p95_of_plain, at_most: 1 }]\n";
+    let figures = figures(&world(targets));
+    let verdict = |id: &str| figures.iter().find(|figure| figure.id == id).unwrap().verdict;
+    assert_eq!(verdict("opens"), FigureVerdict::Missed);
+    assert_eq!(verdict("p95_of_plain"), FigureVerdict::NotApplicable);
+}

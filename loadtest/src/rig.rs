@@ -1,0 +1,118 @@
+//! The rig runs scenarios: it starts providers and gate, sends on time, watches, and gathers evidence.
+//!
+//! ```text
+//! scenario ─▶ arrivals ─▶ drive ─▶ target ─▶ gate ─▶ providers (a process of their own)
+//!                 │ samples           watch │ metrics, /proc    │ their own logs
+//!                 └────────────▶ evidence ◀─┴───────────────────┘ ─▶ figures ─▶ outcome
+//! ```
+
+pub mod command;
+mod direct;
+mod drive;
+mod gate;
+mod policy;
+mod providers;
+mod run;
+pub mod sustain;
+mod target;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::monotonic;
+use crate::scenario::ScenarioError;
+use crate::web::WebError;
+
+pub use crate::rig::direct::DirectKind;
+
+/// Why a run could not be carried through.
+#[derive(Debug, thiserror::Error)]
+pub enum RigError {
+    /// A file, a process or a socket failed.
+    #[error("{what}: {problem}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        problem: io::Error,
+    },
+    /// A scenario cannot be read.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The images could not be drawn.
+    #[error("the images could not be drawn: {0}")]
+    Gallery(#[from] jpeg_encoder::EncodingError),
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// The gate did not start.
+    #[error("{} did not come up: {said}", path.display())]
+    Gate {
+        /// The program.
+        path: PathBuf,
+        /// Its last words.
+        said: String,
+    },
+    /// The simulated providers did not do as told.
+    #[error("the simulated providers: {0}")]
+    Providers(String),
+}
+
+impl RigError {
+    /// What was tried when an operation of the system failed.
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |problem| Self::Io { what, problem }
+    }
+}
+
+impl From<WebError> for RigError {
+    fn from(problem: WebError) -> Self {
+        Self::Providers(problem.to_string())
+    }
+}
+
+/// The clock of one run: seconds since its first moment.
+#[derive(Clone, Copy, Debug)]
+struct RunClock {
+    epoch: Instant,
+    /// The same moment, as every process of the machine sees it.
+    epoch_ns: u64,
+}
+
+impl RunClock {
+    fn starting() -> Self {
+        // a little ahead, so that the first arrival is not late already
+        let ahead = Duration::from_millis(200);
+        let epoch_ns = monotonic::now_ns() + u64::try_from(ahead.as_nanos()).unwrap_or_default();
+        Self { epoch: Instant::now() + ahead, epoch_ns }
+    }
+
+    /// Seconds since the first moment; negative before it.
+    fn now_s(self) -> f64 {
+        self.at(Instant::now())
+    }
+
+    fn at(self, instant: Instant) -> f64 {
+        match instant.checked_duration_since(self.epoch) {
+            Some(after) => after.as_secs_f64(),
+            None => -(self.epoch - instant).as_secs_f64(),
+        }
+    }
+
+    /// A moment of another process.
+    fn at_ns(self, at_ns: u64) -> f64 {
+        match at_ns.checked_sub(self.epoch_ns) {
+            Some(after_ns) => Duration::from_nanos(after_ns).as_secs_f64(),
+            None => -Duration::from_nanos(self.epoch_ns - at_ns).as_secs_f64(),
+        }
+    }
+
+    fn instant(self, at_s: f64) -> Instant {
+        self.epoch + Duration::from_secs_f64(at_s.max(0.0))
+    }
+}

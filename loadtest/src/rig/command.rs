@@ -1,0 +1,236 @@
+//! `loadtest run`: scenarios from the command line to an outcome in a folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::time::Instant;
+
+use crate::gallery::GALLERY_IMAGES;
+use crate::gallery::Gallery;
+use crate::outcome::FORMAT;
+use crate::outcome::RigFacts;
+use crate::outcome::Run;
+use crate::outcome::ScenarioRun;
+use crate::rig::RigError;
+use crate::rig::gate;
+use crate::rig::run::Baseline;
+use crate::rig::run::TargetKind;
+use crate::rig::run::World;
+use crate::scenario::Scenario;
+use crate::web::Web;
+
+/// Arguments of `loadtest run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Scenario files, or folders of them
+    #[arg(value_name = "SCENARIO", default_value = "loadtest/scenarios")]
+    scenarios: Vec<PathBuf>,
+    /// The short form: fewer scenarios, shorter phases, under five minutes
+    #[arg(long)]
+    short: bool,
+    /// Only these scenarios, by id
+    #[arg(long, value_name = "S1,S2", value_delimiter = ',')]
+    only: Vec<String>,
+    /// How many seeds each scenario runs under
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Arrivals per second
+    #[arg(long, value_name = "R", default_value_t = 40.0)]
+    rate: f64,
+    /// The policy's deadline in seconds
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    deadline: f64,
+    /// vlmgate (built and started), vlmgate=URL, openai-chat=URL, naive, sequential,
+    /// hedged-without-breaker or breaker-blind
+    #[arg(long, value_name = "TARGET", default_value = "vlmgate")]
+    target: String,
+    /// A built vlmgate, instead of building one
+    #[arg(long, value_name = "PATH")]
+    gate: Option<PathBuf>,
+    /// Hold the gate, the providers or the rig to cores: `gate=0`
+    #[arg(long, value_name = "NAME=CORES", value_parser = pin)]
+    pin: Vec<(String, String)>,
+    /// Where the outcome goes
+    #[arg(long, value_name = "DIR", default_value = "target/loadtest")]
+    out: PathBuf,
+}
+
+fn pin(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name @ ("gate" | "providers"), cores)) => Ok((name.to_owned(), cores.to_owned())),
+        Some(_) | None => Err("expected gate=CORES or providers=CORES".to_owned()),
+    }
+}
+
+/// The slowest rate that figures still mean something at.
+const MIN_RATE: f64 = 15.0;
+
+impl RunArgs {
+    /// Where the outcome goes.
+    #[must_use]
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Runs everything, telling each scenario's end, and leaves `run.json` in the folder.
+    ///
+    /// # Errors
+    /// The rig itself failed; what a scenario missed stands in the run.
+    pub async fn run(&self, mut tell: impl FnMut(&str)) -> Result<Run, RigError> {
+        if !(MIN_RATE..=10_000.0).contains(&self.rate) {
+            let rate = self.rate;
+            return Err(RigError::Usage(format!("--rate {rate}: from {MIN_RATE} to 10000")));
+        }
+        let began = Instant::now();
+        let scenarios = self.chosen()?;
+        let world = self.world(&scenarios).await?;
+        let facts = self.facts(&world).await?;
+        let mut run = Run { format: FORMAT, rig: facts, scenarios: Vec::new() };
+        for seed in self.seed..self.seed + self.seeds {
+            let mut baseline = Baseline::default();
+            for scenario in &scenarios {
+                let needs = scenario.streamed && !baseline.knows_plain();
+                if needs && world.target == TargetKind::Gate && scenario.target.is_none() {
+                    tell("P: the healthy baseline without streaming");
+                    let plain = world.run(self.plain_baseline()?, seed, &mut baseline).await;
+                    run.scenarios.push(plain);
+                }
+                tell(&format!("{}: {}", scenario.id, scenario.title));
+                let ended = world.run(scenario.clone(), seed, &mut baseline).await;
+                tell(&told(&ended));
+                run.scenarios.push(ended);
+                run.rig.took_s = began.elapsed().as_secs_f64();
+                // at every step: a run that is broken off leaves what it had
+                self.write(&run)?;
+            }
+        }
+        Ok(run)
+    }
+
+    fn chosen(&self) -> Result<Vec<Scenario>, RigError> {
+        let mut all = Scenario::read_all(&self.scenarios)?;
+        let is_chosen = |one: &Scenario| self.only.is_empty() || self.only.contains(&one.id);
+        if let Some(unknown) = self.only.iter().find(|id| all.iter().all(|one| one.id != **id)) {
+            return Err(RigError::Usage(format!("--only {unknown}: there is no such scenario")));
+        }
+        all.retain(is_chosen);
+        if self.short {
+            all = all.into_iter().filter_map(Scenario::shortened).collect();
+        }
+        if all.is_empty() {
+            return Err(RigError::Usage("no scenario is left to run".to_owned()));
+        }
+        // S2 before S10
+        all.sort_by_key(|one| {
+            let digits: String = one.id.chars().filter(char::is_ascii_digit).collect();
+            let is_control = !one.expected_to_fail.is_empty();
+            (is_control, digits.parse::<u32>().unwrap_or(u32::MAX), one.id.clone())
+        });
+        Ok(all)
+    }
+
+    /// The part of S0 that targets of streamed scenarios are multiples of.
+    fn plain_baseline(&self) -> Result<Scenario, RigError> {
+        let seconds = if self.short {
+            "{ warm_up: 6, healthy: 20, fault: 0, recovery: 0 }"
+        } else {
+            "{ warm_up: 15, healthy: 45, fault: 0, recovery: 0 }"
+        };
+        let text = format!(
+            "id: P\ntitle: healthy, without streaming\nstreamed: false\nseconds: {seconds}\n"
+        );
+        Scenario::parse(&text).map_err(RigError::Usage)
+    }
+
+    pub(crate) async fn world(&self, scenarios: &[Scenario]) -> Result<World, RigError> {
+        let target: TargetKind = self.target.parse()?;
+        let mut needs_gate = false;
+        for scenario in scenarios {
+            let named = scenario.target.as_deref().map_or(Ok(target.clone()), str::parse)?;
+            needs_gate |= named == TargetKind::Gate;
+        }
+        let binary =
+            if needs_gate { Some(gate::binary(self.gate.as_deref()).await?) } else { None };
+        Ok(World {
+            out: self.out.clone(),
+            target,
+            binary,
+            rate_per_s: self.rate,
+            deadline_ms: deadline_ms(self.deadline)?,
+            is_short: self.short,
+            pinned: self.pin.iter().cloned().collect(),
+            web: Web::new(),
+            gallery: Gallery::draw(self.seed, GALLERY_IMAGES)?,
+        })
+    }
+
+    pub(crate) async fn facts(&self, world: &World) -> Result<RigFacts, RigError> {
+        let mut versions = BTreeMap::new();
+        versions.insert("loadtest".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        if let Some(binary) = &world.binary {
+            versions.insert("vlmgate".to_owned(), gate::version(binary).await);
+        }
+        if let Ok(kernel) = fs::read_to_string("/proc/sys/kernel/osrelease") {
+            versions.insert("kernel".to_owned(), kernel.trim().to_owned());
+        }
+        let cores = std::thread::available_parallelism().map_err(RigError::io("the cores"))?;
+        #[expect(clippy::disallowed_types, reason = "the report says when it was made")]
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Ok(RigFacts {
+            started_unix_s: now.as_secs(),
+            target: self.target.clone(),
+            cores: u32::try_from(cores.get()).unwrap_or(u32::MAX),
+            pinned: world.pinned.clone(),
+            seeds: (self.seed..self.seed + self.seeds).collect(),
+            rate_per_s: self.rate,
+            deadline_ms: world.deadline_ms,
+            short: self.short,
+            versions,
+            images: world.gallery.describe(),
+            ..RigFacts::default()
+        })
+    }
+
+    pub(crate) fn write(&self, run: &Run) -> Result<(), RigError> {
+        let path = self.out.join("run.json");
+        let what = || path.display().to_string();
+        fs::create_dir_all(&self.out).map_err(RigError::io(what()))?;
+        let text = serde_json::to_vec(run).map_err(|why| RigError::Usage(why.to_string()))?;
+        fs::write(&path, text).map_err(RigError::io(what()))
+    }
+}
+
+/// Whole milliseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "held to what a deadline can be first"
+)]
+fn deadline_ms(deadline_s: f64) -> Result<u64, RigError> {
+    if !(0.3..=60.0).contains(&deadline_s) {
+        return Err(RigError::Usage(format!("--deadline {deadline_s}: from 0.3 to 60 seconds")));
+    }
+    Ok((deadline_s * 1_000.0).round() as u64)
+}
+
+/// The end of a scenario in one line.
+fn told(ended: &ScenarioRun) -> String {
+    use crate::outcome::FigureVerdict;
+    if let Some(problem) = &ended.broken {
+        return format!("  broken: {problem}");
+    }
+    let missed = ended.figures.iter().filter(|one| one.verdict == FigureVerdict::Missed);
+    let missed: Vec<&str> = missed.map(|one| one.id.as_str()).collect();
+    match (ended.passed(), missed.is_empty()) {
+        (true, true) => "  met".to_owned(),
+        (true, false) => format!("  missed {}, as it must", missed.join(", ")),
+        (false, true) => format!("  met, but had to miss {}", ended.expected_to_fail.join(", ")),
+        (false, false) => format!("  missed {}", missed.join(", ")),
+    }
+}

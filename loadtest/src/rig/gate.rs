@@ -1,0 +1,207 @@
+//! The gate under test: the real program in a process of its own, started on generated files.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::io::AsyncBufReadExt as _;
+use tokio::io::BufReader;
+use tokio::process::Child;
+use tokio::process::ChildStderr;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio::time::sleep;
+use tokio::time::timeout_at;
+
+use crate::rig::RigError;
+use crate::web::Web;
+
+/// How long a gate may take to come up.
+const UP_WITHIN: Duration = Duration::from_secs(20);
+/// How many of its last lines are kept.
+const LAST_LINES: usize = 40;
+
+/// What it said last, while it is being read.
+type LastWords = Arc<Mutex<VecDeque<String>>>;
+
+/// A gate that runs; dropped, it is killed.
+pub(crate) struct Gate {
+    child: Child,
+    pub(crate) url: String,
+    binary: PathBuf,
+    said: LastWords,
+    _reader: JoinSet<()>,
+}
+
+/// How to start one.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) binary: PathBuf,
+    /// Holds `vlmgate.yaml`, `policies/` and `data/`.
+    pub(crate) folder: PathBuf,
+    /// The cores that it is held to, as `taskset` writes them.
+    pub(crate) cores: Option<String>,
+    /// Where it listens.
+    pub(crate) listen: String,
+}
+
+/// Finds the program, building it where that is possible.
+pub(crate) async fn binary(given: Option<&Path>) -> Result<PathBuf, RigError> {
+    if let Some(path) = given {
+        let path = fs::canonicalize(path).map_err(RigError::io(path.display().to_string()))?;
+        return Ok(path);
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "-p", "vlmgate"]).stdin(Stdio::null());
+    let built = cargo.status().await.map_err(RigError::io(
+        "cargo is not there to build the gate (name a built one with --gate)",
+    ))?;
+    let path = PathBuf::from("target/release/vlmgate");
+    if !built.success() {
+        let said = format!("cargo build ended with {built}");
+        return Err(RigError::Gate { path, said });
+    }
+    let what = path.display().to_string();
+    fs::canonicalize(&path).map_err(RigError::io(what))
+}
+
+/// `vlmgate 0.1.0`, or why it could not be asked.
+pub(crate) async fn version(binary: &Path) -> String {
+    let asked = Command::new(binary).arg("--version").output().await;
+    asked.map_or_else(
+        |problem| format!("unknown: {problem}"),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+/// A command, held to some cores where that is wished.
+pub(crate) fn command(program: &Path, cores: Option<&str>) -> Command {
+    match cores {
+        None => Command::new(program),
+        Some(cores) => {
+            let mut command = Command::new("taskset");
+            command.arg("-c").arg(cores).arg(program);
+            command
+        }
+    }
+}
+
+impl Gate {
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(start: &Start, web: &Web) -> Result<Self, RigError> {
+        let mut command = command(&start.binary, start.cores.as_deref());
+        command.args(["serve", "--log", "warn", "--listen", &start.listen, "--config"]);
+        command.arg(start.folder.join("vlmgate.yaml")).current_dir(&start.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        let what = format!("{} cannot be started", start.binary.display());
+        let mut child = command.spawn().map_err(RigError::io(what))?;
+        let binary = start.binary.clone();
+        let silent = || RigError::Gate { path: binary.clone(), said: "nothing".to_owned() };
+        let stderr = child.stderr.take().ok_or_else(silent)?;
+        let up_by = Instant::now() + UP_WITHIN;
+        let (url, said, reader) = listening(stderr, up_by)
+            .await
+            .map_err(|said| RigError::Gate { path: binary.clone(), said })?;
+        let gate = Self { child, url, binary, said, _reader: reader };
+        gate.ready(web, up_by).await?;
+        Ok(gate)
+    }
+
+    async fn ready(&self, web: &Web, up_by: Instant) -> Result<(), RigError> {
+        let url = format!("{}/readyz", self.url);
+        loop {
+            let asked = web.get(&url, Duration::from_secs(1)).await;
+            if asked.is_ok_and(|reply| reply.status == 200) {
+                return Ok(());
+            }
+            if up_by <= Instant::now() {
+                return Err(RigError::Gate { path: self.binary.clone(), said: self.last_words() });
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The last lines that it wrote for people.
+    pub(crate) fn last_words(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Asks it to stop.
+    pub(crate) async fn terminate(&self) -> Result<(), RigError> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        terminate(pid).await
+    }
+
+    /// Kills it, as the system would.
+    pub(crate) async fn kill(&mut self) -> Result<(), RigError> {
+        self.child.kill().await.map_err(RigError::io("the gate cannot be killed"))
+    }
+
+    /// Waits for its end, and kills it when that does not come.
+    pub(crate) async fn ended(&mut self, within: Duration) -> Result<Option<ExitStatus>, RigError> {
+        match timeout_at(Instant::now() + within, self.child.wait()).await {
+            Ok(status) => {
+                status.map(Some).map_err(RigError::io("the gate's end cannot be waited for"))
+            }
+            Err(_late) => {
+                self.kill().await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Sends SIGTERM.
+pub(crate) async fn terminate(pid: u32) -> Result<(), RigError> {
+    let told = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await;
+    told.map(drop).map_err(RigError::io("kill cannot be run"))
+}
+
+/// Reads until the gate says where it listens, and goes on reading after that.
+async fn listening(
+    stderr: ChildStderr,
+    up_by: Instant,
+) -> Result<(String, LastWords, JoinSet<()>), String> {
+    let mut lines = BufReader::new(stderr).lines();
+    let mut said = VecDeque::new();
+    let url = loop {
+        match timeout_at(up_by, lines.next_line()).await {
+            Ok(Ok(Some(line))) => {
+                if let Some((_, url)) = line.split_once("listening on ") {
+                    break url.trim().to_owned();
+                }
+                said.push_back(line);
+            }
+            Ok(Ok(None)) => return Err(said.into_iter().collect::<Vec<_>>().join("\n")),
+            Ok(Err(problem)) => return Err(problem.to_string()),
+            Err(_late) => return Err("nothing about where it listens".to_owned()),
+        }
+    };
+    let said = Arc::new(Mutex::new(said));
+    let mut reader = JoinSet::new();
+    let kept = Arc::clone(&said);
+    reader.spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push_back(line);
+            if LAST_LINES < kept.len() {
+                kept.pop_front();
+            }
+        }
+    });
+    Ok((url, said, reader))
+}

@@ -1,0 +1,133 @@
+//! The files that a gate is started with: judges `a`, `b` and `c`, and the policy of the run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::rig::direct::CRITERIA;
+use crate::rig::providers::BIASES;
+use crate::rig::providers::Provider;
+use crate::scenario::PolicyKind;
+use crate::scenario::Scenario;
+
+/// The name of the policy.
+pub(crate) const POLICY: &str = "rig";
+
+/// Where pass begins for a judge without bias.
+const PASS_AT: f64 = 0.70;
+
+/// How long a gate that was told to stop still accepts.
+pub(crate) const ACCEPT_FOR_S: f64 = 1.0;
+
+/// What the gate is configured with.
+pub(crate) struct Files<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) providers: &'a [Provider],
+    pub(crate) deadline_ms: u64,
+    /// The folder that holds everything.
+    pub(crate) folder: String,
+}
+
+/// The lines of each judge: calibrated, so that its bias changes no verdict.
+pub(crate) fn lines() -> BTreeMap<String, BTreeMap<String, f64>> {
+    let of_judge = |bias: f64| {
+        CRITERIA.iter().map(|criterion| ((*criterion).to_owned(), line(bias))).collect()
+    };
+    BIASES.iter().map(|(judge, bias)| ((*judge).to_owned(), of_judge(*bias))).collect()
+}
+
+/// Two decimals, as they are written into the policy.
+fn line(bias: f64) -> f64 {
+    ((PASS_AT + bias) * 100.0).round() / 100.0
+}
+
+impl Files<'_> {
+    /// `vlmgate.yaml`.
+    pub(crate) fn service(&self) -> String {
+        let mut text = format!(
+            "server: {{ max_in_flight: 512, drain: {{ accept_for: {ACCEPT_FOR_S}s, at_most: 30s }} }}\n\
+             store: {{ url: \"sqlite://{folder}/data/vlmgate.db\" }}\n\
+             policies: {{ dir: \"{folder}/policies\", reload: off }}\n\
+             providers:\n",
+            folder = self.folder
+        );
+        for provider in self.providers {
+            let (kind, url) = (provider.dialect.label(), &provider.base_url);
+            let name = &provider.name;
+            // a String takes any text
+            let _written =
+                writeln!(text, "  {name}: {{ kind: {kind}, base_url: \"{url}\", key: simulated }}");
+        }
+        text.push_str("judges:\n");
+        for provider in self.providers {
+            let (name, model) = (&provider.name, provider.model);
+            let stream = if self.scenario.streamed { "" } else { ", stream: false" };
+            let _written = writeln!(
+                text,
+                "  {name}: {{ provider: {name}, model: {model}, price: {{ input: 0.10, output: 0.50 }}{stream} }}"
+            );
+        }
+        text
+    }
+
+    /// The policy of the run, or what is changed in the one that ships.
+    pub(crate) fn policy(&self) -> String {
+        let checks = checks(self.scenario.policy);
+        let views = match self.scenario.policy {
+            PolicyKind::PixelFree => "    - { id: whole, max_side: 1024 }\n",
+            PolicyKind::Realistic => "    - { id: whole, max_side: 768 }\n",
+            PolicyKind::Shipped => {
+                "    - { id: whole, max_side: 1024 }\n    \
+                 - { id: contact, crop: { bottom: 35% }, max_side: 768 }\n"
+            }
+        };
+        let mut text = format!(
+            "format: 1\nname: {POLICY}\ndescription: What a load test asks of every picture.\nmode: enforce\n\
+             input:\n  accept: [jpeg]\n  views:\n{views}{checks}criteria:\n"
+        );
+        for criterion in CRITERIA {
+            let own: Vec<String> =
+                BIASES.iter().map(|(judge, bias)| format!("{judge}: {:.2}", line(*bias))).collect();
+            let _written = writeln!(
+                text,
+                "  - {{ id: {criterion}, ask: \"Is there nothing to fault?\", pass_at: {PASS_AT:.2}, pass_at_by_judge: {{ {} }} }}",
+                own.join(", ")
+            );
+        }
+        let (judges, deadline_ms) = (self.scenario.judges.join(", "), self.deadline_ms);
+        let _written = write!(
+            text,
+            "borderline: 0\n\
+             prompt:\n  system: You are a product image quality gate.\n  user: |\n    \
+             Answer each question with a score from 0 to 1.\n    \
+             {{%- for c in criteria %}}\n    - {{{{ c.id }}}}: {{{{ c.ask }}}}\n    {{%- endfor %}}\n\
+             answer: {{ reason_chars: 160, max_output_tokens: 300 }}\n\
+             route:\n  judges: [{judges}]\n  deadline: {deadline_ms}ms\n  floor: 300ms\n  keep_back: 20ms\n  \
+             max_attempts: 3\n  hedge: {{ after: p95, budget: 10% }}\n  on_deadline: review\n  on_no_judge: review\n\
+             record: {{ images: [] }}\n"
+        );
+        text
+    }
+}
+
+/// What is measured of the pixels; the shipped policy's checks without its list of known pictures.
+const fn checks(policy: PolicyKind) -> &'static str {
+    match policy {
+        PolicyKind::PixelFree => "",
+        PolicyKind::Realistic => {
+            "checks:\n  \
+             - { id: big-enough, type: size, min_width: 256, min_height: 256, on_fail: fail }\n  \
+             - { id: not-blank, type: contrast, min_stddev: 4, on_fail: fail }\n  \
+             - { id: exposed, type: exposure, subject: [0.02, 0.98] }\n"
+        }
+        PolicyKind::Shipped => {
+            "checks:\n  \
+             - { id: big-enough, type: size, min_width: 256, min_height: 256, on_fail: fail }\n  \
+             - { id: not-blank, type: contrast, min_stddev: 4, on_fail: fail }\n  \
+             - { id: exposed, type: exposure, subject: [0.02, 0.98] }\n  \
+             - { id: sharp, type: sharpness, min_laplacian_var: 35 }\n  \
+             - { id: white-back, type: background, border: 2%, min_white: 0.97 }\n  \
+             - { id: halo, type: edge_halo, max_ratio: 0.06 }\n  \
+             - { id: cut-off, type: border_touch, max_share: 0.02 }\n"
+        }
+    }
+}

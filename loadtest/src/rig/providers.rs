@@ -1,0 +1,261 @@
+//! The providers of a run, `a`, `b` and `c`: a process of their own, told what to be over its admin port.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncBufReadExt as _;
+use tokio::io::BufReader;
+use tokio::process::Child;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+
+use crate::behaviour::Behaviour;
+use crate::dialect::Dialect;
+use crate::evidence::Call;
+use crate::judging::Judging;
+use crate::latency::Latency;
+use crate::latency::Law;
+use crate::log::CallKind;
+use crate::log::CallRow;
+use crate::log::Outcome;
+use crate::log::Page;
+use crate::rig::RigError;
+use crate::rig::RunClock;
+use crate::rig::gate;
+use crate::scenario::PROVIDERS;
+use crate::scenario::Scenario;
+use crate::web::Reply;
+use crate::web::Web;
+
+/// Where a provider is, for whoever asks it.
+#[derive(Clone, Debug)]
+pub(crate) struct Provider {
+    /// `a`, `b` or `c`.
+    pub(crate) name: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) base_url: String,
+    pub(crate) model: &'static str,
+}
+
+/// The dialect of each, the model that it is asked for, and how long it takes.
+const KINDS: [(Dialect, &str, Law); 3] = [
+    (Dialect::OpenAi, "gpt-6-luna", Law::A),
+    (Dialect::Anthropic, "claude-haiku-5-5", Law::B),
+    (Dialect::Gemini, "gemini-3.5-flash-lite", Law::C),
+];
+
+/// What each adds to every score: judges are not equally strict.
+pub(crate) const BIASES: [(&str, f64); 3] = [("a", 0.0), ("b", -0.05), ("c", -0.02)];
+
+/// The share of images that a judge without bias finds fault with.
+const REJECT_SHARE: f64 = 0.08;
+
+/// How long the process may take to come up, and to go.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the admin port may take to answer, on a machine that is busy.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The process; dropped, it is killed.
+pub(crate) struct Host {
+    child: Child,
+    admin: String,
+    web: Web,
+    providers: Vec<Provider>,
+    /// Takes what the process says on stdout, so that it never waits for a reader.
+    _reader: JoinSet<()>,
+}
+
+/// How a provider acts while nothing is wrong.
+pub(crate) fn healthy(name: &str, scenario: &Scenario, rate_per_s: f64) -> Behaviour {
+    let kind = PROVIDERS.iter().zip(KINDS).find(|(known, _)| **known == name);
+    let latency = kind.map_or_else(Latency::default, |(_, (_, _, law))| Latency::Law(law));
+    let bias = BIASES.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, bias)| *bias);
+    Behaviour {
+        latency,
+        slots: scenario.slots.get(name).map(|times| slots(*times, rate_per_s)),
+        judging: Judging::ByImage { reject_share: REJECT_SHARE, bias },
+        ..Behaviour::default()
+    }
+}
+
+/// A whole number of places to work at.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "held to a count's range first"
+)]
+pub(crate) fn slots(times: f64, rate_per_s: f64) -> u32 {
+    (times * rate_per_s).round().clamp(1.0, f64::from(u32::MAX)) as u32
+}
+
+/// A provider as the admin port tells of it.
+#[derive(Deserialize)]
+struct Portrait {
+    name: String,
+    base_url: String,
+}
+
+/// What is open at one provider.
+#[derive(Deserialize)]
+struct OpenNow {
+    calls: u64,
+}
+
+impl Host {
+    /// Starts the process and makes every provider healthy.
+    pub(crate) async fn start(
+        scenario: &Scenario,
+        rate_per_s: f64,
+        seed: u64,
+        cores: Option<&str>,
+    ) -> Result<Self, RigError> {
+        let program = env::current_exe().map_err(RigError::io("this program's own path"))?;
+        let mut command = gate::command(&program, cores);
+        command.args(["providers", "--admin", "0", "--seed", &seed.to_string()]);
+        for (name, (dialect, _, _)) in PROVIDERS.iter().zip(KINDS) {
+            command.arg("--provider").arg(format!("{name}={}:0", dialect.label()));
+        }
+        let (child, admin, reader) = spawn(command).await?;
+        let providers = Vec::new();
+        let mut host = Self { child, admin, web: Web::new(), providers, _reader: reader };
+        let portraits: Vec<Portrait> = host.get("/providers").await?;
+        for (portrait, (dialect, model, _)) in portraits.into_iter().zip(KINDS) {
+            let Portrait { name, base_url } = portrait;
+            host.set(&name, &healthy(&name, scenario, rate_per_s)).await?;
+            host.providers.push(Provider { name, dialect, base_url, model });
+        }
+        Ok(host)
+    }
+
+    /// Where they are.
+    pub(crate) fn providers(&self) -> Vec<Provider> {
+        self.providers.clone()
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Makes a provider act so; returns when it does.
+    pub(crate) async fn set(&self, name: &str, behaviour: &Behaviour) -> Result<(), RigError> {
+        let text = serde_json::to_vec(behaviour);
+        let text = text.map_err(|why| RigError::Providers(why.to_string()))?;
+        let url = format!("{}/providers/{name}/behaviour", self.admin);
+        let answer = self.web.send_json(Method::PUT, &url, Bytes::from(text), ANSWER_WITHIN);
+        ok(&answer.await?).map(drop)
+    }
+
+    /// Calls that have not ended, by provider.
+    pub(crate) async fn open_calls(&self) -> Result<BTreeMap<String, u64>, RigError> {
+        let open: BTreeMap<String, OpenNow> = self.get("/open").await?;
+        Ok(open.into_iter().map(|(name, open)| (name, open.calls)).collect())
+    }
+
+    /// Every question that was asked, by its beginning.
+    pub(crate) async fn calls(&self, clock: RunClock) -> Result<Vec<Call>, RigError> {
+        let mut calls = Vec::new();
+        for provider in &self.providers {
+            let mut since = 0;
+            loop {
+                let path = format!("/providers/{}/calls?since={since}", provider.name);
+                let page: Page = self.get(&path).await?;
+                if page.dropped != 0 {
+                    let problem = format!("{} calls of {} are lost", page.dropped, provider.name);
+                    return Err(RigError::Providers(problem));
+                }
+                if page.calls.is_empty() {
+                    break;
+                }
+                since = page.next;
+                let questions = page.calls.into_iter().filter(|row| row.kind == CallKind::Question);
+                calls.extend(questions.map(|row| call(&provider.name, row, clock)));
+            }
+        }
+        calls.sort_by(|one, other| one.began_s.total_cmp(&other.began_s));
+        Ok(calls)
+    }
+
+    pub(crate) async fn stop(mut self) -> Result<(), RigError> {
+        if let Some(pid) = self.pid() {
+            gate::terminate(pid).await?;
+        }
+        match timeout_at(Instant::now() + WITHIN, self.child.wait()).await {
+            Ok(_status) => Ok(()),
+            Err(_late) => {
+                self.child.kill().await.map_err(RigError::io("the providers cannot be killed"))
+            }
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RigError> {
+        let reply = self.web.get(&format!("{}{path}", self.admin), ANSWER_WITHIN).await?;
+        let read = serde_json::from_slice(ok(&reply)?);
+        read.map_err(|why| RigError::Providers(format!("{path}: {why}")))
+    }
+}
+
+/// The body of a good answer.
+fn ok(reply: &Reply) -> Result<&[u8], RigError> {
+    if reply.status == 200 {
+        return Ok(&reply.body);
+    }
+    let said = String::from_utf8_lossy(&reply.body);
+    Err(RigError::Providers(format!("status {}: {said}", reply.status)))
+}
+
+/// Starts the process and reads where its admin port is.
+async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), RigError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(RigError::io("the providers cannot be started"))?;
+    let silent = || RigError::Providers("they did not say where their admin port is".to_owned());
+    let mut lines = BufReader::new(child.stdout.take().ok_or_else(silent)?).lines();
+    let up_by = Instant::now() + WITHIN;
+    while let Ok(Ok(Some(line))) = timeout_at(up_by, lines.next_line()).await {
+        let mut words = line.split_whitespace().skip(1);
+        if words.next() == Some("admin") {
+            let admin = words.next().map(str::to_owned).ok_or_else(silent)?;
+            let mut reader = JoinSet::new();
+            reader.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok((child, admin, reader));
+        }
+    }
+    Err(silent())
+}
+
+fn call(provider: &str, row: CallRow, clock: RunClock) -> Call {
+    let outcome = outcome(row.outcome).to_owned();
+    Call {
+        provider: provider.to_owned(),
+        began_s: clock.at_ns(row.began_ns),
+        ended_s: row.ended_ns.map(|ended_ns| clock.at_ns(ended_ns)),
+        request_id: row.request_id,
+        fault: row.fault,
+        status: row.status,
+        outcome,
+        retry_after_s: row.retry_after_s.map(f64::from),
+        drawn_ms: Some(row.drawn_ms),
+        answered_after_cancel: row.answered_after_cancel,
+        billed_tokens: row.billed_input_tokens + row.billed_output_tokens,
+    }
+}
+
+const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::InFlight => "in_flight",
+        Outcome::Answered => "answered",
+        Outcome::CutShort => "cut_short",
+        Outcome::Reset => "reset",
+        Outcome::Hung => "hung",
+        Outcome::CancelledByClient => "cancelled_by_client",
+        Outcome::Abandoned => "abandoned",
+    }
+}

@@ -1,0 +1,114 @@
+//! A target is what images are sent to: a gate, any OpenAI-compatible gateway, or a direct client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use tokio::time::Instant;
+
+use crate::rig::direct::Direct;
+use crate::rig::direct::wire::chat;
+use crate::rig::direct::wire::chat_scores;
+use crate::rig::policy::POLICY;
+use crate::sample::JudgeBody;
+use crate::sample::SampleEnd;
+use crate::sample::VerdictBody;
+use crate::web::Reply;
+use crate::web::Web;
+use crate::web::WebError;
+
+/// The longest that a request is waited for; longer is no answer.
+const MOST: Duration = Duration::from_secs(130);
+
+/// What images are sent to.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Gate { web: Web, url: String },
+    OpenAiChat { web: Web, url: String },
+    Direct(Arc<Direct>),
+}
+
+/// One request.
+pub(crate) struct Errand {
+    pub(crate) n: usize,
+    pub(crate) image: Bytes,
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+impl Target {
+    /// Sends one image and waits for what comes of it.
+    pub(crate) async fn check(&self, errand: Errand) -> (SampleEnd, Option<VerdictBody>) {
+        let until = Instant::now() + MOST;
+        match self {
+            Self::Gate { web, url } => {
+                let answer = match gate_request(url, errand) {
+                    Ok(request) => web.call(request, until).await,
+                    Err(problem) => Err(problem.into()),
+                };
+                read(&answer, |reply| serde_json::from_slice(&reply.body).ok())
+            }
+            Self::OpenAiChat { web, url } => {
+                let id = errand.n.to_string();
+                let request = Request::post(format!("{url}/chat/completions"))
+                    .header("content-type", "application/json")
+                    .header("authorization", "Bearer simulated")
+                    .body(Full::new(chat("gpt-6-luna", &errand.image)));
+                let answer = match request {
+                    Ok(request) => web.call(request, until).await,
+                    Err(problem) => Err(problem.into()),
+                };
+                read(&answer, |reply| Some(chat_verdict(id, reply)))
+            }
+            Self::Direct(direct) => {
+                let verdict = direct.check(errand.image, errand.n.to_string()).await;
+                (SampleEnd::Answered { status: 200, retry_after: false }, Some(verdict))
+            }
+        }
+    }
+}
+
+fn gate_request(url: &str, errand: Errand) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let mut request = Request::post(format!("{url}/v1/verdicts?policy={POLICY}"));
+    request = request.header("content-type", "image/jpeg");
+    if let Some(deadline_ms) = errand.deadline_ms {
+        request = request.header("vlmgate-deadline-ms", deadline_ms);
+    }
+    request.body(Full::new(errand.image))
+}
+
+fn read(
+    answer: &Result<Reply, WebError>,
+    verdict: impl FnOnce(&Reply) -> Option<VerdictBody>,
+) -> (SampleEnd, Option<VerdictBody>) {
+    match answer {
+        Ok(reply) => {
+            let end = SampleEnd::Answered {
+                status: reply.status,
+                retry_after: reply.retry_after.is_some(),
+            };
+            (end, verdict(reply).filter(|_| reply.status == 200))
+        }
+        Err(problem) if problem.is_refused() => (SampleEnd::TurnedAway, None),
+        Err(_) => (SampleEnd::Missing, None),
+    }
+}
+
+/// What a gateway's completion amounts to; it does not say who judged.
+fn chat_verdict(id: String, reply: &Reply) -> VerdictBody {
+    let scores = chat_scores(&reply.body);
+    let is_good = scores.as_ref().map(|scores| scores.values().all(|score| 0.7 <= *score));
+    let (verdict, basis) = match is_good {
+        Some(true) => ("pass", "judge"),
+        Some(false) => ("fail", "judge"),
+        None => ("review", "unreadable"),
+    };
+    VerdictBody {
+        id,
+        verdict: verdict.to_owned(),
+        basis: basis.to_owned(),
+        judge: scores.map(|_| JudgeBody { name: "gateway".to_owned() }),
+        ..VerdictBody::default()
+    }
+}

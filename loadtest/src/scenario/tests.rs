@@ -1,0 +1,81 @@
+use std::path::Path;
+
+use super::*;
+use crate::behaviour::Fault;
+
+const STORY: &str = "
+id: S4
+title: four in ten calls hang, then fail
+seconds: { warm_up: 15, healthy: 15, fault: 40, recovery: 30 }
+faults:
+  - { on: [a], behaviour: { fault: { status: { code: 529, after_ms: 10000 } }, share: 0.4 } }
+targets:
+  - { figure: p95, at_most: 1.35, short: 1.6, sim: 1.28 }
+  - { figure: verdict_share, at_least: 0.999 }
+";
+
+#[test]
+fn a_story_is_read_with_its_faults_over_the_healthy_behaviour() {
+    let story = Scenario::parse(STORY).unwrap();
+    assert!((story.seconds.end_s() - 100.0).abs() < 1e-9);
+    assert_eq!(story.judges, ["a", "b", "c"]);
+    let healthy = Behaviour { judging: crate::Judging::Always(0.9), ..Behaviour::default() };
+    let ill = story.faults[0].over(&healthy, 20.0).unwrap();
+    assert_eq!(ill.fault, Fault::Status { code: 529, after_ms: 10_000, retry_after_s: None });
+    assert_eq!(ill.judging, healthy.judging);
+    assert!((ill.share - 0.4).abs() < 1e-9);
+    assert_eq!(story.targets[0].limit(false), Some(Limit::at_most(1.35)));
+    assert_eq!(story.targets[0].limit(true), Some(Limit::at_most(1.6)));
+    assert_eq!(story.targets[1].limit(true), Some(Limit::at_least(0.999)));
+}
+
+#[test]
+fn a_scenario_without_a_short_form_is_left_out_of_it() {
+    assert_eq!(Scenario::parse(STORY).unwrap().shortened(), None);
+    let both =
+        format!("{STORY}short_seconds: {{ warm_up: 4, healthy: 5, fault: 8, recovery: 6 }}\n");
+    let short = Scenario::parse(&both).unwrap().shortened().unwrap();
+    assert!((short.seconds.end_s() - 23.0).abs() < 1e-9);
+}
+
+#[test]
+fn mistakes_are_refused_with_their_place() {
+    for (text, problem) in [
+        ("id: S1\n", "missing field `title`"),
+        ("id: S1\ntitle: x\nrates: 3\n", "unknown field `rates`"),
+        ("id: S1\ntitle: x\njudges: [d]\n", "\"d\" is not a provider"),
+        (
+            "id: S1\ntitle: x\nfaults: [{ on: [a], behaviour: { fault: explode } }]\n",
+            "a fault on a",
+        ),
+        ("id: S1\ntitle: x\ntargets: [{ figure: p95 }]\n", "needs either at_most or at_least"),
+        ("id: S1\ntitle: x\njudges: []\n", "at least one"),
+    ] {
+        let refused = Scenario::parse(text).unwrap_err();
+        assert!(refused.contains(problem), "{text:?}: {refused}");
+    }
+}
+
+#[test]
+fn every_scenario_that_ships_is_one_and_names_figures_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let all = Scenario::read_all(&[root.clone(), root.join("controls")]).unwrap();
+    let mut ids: Vec<&str> = all.iter().map(|scenario| scenario.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all.len(), "two scenarios share an id");
+    for n in 0..=16 {
+        assert!(ids.contains(&format!("S{n}").as_str()), "S{n} is missing");
+    }
+    let known = |id: &String| crate::figures::IDS.contains(&id.as_str());
+    for scenario in &all {
+        let named = scenario.targets.iter().map(|line| &line.figure);
+        let unknown: Vec<_> =
+            named.chain(&scenario.expected_to_fail).filter(|id| !known(id)).collect();
+        assert!(unknown.is_empty(), "{}: no figure is called {unknown:?}", scenario.id);
+    }
+    let short = all.into_iter().filter_map(Scenario::shortened);
+    // 10 s to start and stop each, and the part without streaming before all
+    let short_s = 36.0 + short.map(|scenario| scenario.seconds.end_s() + 10.0).sum::<f64>();
+    assert!(short_s < 300.0, "the short form takes {short_s} s");
+}
