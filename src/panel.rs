@@ -4,31 +4,44 @@
 //! The panel owns the seam: [`Judge`] is what it needs of whoever can look at an image. Providers
 //! implement it over HTTP, the `local` judge over measurements, tests over scripts.
 
+mod board;
+pub mod breaker;
 mod call;
 mod choice;
 pub mod hedge;
+pub mod history;
 pub mod latency;
+pub mod limit;
 pub mod race;
+pub mod rest;
 #[cfg(test)]
 pub(crate) mod script;
 mod seat;
 pub mod second_opinion;
+pub mod struck;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::clock::{Deadline, Stopwatch};
 use crate::domain::policy::Measure;
 use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Tokens};
 use crate::imaging::{Measurements, View};
-use crate::panel::hedge::HedgeBudget;
+use crate::panel::board::Board;
+use crate::panel::breaker::Rules;
+use crate::panel::hedge::{Budgets, Purse};
+use crate::panel::rest::Rest;
 use crate::panel::seat::Seat;
+use crate::panel::struck::Struck;
+use crate::telemetry;
 
 /// One criterion as it is put to a judge.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +72,10 @@ pub struct Question {
     pub reason_chars: usize,
     /// Visible output allowance in tokens.
     pub max_output_tokens: u32,
+    /// Marked when a drill breaks a call about this image.
+    pub struck: Struck,
+    /// Whether a judgement may leave at its scores, before its reasons and its bill are known.
+    pub early: bool,
 }
 
 impl Question {
@@ -86,7 +103,7 @@ impl Question {
 }
 
 /// A valid judgement, and what the provider says it cost.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Answered {
     /// Scores for every criterion asked.
     pub judgement: Judgement,
@@ -96,6 +113,8 @@ pub struct Answered {
     pub cost: MicroUsd,
     /// The provider's id of the call.
     pub request_id: Option<String>,
+    /// What still comes: then there are no reasons, no count, and `cost` is the estimate.
+    pub rest: Option<Rest>,
 }
 
 /// Why an attempt gave no judgement.
@@ -206,6 +225,12 @@ pub struct JudgeStatus {
     pub id: JudgeId,
     /// Whether it is asked in its turn.
     pub breaker: BreakerState,
+    /// The sum of evidence against it: 0 is well, and its breaker opens at the threshold.
+    pub score: f64,
+    /// Calls that outlived their strike age, since the start.
+    pub strikes: u64,
+    /// Calls it takes at once, as far as we learnt.
+    pub limit: u32,
     /// The provider's wire form.
     pub dialect: &'static str,
     /// Half of its recent answers were faster; `None`: no idea yet.
@@ -222,11 +247,23 @@ pub struct JudgeStatus {
     pub parameters: String,
 }
 
+/// How a judge's health is looked after.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Care {
+    /// What its breaker goes by.
+    pub rules: Rules,
+    /// Most calls at once; `None`: what it turns out to take.
+    pub max_in_flight: Option<u32>,
+}
+
 /// The judges by name with their health, and what pays for asking two at once.
 #[derive(Debug)]
 pub struct Panel {
-    seats: Vec<Seat>,
-    hedge_budget: Mutex<HedgeBudget>,
+    seats: Vec<Arc<Seat>>,
+    board: Arc<Board>,
+    budgets: Mutex<Budgets>,
+    /// Probes, which may outlive their races: each at most its strike age, and four a judge.
+    probes: Mutex<JoinSet<()>>,
     /// Whether the gate is all but full.
     crowded: AtomicBool,
     /// 0..1, for waits that must not fall into step.
@@ -243,19 +280,33 @@ impl Panel {
     /// The same with a `jitter` (0..1) of the caller's.
     #[must_use]
     pub fn with_jitter(judges: Vec<Arc<dyn Judge>>, jitter: fn() -> f64) -> Self {
-        let seats = judges.into_iter().map(Seat::new).collect();
-        Self { seats, hedge_budget: Mutex::default(), crowded: AtomicBool::new(false), jitter }
+        Self::seated(judges.into_iter().map(|judge| (judge, Care::default())).collect(), jitter)
+    }
+
+    /// The same with each judge's health looked after as said.
+    #[must_use]
+    pub fn seated(judges: Vec<(Arc<dyn Judge>, Care)>, jitter: fn() -> f64) -> Self {
+        let rules = judges.iter().map(|(judge, care)| (judge.id().name.clone(), care.rules));
+        let board = Arc::new(Board::new(rules));
+        let seat = |(place, (judge, care)): (usize, (Arc<dyn Judge>, Care))| {
+            let board = (Arc::clone(&board), place);
+            Arc::new(Seat::new(judge, board, (care.rules, care.max_in_flight)))
+        };
+        let seats = judges.into_iter().enumerate().map(seat).collect();
+        let crowded = AtomicBool::new(false);
+        let (budgets, probes) = (Mutex::default(), Mutex::default());
+        Self { seats, board, budgets, probes, crowded, jitter }
     }
 
     /// The judges' names, in the order they were given.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.seats.iter().map(Seat::name)
+        self.seats.iter().map(|seat| seat.name())
     }
 
     /// The judge called `name`.
     #[must_use]
     pub fn judge(&self, name: &str) -> Option<&dyn Judge> {
-        self.seat(name).map(Seat::judge)
+        self.seat(name).map(|seat| seat.judge())
     }
 
     /// Every judge as it stands, in the order they were given.
@@ -280,21 +331,85 @@ impl Panel {
         looking.peek().is_none() || looking.any(|seat| seat.has_room(now))
     }
 
+    /// How many more calls those of `judges` that look take now; as many as there can be where
+    /// nobody looks at all.
+    #[must_use]
+    pub fn room_among(&self, judges: &[String]) -> usize {
+        let now = now();
+        let seats = judges.iter().filter_map(|name| self.seat(name));
+        let looking = seats.filter(|seat| !seat.stands_in());
+        let room = looking.map(|seat| usize::try_from(seat.room(now)).unwrap_or(usize::MAX));
+        room.reduce(usize::saturating_add).unwrap_or(usize::MAX)
+    }
+
     /// Half of the answers of the fastest of `judges` that is asked in its turn are faster than
     /// this; `None`: no idea yet.
     #[must_use]
     pub fn fastest_p50(&self, judges: &[String]) -> Option<Duration> {
         let seats = judges.iter().filter_map(|name| self.seat(name));
-        seats.filter(|seat| !seat.stands_in()).filter_map(Seat::p50).min()
+        let in_turn = seats.filter(|seat| !seat.stands_in() && seat.is_closed());
+        in_turn.filter_map(|seat| seat.p50()).min()
     }
 
-    fn seat(&self, name: &str) -> Option<&Seat> {
+    /// Writes the gauges that are read rather than counted.
+    pub fn report(&self) {
+        for status in self.statuses() {
+            let name = status.id.name.as_str();
+            for state in BreakerState::ALL {
+                telemetry::health::set_breaker_state(name, state.label(), state == status.breaker);
+            }
+            telemetry::health::set_judge_health(
+                name,
+                status.score,
+                (status.limit, status.in_flight),
+            );
+        }
+        let budgets = self.budgets();
+        for purse in Purse::ALL {
+            telemetry::health::set_budget_tokens(purse.label(), budgets.left(purse));
+        }
+    }
+
+    /// Registers the series that [`Panel::report`] and the races write.
+    pub fn register(&self) {
+        for name in self.names() {
+            telemetry::health::register_judge(name, &BreakerState::ALL.map(BreakerState::label));
+        }
+        telemetry::health::register_budgets(&Purse::ALL.map(Purse::label));
+        self.report();
+    }
+
+    fn seat(&self, name: &str) -> Option<&Arc<Seat>> {
         self.seats.iter().find(|seat| seat.name() == name)
     }
 
-    fn hedge_budget(&self) -> MutexGuard<'_, HedgeBudget> {
+    /// Whether `purse` pays for one attempt.
+    fn pays(&self, purse: Purse) -> bool {
+        let pays = self.budgets().take(purse);
+        if !pays {
+            telemetry::health::count_budget_denied(purse.label());
+        }
+        pays
+    }
+
+    /// 0..1.
+    fn draw(&self) -> f64 {
+        (self.jitter)().clamp(0.0, 1.0)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    fn run_probe(&self, probe: impl Future<Output = ()> + Send + 'static) {
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        while probes.try_join_next().is_some() {}
+        probes.spawn(probe);
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
         // nothing in there can be left half done
-        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner)
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,13 +1,16 @@
 //! A call is one attempt under way: dropping it cancels the call, and is noticed.
 //!
-//! Whatever becomes of the race around it, the judge's in-flight count goes down exactly once, and
-//! a call that was cut short counts as slower than its age. Its bill is the estimate: providers
-//! charge for most of what was cancelled.
+//! Whatever becomes of the race around it, the judge's in-flight count goes down exactly once (with
+//! the last byte where an answer left early: until then the judge is busy with it), and a call that
+//! was cut short counts as slower than its age. Its bill is the estimate: providers
+//! charge for most of what was cancelled. A call that outlives its strike age is evidence against
+//! its judge at that moment, whatever becomes of it; one cancelled before says nothing.
 
 use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Stopwatch};
 use crate::domain::{Attempt, AttemptOutcome, Judgement, MicroUsd, Route};
-use crate::panel::seat::{Seat, whole_ms};
+use crate::panel::board::{Evidence, Place};
+use crate::panel::breaker::{Fault, Turn};
+use crate::panel::rest::Rest;
+use crate::panel::seat::{InFlight, Seat, Told, whole_ms};
 use crate::panel::{Answered, AttemptError, Question, now};
 
 type Broken = Box<dyn Any + Send>;
@@ -33,7 +39,7 @@ pub(crate) fn is_timeout(reply: &Reply) -> bool {
 }
 
 /// What every call about one image shares.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asking<'a> {
     /// What is asked.
     pub(crate) question: &'a Question,
@@ -41,37 +47,48 @@ pub(crate) struct Asking<'a> {
     pub(crate) began: Stopwatch,
     /// Cancelled when the caller hung up.
     pub(crate) caller_gone: &'a CancellationToken,
+    /// The places of the route's judges that look at images.
+    pub(crate) peers: Arc<[Place]>,
+    /// What the policy gives a race: strike ages are held to it.
+    pub(crate) budget: Duration,
+    /// 0..1, to spread what follows.
+    pub(crate) jitter: f64,
 }
 
 /// How a call ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// With a valid judgement.
-    Judged(Attempt, Judgement),
+    Judged(Attempt, Judgement, Option<Rest>),
     /// Without; and how long the provider asked us to stay away.
     Failed(Attempt, Option<Duration>),
 }
 
 /// One attempt under way.
 pub(crate) struct Call<'a> {
-    seat: &'a Seat,
+    seat: &'a Arc<Seat>,
     asking: Asking<'a>,
     route: Route,
     watch: Stopwatch,
-    started_ms: u64,
     estimate: MicroUsd,
     reply: BoxFuture<'a, Reply>,
+    strike_age: Duration,
+    /// Whether it is a probe although it is somebody's turn.
+    is_probe: bool,
+    /// Whether it outlived that, and the seat knows.
+    struck: bool,
     /// Whether its time has been told to the seat.
     told: bool,
+    /// `None` once the rest of its answer is what the judge is busy with.
+    in_flight: Option<InFlight>,
 }
 
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seat, route, started_ms, estimate, .. } = self;
+        let Self { seat, route, estimate, .. } = self;
         f.debug_struct("Call")
             .field("judge", &seat.name())
             .field("route", route)
-            .field("started_ms", started_ms)
             .field("estimate", estimate)
             .finish_non_exhaustive()
     }
@@ -80,35 +97,61 @@ impl fmt::Debug for Call<'_> {
 impl<'a> Call<'a> {
     /// Calls the judge of `seat`; it hears of `deadline`, but who waits enforces it.
     pub(crate) fn start(
-        seat: &'a Seat,
+        seat: &'a Arc<Seat>,
         route: Route,
         asking: Asking<'a>,
         deadline: Deadline,
     ) -> Self {
         let estimate = seat.judge().estimate(asking.question);
-        seat.enter();
-        let judging = async move { seat.judge().judge(asking.question, deadline).await };
+        let in_flight = Some(seat.enter());
+        let question = asking.question;
+        let judging = async move { seat.judge().judge(question, deadline).await };
         Self {
             seat,
+            strike_age: seat.strike_age(asking.budget),
             asking,
             route,
             watch: Stopwatch::start(),
-            started_ms: whole_ms(asking.began.elapsed()),
             estimate,
             // one judge that breaks must not take the race with it
             reply: AssertUnwindSafe(judging).catch_unwind().boxed(),
+            is_probe: false,
+            struck: false,
             told: false,
+            in_flight,
         }
     }
 
+    /// Has the call count as a probe of its judge, which must have let it: see [`Seat::probe`].
+    pub(crate) fn count_as_probe(&mut self) {
+        self.is_probe = true;
+    }
+
     /// Who is called.
-    pub(crate) fn seat(&self) -> &'a Seat {
+    pub(crate) fn seat(&self) -> &'a Arc<Seat> {
         self.seat
     }
 
     /// When the call started.
     pub(crate) fn started(&self) -> Instant {
         self.watch.started()
+    }
+
+    /// Its age.
+    pub(crate) fn age(&self) -> Duration {
+        self.watch.elapsed()
+    }
+
+    /// When it strikes; `None`: it did.
+    pub(crate) fn strikes_at(&self) -> Option<Instant> {
+        (!self.struck).then(|| self.started() + self.strike_age)
+    }
+
+    /// Tells the seat that the call outlived its strike age. It runs on: this is evidence only.
+    pub(crate) fn strike(&mut self) {
+        if !std::mem::replace(&mut self.struck, true) && !self.asking.caller_gone.is_cancelled() {
+            self.seat.strike(self.evidence(), (self.asking.budget, now()));
+        }
     }
 
     /// What it is expected to cost.
@@ -159,7 +202,10 @@ impl<'a> Call<'a> {
             request_id: answered.request_id,
             ..self.attempt(AttemptOutcome::Judged)
         };
-        Ended::Judged(attempt, answered.judgement)
+        // of a judgement that left early only the scores are in
+        let ended_ms = attempt.ended_ms.filter(|_| answered.rest.is_none());
+        let rest = answered.rest.map(|rest| rest.holding(self.in_flight.take()));
+        Ended::Judged(Attempt { ended_ms, ..attempt }, answered.judgement, rest)
     }
 
     fn failed(mut self, error: AttemptError) -> Ended {
@@ -174,6 +220,11 @@ impl<'a> Call<'a> {
             AttemptOutcome::RateLimited | AttemptOutcome::Overloaded => {
                 if let Some(retry_after) = error.retry_after {
                     self.seat.block(retry_after, now());
+                }
+                match (outcome, error.retry_after) {
+                    (AttemptOutcome::RateLimited, _) => self.seat.limited(now()),
+                    (_, Some(_)) => self.seat.crowd(now()),
+                    (_, None) => {}
                 }
             }
             // an error cannot be a judgement; and what we cancel never replies, so that this cancel
@@ -193,6 +244,7 @@ impl<'a> Call<'a> {
             | AttemptOutcome::OverBudget => {}
         }
         self.told = true; // how fast it failed says nothing about how fast it judges
+        self.weigh(outcome);
         let attempt = Attempt {
             tokens: error.tokens,
             cost,
@@ -210,32 +262,102 @@ impl<'a> Call<'a> {
             return;
         }
         match judged_after {
-            Some(took) => self.seat.record(took),
-            None => self.seat.censor(self.watch.elapsed()),
+            Some(took) => self.seat.record(self.told_after(took), now()),
+            None => {
+                let age = self.watch.elapsed();
+                self.seat.censor(age);
+                if self.strike_age <= age {
+                    self.strike();
+                }
+            }
         }
     }
 
-    fn attempt(&self, outcome: AttemptOutcome) -> Attempt {
-        Attempt {
-            judge: self.seat.judge().id().clone(),
-            route: self.route,
-            outcome,
-            said: None,
-            scores: Vec::new(),
-            started_ms: self.started_ms,
-            took_ms: whole_ms(self.watch.elapsed()),
-            tokens: None,
-            cost: MicroUsd::default(),
-            request_id: None,
-            detail: None,
+    /// Tells the breaker how the call failed.
+    fn weigh(&self, outcome: AttemptOutcome) {
+        if self.asking.caller_gone.is_cancelled() {
+            return;
         }
+        let seat = self.seat;
+        match outcome {
+            AttemptOutcome::Empty
+            | AttemptOutcome::Truncated
+            | AttemptOutcome::Unreadable
+            | AttemptOutcome::Blind => {
+                seat.heard();
+                seat.fail(self.told_after(self.watch.elapsed()), now());
+            }
+            AttemptOutcome::Overloaded
+            | AttemptOutcome::ServerError
+            | AttemptOutcome::Connect
+            | AttemptOutcome::Timeout => {
+                seat.fail(self.told_after(self.watch.elapsed()), now());
+            }
+            AttemptOutcome::Refused => seat.heard(),
+            AttemptOutcome::BadRequest => seat.fault(Fault::BadRequest, self.evidence(), now()),
+            AttemptOutcome::Auth => seat.fault(Fault::Auth, self.evidence(), now()),
+            // flow control, and what was ours
+            AttemptOutcome::RateLimited
+            | AttemptOutcome::Judged
+            | AttemptOutcome::Cancelled
+            | AttemptOutcome::OverBudget => {}
+        }
+    }
+
+    fn told_after(&self, took: Duration) -> Told<'_> {
+        Told {
+            started: self.started(),
+            took,
+            strike_age: self.strike_age,
+            struck: self.struck,
+            evidence: self.evidence(),
+        }
+    }
+
+    fn evidence(&self) -> Evidence<'_> {
+        let is_probe = self.is_probe || self.route == Route::Probe;
+        let turn = if is_probe { Turn::Probe } else { Turn::InTurn };
+        Evidence { route: &self.asking.peers, turn, jitter: self.asking.jitter }
+    }
+
+    fn attempt(&self, outcome: AttemptOutcome) -> Attempt {
+        let Self { seat, route, watch, .. } = self;
+        cut_short(seat, *route, (self.asking.began, *watch), outcome)
     }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.tell(None); // the race itself was dropped
-        self.seat.leave();
+        if self.is_probe {
+            self.seat.probe_ended();
+        }
+    }
+}
+
+/// An attempt of which no more is known than that it was made, and how long it took: `began` is the
+/// check's start and `watch` the call's.
+pub(crate) fn cut_short(
+    seat: &Seat,
+    route: Route,
+    (began, watch): (Stopwatch, Stopwatch),
+    outcome: AttemptOutcome,
+) -> Attempt {
+    let started = watch.started().saturating_duration_since(began.started());
+    let took_ms = whole_ms(watch.elapsed());
+    Attempt {
+        judge: seat.judge().id().clone(),
+        route,
+        outcome,
+        said: None,
+        scores: Vec::new(),
+        started_ms: whole_ms(started),
+        took_ms,
+        ended_ms: Some(took_ms),
+        tokens: None,
+        cost: MicroUsd::default(),
+        request_id: None,
+        detail: None,
     }
 }
 

@@ -3,14 +3,65 @@
 //! Most failures say nothing about the next judge. Two do: a request refused by one dialect is
 //! first of all our mistake in that dialect, and a provider that will not look at the image will
 //! not look through another of its models. When two independent ones say the same, it is the image.
+//!
+//! The policy's order is sticky: latency never changes it (an unused judge's estimate is never
+//! refreshed, so a ranking by it can freeze on the wrong one, and verdicts would wander between
+//! judges). A breaker, a block or a full limit takes a judge out of it; load may reorder those
+//! behind the first.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use crate::domain::{AttemptOutcome, JudgeId};
-use crate::panel::seat::Seat;
+use crate::panel::seat::{Seat, Standing};
 
+/// What each place further back costs, beside …
+const COST_OF_RANK: f64 = 0.25;
+/// … what a judge's load above this share of its limit does.
+const FREE_LOAD: f64 = 0.7;
+const COST_OF_LOAD: f64 = 3.0;
 /// This many independent parties saying the same settles it.
 const SETTLED: usize = 2;
+
+/// A judge and its place in the policy's order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InLine<'a> {
+    /// 0 is asked first.
+    pub(crate) rank: u32,
+    /// Who.
+    pub(crate) seat: &'a Arc<Seat>,
+}
+
+impl<'a> InLine<'a> {
+    /// `seats` in their order.
+    pub(crate) fn up(seats: impl IntoIterator<Item = &'a Arc<Seat>>) -> Vec<Self> {
+        (0..).zip(seats).map(|(rank, seat)| Self { rank, seat }).collect()
+    }
+}
+
+/// How far to go to find somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To judges in their turn: closed, not blocked, below their limit.
+    InTurn,
+    /// Where there is none, to those whose breaker is open or that are full.
+    OutOfTurn,
+    /// At last to those that asked us to stay away, the soonest free first; not to those who want
+    /// that for longer than there is time.
+    Anybody,
+}
+
+/// An image's luck, now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw {
+    /// 0..1: whether it is let through to a judge that just came back.
+    pub(crate) chance: f64,
+    /// Now.
+    pub(crate) now: Instant,
+    /// When the judgement must be there.
+    pub(crate) until: Instant,
+}
 
 /// What the failures so far leave to be asked.
 #[derive(Clone, Debug, Default)]
@@ -58,20 +109,43 @@ impl Choice {
         self.stopped || SETTLED <= self.bad_dialects.len() || SETTLED <= self.refusing.len()
     }
 
-    /// The first of `seats` that may be asked now. Those that asked us to stay away are left out;
-    /// with `even_blocked` the one whose block ends first is better than none.
+    /// Who of `line` is asked now, if anybody may be.
     pub(crate) fn pick<'a>(
         &self,
-        seats: impl IntoIterator<Item = &'a Seat>,
-        now: Instant,
-        even_blocked: bool,
-    ) -> Option<&'a Seat> {
+        line: impl IntoIterator<Item = InLine<'a>>,
+        reach: Reach,
+        draw: Draw,
+    ) -> Option<&'a Arc<Seat>> {
         if self.is_settled() {
             return None;
         }
-        let allowed = seats.into_iter().filter(|seat| self.allows(seat));
-        let soonest = allowed.min_by_key(|seat| seat.blocked_for(now))?; // not blocked: `None`, least
-        (even_blocked || soonest.blocked_for(now).is_none()).then_some(soonest)
+        let allowed = line.into_iter().filter(|one| self.allows(one.seat));
+        let standing = |one: InLine<'a>| (one, one.seat.standing(draw.chance, draw.now));
+        let all: Vec<(InLine<'a>, Standing)> = allowed.map(standing).collect();
+        let in_turn = all.iter().filter(|(_, standing)| standing.in_turn);
+        let next = in_turn.min_by(|one, other| cost(one).total_cmp(&cost(other)));
+        let out_of_turn = || {
+            let free = all.iter().filter(|(_, standing)| standing.blocked_for.is_none());
+            // nobody is well: as if nobody were ill, those that suffer least first
+            free.min_by(|(one, at), (other, stands)| {
+                let full = (!at.has_room).cmp(&!stands.has_room);
+                let ill = at.score.total_cmp(&stands.score);
+                let busy = at.load.total_cmp(&stands.load);
+                full.then(ill).then(busy).then(one.rank.cmp(&other.rank))
+            })
+        };
+        let left = draw.until.saturating_duration_since(draw.now);
+        let blocked = || {
+            let back_in_time = |at: &Standing| at.blocked_for.is_some_and(|wait| wait < left);
+            let in_time = all.iter().filter(|(_, standing)| back_in_time(standing));
+            in_time.min_by_key(|(_, standing)| standing.blocked_for)
+        };
+        let next = match reach {
+            Reach::InTurn => next,
+            Reach::OutOfTurn => next.or_else(out_of_turn),
+            Reach::Anybody => next.or_else(out_of_turn).or_else(blocked),
+        };
+        next.map(|(one, _)| one.seat)
     }
 
     fn allows(&self, seat: &Seat) -> bool {
@@ -79,6 +153,15 @@ impl Choice {
         !self.bad_dialects.contains(&judge.dialect())
             && !self.refusing.contains(&judge.id().provider)
     }
+}
+
+/// The policy's first judge keeps its place while it has room; those behind it may change theirs.
+fn cost((one, standing): &(InLine<'_>, Standing)) -> f64 {
+    if one.rank == 0 {
+        return 0.0;
+    }
+    let rank = 1.0 + COST_OF_RANK * f64::from(one.rank);
+    rank * (1.0 + COST_OF_LOAD * (standing.load - FREE_LOAD).max(0.0))
 }
 
 /// Whether asking the same judge again could help: for a route of one.
@@ -102,23 +185,69 @@ pub(crate) fn is_worth_repeating(outcome: AttemptOutcome) -> bool {
     }
 }
 
+/// Whether such a failure, where it came at once, cost nothing: no bill and no wait that was asked
+/// for.
+pub(crate) fn is_free_when_fast(outcome: AttemptOutcome) -> bool {
+    match outcome {
+        AttemptOutcome::Overloaded | AttemptOutcome::ServerError | AttemptOutcome::Connect => true,
+        AttemptOutcome::Judged
+        | AttemptOutcome::Refused
+        | AttemptOutcome::Empty
+        | AttemptOutcome::Truncated
+        | AttemptOutcome::Unreadable
+        | AttemptOutcome::Blind
+        | AttemptOutcome::RateLimited
+        | AttemptOutcome::BadRequest
+        | AttemptOutcome::Auth
+        | AttemptOutcome::Timeout
+        | AttemptOutcome::Cancelled
+        | AttemptOutcome::OverBudget => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::panel::board::{Board, Evidence};
+    use crate::panel::breaker::{Rules, Turn};
     use crate::panel::script::{ScriptedJudge, answers};
+    use crate::panel::seat::InFlight;
+    use crate::panel::{Judge, now};
 
     /// a and b share a dialect, b and c a provider.
-    fn seats() -> [Seat; 3] {
+    fn seats() -> Vec<Arc<Seat>> {
         let judge = |name: &str| ScriptedJudge::new(name, &[answers(1)]);
-        [
-            Seat::new(Arc::new(judge("a").speaking("openai").served_by("acme"))),
-            Seat::new(Arc::new(judge("b").speaking("openai").served_by("zenith"))),
-            Seat::new(Arc::new(judge("c").speaking("gemini").served_by("zenith"))),
-        ]
+        let judges = [
+            judge("a").speaking("openai").served_by("acme"),
+            judge("b").speaking("openai").served_by("zenith"),
+            judge("c").speaking("gemini").served_by("zenith"),
+        ];
+        let rules = Rules::default();
+        let board = Board::new(judges.iter().map(|one| (one.id().name.clone(), rules)));
+        let board = Arc::new(board);
+        let seat = |(place, judge)| {
+            let judge: Arc<dyn Judge> = Arc::new(judge);
+            Arc::new(Seat::new(judge, (Arc::clone(&board), place), (rules, Some(10))))
+        };
+        judges.into_iter().enumerate().map(seat).collect()
+    }
+
+    fn pick<'a>(choice: &Choice, seats: &'a [Arc<Seat>], reach: Reach) -> Option<&'a str> {
+        let now = now();
+        let draw = Draw { chance: 0.5, now, until: now + Duration::from_secs(5) };
+        choice.pick(InLine::up(seats), reach, draw).map(|seat| seat.name())
+    }
+
+    fn trip(seats: &[Arc<Seat>], at: usize) {
+        let evidence = Evidence { route: &[0, 1, 2], turn: Turn::InTurn, jitter: 0.5 };
+        (0..40).for_each(|_| seats[at].strike(evidence, (Duration::from_secs(5), now())));
+    }
+
+    fn enter(seats: &[Arc<Seat>], at: usize, calls: usize) -> Vec<InFlight> {
+        (0..calls).map(|_| seats[at].enter()).collect()
     }
 
     /// Who is asked next after `failures`, each by the judge at that place.
@@ -129,8 +258,7 @@ mod tests {
         for &(at, outcome) in failures {
             choice.note(outcome, seats[at].judge().id(), seats[at].judge().dialect());
         }
-        let next = choice.pick(&seats, Instant::now(), false);
-        assert_eq!(next.map(Seat::name), expected, "after {failures:?}");
+        assert_eq!(pick(&choice, &seats, Reach::InTurn), expected, "after {failures:?}");
     }
 
     #[test]
@@ -169,14 +297,59 @@ mod tests {
 
     #[test]
     fn a_blocked_judge_is_better_than_none_only_where_one_is_needed() {
-        let seats = seats();
-        let now = Instant::now();
-        let choice = Choice::default();
-        let name = |even_blocked| choice.pick(&seats, now, even_blocked).map(Seat::name);
+        let (seats, choice, now) = (seats(), Choice::default(), now());
+        let name = |reach| pick(&choice, &seats, reach);
         seats[0].block(Duration::from_secs(5), now);
-        assert_eq!((name(false), name(true)), (Some("b"), Some("b")));
+        assert_eq!((name(Reach::InTurn), name(Reach::Anybody)), (Some("b"), Some("b")));
         seats[1].block(Duration::from_secs(3), now);
         seats[2].block(Duration::from_secs(4), now);
-        assert_eq!((name(false), name(true)), (None, Some("b")));
+        assert_eq!((name(Reach::OutOfTurn), name(Reach::Anybody)), (None, Some("b")));
+    }
+
+    #[test]
+    fn who_wants_to_be_left_alone_for_longer_than_there_is_time_is() {
+        let (seats, choice, now) = (seats(), Choice::default(), now());
+        seats.iter().for_each(|seat| seat.block(Duration::from_secs(6), now));
+        assert_eq!(pick(&choice, &seats, Reach::Anybody), None);
+    }
+
+    #[test]
+    fn an_open_breaker_takes_a_judge_out_of_the_order() {
+        let (seats, choice) = (seats(), Choice::default());
+        trip(&seats, 0);
+        assert_eq!(pick(&choice, &seats, Reach::Anybody), Some("b"));
+        trip(&seats, 1);
+        assert_eq!(pick(&choice, &seats, Reach::Anybody), Some("c"));
+    }
+
+    #[test]
+    fn where_nobody_is_well_the_least_ill_is_asked() {
+        let (seats, choice) = (seats(), Choice::default());
+        trip(&seats, 0);
+        trip(&seats, 1);
+        seats[2].block(Duration::from_secs(4), now());
+        assert_eq!(pick(&choice, &seats, Reach::InTurn), None);
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("a"));
+    }
+
+    #[test]
+    fn load_reorders_those_behind_the_first() {
+        let (seats, choice) = (seats(), Choice::default());
+        let name = || pick(&choice, &seats, Reach::InTurn);
+        let _nine = enter(&seats, 0, 9);
+        assert_eq!(name(), Some("a"), "it keeps its place while it has room");
+        let _ten = enter(&seats, 0, 1);
+        assert_eq!(name(), Some("b"));
+        let _others = enter(&seats, 1, 9);
+        assert_eq!(name(), Some("c"));
+    }
+
+    #[test]
+    fn a_full_judge_is_asked_before_a_blocked_one() {
+        let (seats, choice) = (seats(), Choice::default());
+        seats[0].block(Duration::from_secs(1), now());
+        let _full = [enter(&seats, 1, 10), enter(&seats, 2, 10)];
+        assert_eq!(pick(&choice, &seats, Reach::InTurn), None);
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("b"));
     }
 }

@@ -4,6 +4,9 @@
 //! a change of speed is followed within a few hundred calls and nothing is kept per call. A call
 //! that was cancelled is known to be *slower* than its age: it lands past the last bucket.
 //! Leaving such calls out would make a judge look faster the more often it is hedged away from.
+//!
+//! A second histogram forgets five times more slowly and is fed only while the judge is well: its
+//! *normal* speed, which a fault cannot drag along.
 
 use std::time::Duration;
 
@@ -19,12 +22,28 @@ const LOWEST_SECONDS: f64 = 0.02;
 const GROWTH: f64 = 1.04;
 /// 2^(1/400): each sample weighs this much more than the one before it.
 const WEIGHT_GROWTH: f32 = 1.001_734_4;
+/// 2^(1/2000): the same for the normal speed.
+const NORMAL_WEIGHT_GROWTH: f32 = 1.000_346_6;
 /// Weights are scaled down past this, well before `f32` loses its small change.
 const HEAVIEST: f32 = 1e6;
+/// The most that a whole history weighs where the last sample weighs 1: the normal speed's, which
+/// forgets slowest, comes to 2886 = `1 / (1 - 1 / 1.000_346_6)`.
+const HEAVIEST_KEPT: f64 = 3_000.0;
 /// A cancelled call says something once it is older than this share of answers.
 const TELLING_QUANTILE: f64 = 0.90;
 /// … and of a judge that never answered, once it is older than this.
 const TELLING_AGE: Duration = Duration::from_millis(1_500);
+
+/// A histogram as it is kept over a restart; the next sample weighs 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Weight by bucket, where there is any.
+    pub buckets: Vec<(u16, f32)>,
+    /// Weight of the calls known only to be slower than their age.
+    pub overflow: f32,
+    /// Samples taken.
+    pub samples: u64,
+}
 
 /// How fast a judge has answered of late.
 #[derive(Clone, Debug)]
@@ -35,6 +54,7 @@ pub struct Latency {
     overflow: f32,
     /// The weight of the next sample.
     next_weight: f32,
+    weight_growth: f32,
     /// Samples taken, cancelled ones included.
     samples: u64,
     /// Whether an expectation stands in for the first samples.
@@ -45,10 +65,21 @@ impl Latency {
     /// No history; `expectation` stands in for one until samples outweigh it.
     #[must_use]
     pub fn new(expectation: Option<Expectation>) -> Self {
+        Self::growing(WEIGHT_GROWTH, expectation)
+    }
+
+    /// The same for the normal speed: it forgets five times more slowly.
+    #[must_use]
+    pub fn normal(expectation: Option<Expectation>) -> Self {
+        Self::growing(NORMAL_WEIGHT_GROWTH, expectation)
+    }
+
+    fn growing(weight_growth: f32, expectation: Option<Expectation>) -> Self {
         let mut latency = Self {
             weights: [0.0; BUCKETS as usize],
             overflow: 0.0,
             next_weight: 1.0,
+            weight_growth,
             samples: 0,
             expected: expectation.is_some(),
         };
@@ -90,10 +121,64 @@ impl Latency {
         (0.0 < total).then_some(told)
     }
 
+    /// The latency that `share` (0..1) of the *answers* stay under: how fast it is where it is not
+    /// silent. `None` without an answer or expectation.
+    #[must_use]
+    pub fn quantile_of_answers(&self, share: f64) -> Option<Duration> {
+        let answers = self.weight_of_answers();
+        let told = self.below_which(share.clamp(0.0, 1.0) * answers);
+        told.filter(|_| 0.0 < answers)
+    }
+
+    /// What to keep of it over a restart.
+    #[must_use]
+    pub fn keep(&self) -> Kept {
+        let scale = self.next_weight.recip();
+        let telling = (0..).zip(self.weights).filter(|&(_, weight)| 0.0 < weight);
+        Kept {
+            buckets: telling.map(|(bucket, weight)| (bucket, weight * scale)).collect(),
+            overflow: self.overflow * scale,
+            samples: self.samples,
+        }
+    }
+
+    /// Takes up what was kept, in place of an expectation.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing is changed then.
+    pub fn restore(&mut self, kept: &Kept) -> Result<(), String> {
+        let is_weight = |weight: f32| (0.0..=HEAVIEST).contains(&weight);
+        let mut weights = [0.0; BUCKETS as usize];
+        for &(bucket, weight) in &kept.buckets {
+            match weights.get_mut(usize::from(bucket)) {
+                Some(slot) if is_weight(weight) => *slot = weight,
+                Some(_) => return Err(format!("bucket {bucket} weighs {weight}")),
+                None => return Err(format!("bucket {bucket} is past the last, {BUCKETS}")),
+            }
+        }
+        if !is_weight(kept.overflow) {
+            return Err(format!("the calls without an answer weigh {}", kept.overflow));
+        }
+        let whole: f64 = weights.iter().chain([&kept.overflow]).copied().map(f64::from).sum();
+        if HEAVIEST_KEPT < whole {
+            return Err(format!("it weighs {whole}, at most {HEAVIEST_KEPT} can be"));
+        }
+        let Self { weight_growth, expected, .. } = *self;
+        let (overflow, samples) = (kept.overflow, kept.samples);
+        *self = Self { weights, overflow, next_weight: 1.0, weight_growth, samples, expected };
+        Ok(())
+    }
+
     /// Whether there is neither an expectation nor enough history.
     #[must_use]
     pub fn is_cold(&self) -> bool {
         !self.expected && self.samples < ENOUGH_SAMPLES
+    }
+
+    /// Whether somebody said how fast it is.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.expected
     }
 
     /// Samples taken, those of cancelled calls included, an expectation's not.
@@ -122,7 +207,7 @@ impl Latency {
 
     fn sampled(&mut self) {
         self.samples = self.samples.saturating_add(1);
-        self.next_weight *= WEIGHT_GROWTH;
+        self.next_weight *= self.weight_growth;
         if HEAVIEST < self.next_weight {
             let scale = self.next_weight.recip();
             self.weights.iter_mut().for_each(|weight| *weight *= scale);
@@ -302,8 +387,71 @@ mod tests {
         assert!(quantile_ms(&kept, 0.95) > 1_000.0);
     }
 
+    #[test]
+    fn the_normal_speed_forgets_five_times_more_slowly() {
+        let mut normal = Latency::normal(None);
+        (0..10_000).for_each(|_| normal.record(ms(600)));
+        (0..900).for_each(|_| normal.record(ms(900)));
+        assert!(quantile_ms(&normal, 0.50) < 620.0);
+        (0..3_000).for_each(|_| normal.record(ms(900)));
+        assert!(quantile_ms(&normal, 0.50) > 860.0);
+    }
+
+    #[test]
+    fn the_speed_of_answers_knows_nothing_of_silence() {
+        let mut latency = of(&[600; 100]);
+        (0..100).for_each(|_| latency.censor(ms(4_900)));
+        let answers = latency.quantile_of_answers(0.95).unwrap();
+        assert!((answers.as_secs_f64() * 1e3 / 600.0 - 1.0).abs() < 0.04);
+        assert_eq!(Latency::new(None).quantile_of_answers(0.95), None);
+    }
+
+    #[test]
+    fn damaged_history_changes_nothing() {
+        let mut latency = of(&[600; 40]);
+        let damaged = [
+            Kept { buckets: vec![(220, 1.0)], ..Kept::default() },
+            Kept { buckets: vec![(3, -1.0)], ..Kept::default() },
+            Kept { buckets: vec![(3, f32::NAN)], ..Kept::default() },
+            Kept { overflow: f32::INFINITY, ..Kept::default() },
+            // it would take ten thousand images to outweigh this
+            Kept { buckets: vec![(3, 9e5)], samples: 80, ..Kept::default() },
+        ];
+        for kept in damaged {
+            assert!(latency.restore(&kept).is_err(), "{kept:?}");
+        }
+        assert_eq!(latency.samples(), 40);
+        assert!((quantile_ms(&latency, 0.5) / 600.0 - 1.0).abs() < 0.04);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn what_is_kept_is_told_alike_afterwards(
+            events in prop::collection::vec((any::<bool>(), 20_u64..200_000), 1..300),
+            later in prop::collection::vec(20_u64..5_000, 0..50),
+            share in 0.01..0.99_f64,
+        ) {
+            let mut before = Latency::new(None);
+            for (answered, millis) in events {
+                if answered { before.record(ms(millis)) } else { before.censor(ms(millis)) }
+            }
+            let mut after = Latency::new(None);
+            prop_assert_eq!(after.restore(&before.keep()), Ok(()));
+            for millis in later {
+                before.record(ms(millis));
+                after.record(ms(millis));
+            }
+            prop_assert_eq!(before.samples(), after.samples());
+            if let (Some(one), Some(other)) = (before.quantile(share), after.quantile(share)) {
+                // f32 rounding may move a target over a gap between two samples
+                let near = [share - 1e-4, share + 1e-4].map(|share| before.quantile(share).unwrap());
+                let alike = one.mul_f64(0.999) <= other && other <= one.mul_f64(1.001);
+                let between = near[0].mul_f64(0.999) <= other && other <= near[1].mul_f64(1.001);
+                prop_assert!(alike || between, "{one:?} became {other:?}");
+            }
+        }
 
         #[test]
         fn a_quantile_is_within_4_percent_of_the_exact_one(

@@ -14,6 +14,8 @@ use crate::clock::{Deadline, Late};
 use crate::domain::policy::{Fallback, HedgeSpec, RouteSpec};
 use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Score, Tokens};
 use crate::imaging::{Measurements, View};
+use crate::panel::rest::{LatePart, Rest};
+use crate::panel::struck::Struck;
 use crate::panel::{Answered, Asked, AttemptError, Expectation, Judge, Question};
 
 /// What every scripted call is expected to cost, and what an answer does cost.
@@ -26,6 +28,8 @@ pub(crate) const BILL: MicroUsd = MicroUsd(90);
 pub(crate) enum Act {
     /// Scores every criterion alike.
     Answer(f64),
+    /// Scores every criterion alike, and has its reasons this many milliseconds later.
+    Early(f64, u64),
     /// Fails.
     Fail(AttemptError),
     /// Answers without a score.
@@ -144,6 +148,7 @@ impl Judge for ScriptedJudge {
             time::sleep(Duration::from_millis(after_ms)).await;
             match act {
                 Act::Answer(score) => Ok(answered(question, Some(score))),
+                Act::Early(score, rest_ms) => Ok(early(question, score, rest_ms)),
                 Act::Fail(error) => Err(error),
                 Act::Garble => Ok(answered(question, None)),
                 Act::Panic => panic!("as scripted"),
@@ -185,7 +190,26 @@ fn answered(question: &Question, score: Option<f64>) -> Answered {
         tokens: Some(Tokens { input: 1_605, cached: 0, output: 58, image: None }),
         cost: BILL,
         request_id: Some("req-1".to_owned()),
+        rest: None,
     }
+}
+
+fn early(question: &Question, score: f64, rest_ms: u64) -> Answered {
+    let whole = answered(question, Some(score));
+    let part = LatePart {
+        reasons: Ok(Vec::new()),
+        tokens: whole.tokens,
+        cost: whole.cost,
+        request_id: whole.request_id.clone(),
+        blind: false,
+        took: None,
+    };
+    let reading = async move {
+        time::sleep(Duration::from_millis(rest_ms)).await;
+        part
+    };
+    let rest = Some(Rest::new(ESTIMATE, reading.boxed()));
+    Answered { tokens: None, cost: ESTIMATE, rest, ..whole }
 }
 
 /// A question about `criteria`.
@@ -209,6 +233,8 @@ pub(crate) fn question(criteria: &[&str]) -> Question {
         measurements: Measurements::default(),
         reason_chars: 200,
         max_output_tokens: 200,
+        struck: Struck::default(),
+        early: true,
     }
 }
 
@@ -222,6 +248,7 @@ pub(crate) fn route(judges: &[&str]) -> RouteSpec {
         max_attempts: 3,
         attempt_cap: None,
         hedge: Some(HedgeSpec { after_quantile: 0.95, budget_ratio: 0.10 }),
+        stream: true,
         on_deadline: Fallback::Review,
         on_no_judge: Fallback::Review,
     }

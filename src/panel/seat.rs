@@ -1,6 +1,9 @@
 //! A seat is one judge with what the gate knows of its health.
 //!
-//! Its lock is held for a few hundred instructions and never across a wait.
+//! Its locks are held for a few hundred instructions and never across a wait. The breaker stands on
+//! the [`Board`]; how fast the judge is, how many calls it takes and until when it wants to be left
+//! alone are known here. A judge that only stands in has no breaker to trip: it does not look, and
+//! so it is not ill.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,19 +12,34 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::policy::HedgeSpec;
+use crate::panel::board::{Board, Evidence, Place};
+use crate::panel::breaker::{Breaker, Fault, Rules};
 use crate::panel::hedge;
-use crate::panel::latency::Latency;
+use crate::panel::latency::{Kept, Latency};
+use crate::panel::limit::Limit;
 use crate::panel::{BreakerState, Judge, JudgeStatus};
+use crate::telemetry;
 
 /// A provider may ask us to stay away for this long at most.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
 /// The share of what is left that is kept for a judge of unknown speed.
 const UNKNOWN_SHARE: f64 = 0.25;
+/// A judge that answered within this many of its normal p95s is alive.
+const ALIVE_P95S: f64 = 1.5;
+/// A failure that took less than this share of a usual answer cost nothing.
+const FAST_SHARE: f64 = 0.5;
+/// A call this many times as old as nearly all answers, and overtaken by a later one, is lost.
+const LOST_AFTER: f64 = 1.25;
+/// The share of its threshold at which a judge is suspect.
+const SUSPECT_SHARE: f64 = 0.5;
 
 /// One judge and its health.
 #[derive(Debug)]
 pub(crate) struct Seat {
     judge: Arc<dyn Judge>,
+    board: Arc<Board>,
+    place: Place,
+    rules: Rules,
     health: Mutex<Health>,
     in_flight: AtomicU32,
 }
@@ -29,16 +47,70 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct Health {
     latency: Latency,
+    /// How fast it is while it is well.
+    normal: Latency,
+    limit: Limit,
     /// Until when the provider asked us to stay away.
     blocked_until: Option<Instant>,
+    /// When it judged last.
+    judged_at: Option<Instant>,
+    /// When the youngest call that was answered had started.
+    answered_start: Option<Instant>,
+    strikes: u64,
+    /// Strikes and failures since it judged last.
+    misses: u32,
+}
+
+/// How a judge stands when somebody is to be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Whether it may be asked in its turn.
+    pub(crate) in_turn: bool,
+    /// How long the provider still wants us to stay away; `None`: it does not.
+    pub(crate) blocked_for: Option<Duration>,
+    /// Whether it takes one more call.
+    pub(crate) has_room: bool,
+    /// The sum of evidence against it.
+    pub(crate) score: f64,
+    /// The share of its limit in use.
+    pub(crate) load: f64,
+}
+
+/// A judgement or a failure, as a seat hears of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    /// When the call started.
+    pub(crate) started: Instant,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// The age at which it would strike.
+    pub(crate) strike_age: Duration,
+    /// Whether it did.
+    pub(crate) struck: bool,
+    /// Its bearing on the breaker.
+    pub(crate) evidence: Evidence<'a>,
 }
 
 impl Seat {
-    /// A judge without history.
-    pub(crate) fn new(judge: Arc<dyn Judge>) -> Self {
-        let latency = Latency::new(judge.expectation());
-        let health = Mutex::new(Health { latency, blocked_until: None });
-        Self { judge, health, in_flight: AtomicU32::new(0) }
+    /// A judge without history at `place` of `board`.
+    pub(crate) fn new(
+        judge: Arc<dyn Judge>,
+        (board, place): (Arc<Board>, Place),
+        (rules, max_in_flight): (Rules, Option<u32>),
+    ) -> Self {
+        let expectation = judge.expectation();
+        let health = Health {
+            latency: Latency::new(expectation),
+            normal: Latency::normal(expectation),
+            limit: Limit::new(max_in_flight),
+            blocked_until: None,
+            judged_at: None,
+            answered_start: None,
+            strikes: 0,
+            misses: 0,
+        };
+        let (health, in_flight) = (Mutex::new(health), AtomicU32::new(0));
+        Self { judge, board, place, rules, health, in_flight }
     }
 
     /// Who sits here.
@@ -51,29 +123,98 @@ impl Seat {
         &self.judge.id().name
     }
 
+    /// Where its breaker stands on the board.
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
     /// Whether who sits here answers only when no judge that looks can.
     pub(crate) fn stands_in(&self) -> bool {
         self.judge.stands_in()
     }
 
-    /// A call starts.
-    pub(crate) fn enter(&self) {
+    /// A call starts; it is over when what is returned is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
     }
 
-    /// A call is over, however it ended.
-    pub(crate) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// A valid judgement came after `took`.
-    pub(crate) fn record(&self, took: Duration) {
-        self.health().latency.record(took);
+    /// A valid judgement came.
+    pub(crate) fn record(&self, told: Told<'_>, now: Instant) {
+        let is_closed = self.is_closed();
+        let in_flight = self.in_flight();
+        {
+            let mut health = self.health();
+            health.latency.record(told.took);
+            if is_closed {
+                health.normal.record(told.took);
+            }
+            health.limit.succeeded(in_flight);
+            health.judged_at = Some(now);
+            health.misses = 0;
+            health.answered_start = health.answered_start.max(Some(told.started));
+        }
+        if !told.struck && !self.stands_in() {
+            self.board.good(self.place, told.evidence.turn, now);
+        }
     }
 
     /// A call was dropped at `age`.
     pub(crate) fn censor(&self, age: Duration) {
         self.health().latency.censor(age);
+    }
+
+    /// A call outlived its strike age under a policy that gives `budget`.
+    pub(crate) fn strike(&self, evidence: Evidence<'_>, (budget, now): (Duration, Instant)) {
+        if self.stands_in() {
+            return;
+        }
+        let answers = {
+            let mut health = self.health();
+            health.strikes = health.strikes.saturating_add(1);
+            health.misses = health.misses.saturating_add(1);
+            let lately = hedge::normal_p95(&health.normal, budget).mul_f64(ALIVE_P95S);
+            health.judged_at.is_some_and(|at| now < at + lately)
+        };
+        telemetry::health::count_strike(self.name());
+        self.board.bad(self.place, Fault::Strike { answers }, evidence, now);
+    }
+
+    /// A call failed in a way that costs what it took; where it struck that was told.
+    pub(crate) fn fail(&self, told: Told<'_>, now: Instant) {
+        if told.struck || self.stands_in() {
+            return;
+        }
+        {
+            let mut health = self.health();
+            health.misses = health.misses.saturating_add(1);
+        }
+        let least = Duration::from_millis(1);
+        let time_lost = told.took.as_secs_f64() / told.strike_age.max(least).as_secs_f64();
+        self.board.bad(self.place, Fault::Error { time_lost }, told.evidence, now);
+    }
+
+    /// A call failed as all others will.
+    pub(crate) fn fault(&self, fault: Fault, evidence: Evidence<'_>, now: Instant) {
+        if !self.stands_in() {
+            self.board.bad(self.place, fault, evidence, now);
+        }
+    }
+
+    /// The judge read the request, and said what is no judgement.
+    pub(crate) fn heard(&self) {
+        self.board.heard(self.place);
+    }
+
+    /// The provider says "too many".
+    pub(crate) fn crowd(&self, now: Instant) {
+        self.health().limit.refused(now);
+    }
+
+    /// The provider says 429: it is well, and congested.
+    pub(crate) fn limited(&self, now: Instant) {
+        self.crowd(now);
+        self.board.limited(self.place, now);
     }
 
     /// The provider asks us to stay away. The later of two such requests holds.
@@ -83,25 +224,110 @@ impl Seat {
         health.blocked_until = health.blocked_until.max(Some(until));
     }
 
-    /// How long the provider still wants us to stay away; `None`: it does not.
-    pub(crate) fn blocked_for(&self, now: Instant) -> Option<Duration> {
-        let until = self.health().blocked_until?;
-        Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    /// Whether its breaker is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.board.read(self.place, Breaker::is_closed).unwrap_or(true)
     }
 
-    /// Whether it may be asked now.
+    /// Whether its breaker is open, or only not because no other is closed.
+    pub(crate) fn is_down(&self) -> bool {
+        self.board.read(self.place, Breaker::is_at_threshold).unwrap_or(false)
+    }
+
+    /// When it judged last, and how often it did not since.
+    pub(crate) fn last_judged(&self) -> (Option<Instant>, u32) {
+        let health = self.health();
+        (health.judged_at, health.misses)
+    }
+
+    /// How it stands for an image that drew `chance` (0..1).
+    pub(crate) fn standing(&self, chance: f64, now: Instant) -> Standing {
+        let read = |breaker: &Breaker| (breaker.admits(chance, now), breaker.score());
+        let (admits, score) = self.board.read(self.place, read).unwrap_or((true, 0.0));
+        let in_flight = self.in_flight();
+        let health = self.health();
+        let blocked_for = health.blocked_for(now);
+        let has_room = health.limit.has_room(in_flight);
+        let in_turn = admits && blocked_for.is_none() && has_room;
+        Standing { in_turn, blocked_for, has_room, score, load: health.limit.load(in_flight) }
+    }
+
+    /// Whether it may be asked in its turn now, whatever an image draws.
     pub(crate) fn has_room(&self, now: Instant) -> bool {
-        self.blocked_for(now).is_none()
+        0 < self.room(now)
+    }
+
+    /// How many more calls it takes in its turn now.
+    pub(crate) fn room(&self, now: Instant) -> u32 {
+        if !self.is_closed() {
+            return 0;
+        }
+        let in_flight = self.in_flight();
+        let health = self.health();
+        match health.blocked_for(now) {
+            Some(_) => 0,
+            None => health.limit.whole().saturating_sub(in_flight),
+        }
+    }
+
+    /// Whether it takes one more call that only speeds things up.
+    pub(crate) fn has_room_for_hedges(&self) -> bool {
+        self.health().limit.has_room_for_hedges(self.in_flight())
+    }
+
+    /// Whether it may be shown an image beside the judge that is asked; paid for by `pay` while it
+    /// fails. Then [`Seat::probe_ended`] must follow.
+    pub(crate) fn probe(&self, now: Instant, pay: impl FnOnce() -> bool) -> bool {
+        let standing = self.standing(0.0, now);
+        standing.blocked_for.is_none()
+            && standing.has_room
+            && self.board.probe(self.place, now, pay)
+    }
+
+    /// A probe is over, however it ended.
+    pub(crate) fn probe_ended(&self) {
+        self.board.probe_ended(self.place);
     }
 
     /// How long this judge may run alone in a race of `budget`.
     pub(crate) fn hedge_delay(&self, spec: HedgeSpec, budget: Duration) -> Duration {
-        hedge::delay(&self.health().latency, spec.after_quantile, budget)
+        let health = self.health();
+        hedge::delay(&health.latency, &health.normal, spec.after_quantile, budget)
     }
 
     /// How long before the end of `budget` this judge must start to answer in time.
     pub(crate) fn lead(&self, budget: Duration) -> Duration {
         hedge::lead(&self.health().latency, budget)
+    }
+
+    /// The age at which a call strikes under a policy that gives `budget`.
+    pub(crate) fn strike_age(&self, budget: Duration) -> Duration {
+        hedge::strike_age(&self.health().normal, self.rules.strike_multiple, budget)
+    }
+
+    /// Its p95 while it is well.
+    pub(crate) fn normal_p95(&self, budget: Duration) -> Duration {
+        hedge::normal_p95(&self.health().normal, budget)
+    }
+
+    /// The age past which a call may have been overtaken.
+    pub(crate) fn overtaken_age(&self, budget: Duration) -> Duration {
+        let health = self.health();
+        let answers = health.latency.quantile_of_answers(0.95).unwrap_or_default();
+        hedge::normal_p95(&health.normal, budget).max(answers).mul_f64(LOST_AFTER)
+    }
+
+    /// Whether this judge is suspect, and has answered a call that started later than `started`.
+    pub(crate) fn has_overtaken(&self, started: Instant) -> bool {
+        let suspect = SUSPECT_SHARE * self.rules.threshold;
+        let is_suspect = self.board.read(self.place, |one| suspect <= one.score());
+        is_suspect.unwrap_or(false)
+            && self.health().answered_start.is_some_and(|start| started < start)
+    }
+
+    /// Whether a failure after `took` cost next to nothing.
+    pub(crate) fn is_fast(&self, took: Duration) -> bool {
+        self.p50().is_some_and(|p50| took < p50.mul_f64(FAST_SHARE))
     }
 
     /// What to keep for this judge of the time that is `left`: what it usually takes, and never
@@ -121,21 +347,50 @@ impl Seat {
         self.quantile_if_known(0.95)
     }
 
+    /// What to keep over a restart: how fast it was of late, and how fast while it was well.
+    pub(crate) fn keep(&self) -> (Kept, Kept) {
+        let health = self.health();
+        (health.latency.keep(), health.normal.keep())
+    }
+
+    /// Takes up what was kept.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing is changed then.
+    pub(crate) fn restore(&self, (latency, normal): (&Kept, &Kept)) -> Result<(), String> {
+        let mut health = self.health();
+        let (mut restored, mut well) = (health.latency.clone(), health.normal.clone());
+        restored.restore(latency)?;
+        well.restore(normal)?;
+        (health.latency, health.normal) = (restored, well);
+        Ok(())
+    }
+
     /// What an operator sees of it.
     pub(crate) fn status(&self, now: Instant) -> JudgeStatus {
-        let blocked_for_ms = self.blocked_for(now).map(whole_ms);
+        let read = |breaker: &Breaker| (breaker.state(), breaker.score());
+        let (breaker, score) =
+            self.board.read(self.place, read).unwrap_or((BreakerState::Closed, 0.0));
+        let in_flight = self.in_flight();
         let health = self.health();
         JudgeStatus {
             id: self.judge.id().clone(),
-            breaker: BreakerState::Closed,
+            breaker,
+            score,
+            strikes: health.strikes,
+            limit: health.limit.whole(),
             dialect: self.judge.dialect(),
             p50_ms: health.latency.quantile(0.50).map(whole_ms),
             p95_ms: health.latency.quantile(0.95).map(whole_ms),
             samples: health.latency.samples(),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
-            blocked_for_ms,
+            in_flight,
+            blocked_for_ms: health.blocked_for(now).map(whole_ms),
             parameters: self.judge.parameters().to_owned(),
         }
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     fn quantile_if_known(&self, share: f64) -> Option<Duration> {
@@ -146,6 +401,24 @@ impl Seat {
     fn health(&self) -> MutexGuard<'_, Health> {
         // nothing in here can be left half done: a poisoned lock is as good as new
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that the judge is busy with, for as long as it is held.
+#[derive(Debug)]
+#[must_use = "dropping it says that the call is over"]
+pub(crate) struct InFlight(Arc<Seat>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Health {
+    fn blocked_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.blocked_until?.saturating_duration_since(now);
+        Some(left).filter(|left| !left.is_zero())
     }
 }
 

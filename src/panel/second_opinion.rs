@@ -3,15 +3,18 @@
 //! It is a luxury: it is skipped when time or money is short, and an image whose second judge does
 //! not answer keeps its first verdict.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Late, Stopwatch};
 use crate::domain::{Attempt, AttemptOutcome, JudgeId, Judgement, MicroUsd, Route};
+use crate::panel::board::Place;
 use crate::panel::call::{Asking, Call, Ended, is_timeout};
-use crate::panel::choice::Choice;
+use crate::panel::choice::{Choice, Draw, InLine, Reach};
 use crate::panel::hedge::Bucket;
+use crate::panel::rest::Rest;
 use crate::panel::seat::Seat;
 use crate::panel::{Panel, Question, now};
 
@@ -51,10 +54,12 @@ pub struct SecondJudgement {
 }
 
 /// What came of asking a second judge.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Seconded {
     /// `None`: nobody was asked, or nobody answered in time.
     pub opinion: Option<SecondJudgement>,
+    /// What still comes of that opinion, where it left early.
+    pub rest: Option<Rest>,
     /// Every attempt in starting order; `said` is for the caller to fill.
     pub attempts: Vec<Attempt>,
 }
@@ -87,24 +92,38 @@ impl Panel {
     /// Asks the first free judge of `doubt.ask` that did not give the first judgement, and after a
     /// failure one more.
     pub async fn second_opinion(&self, doubt: Doubt<'_>) -> Seconded {
-        let mut seats: Vec<&Seat> = Vec::with_capacity(doubt.ask.len());
+        let draw = self.draw();
+        let mut seats: Vec<&Arc<Seat>> = Vec::with_capacity(doubt.ask.len());
         for seat in doubt.ask.iter().filter_map(|name| self.seat(name)) {
             let is_other = seat.name() != doubt.not && !seat.stands_in();
             if is_other && !seats.iter().any(|one| one.name() == seat.name()) {
                 seats.push(seat);
             }
         }
+        let peers = self.peers_of(doubt);
         let mut choice = Choice::default();
         let mut seconded = Seconded::default();
         while seconded.attempts.len() < MOST_TRIES && doubt.has_time() {
-            let Some(seat) = choice.pick(seats.iter().copied(), now(), false) else { break };
+            let line = InLine::up(seats.iter().copied());
+            let until = doubt.deadline.instant();
+            let draw = Draw { chance: draw, now: now(), until };
+            let Some(seat) = choice.pick(line, Reach::InTurn, draw) else { break };
             if !doubt.affords(seat, &seconded.attempts) {
                 break;
             }
             seats.retain(|one| one.name() != seat.name());
             let may_follow = seconded.attempts.is_empty() && !seats.is_empty();
-            match doubt.ask(seat, may_follow).await {
-                Ended::Judged(attempt, judgement) => {
+            let asking = Asking {
+                question: doubt.question,
+                began: doubt.began,
+                caller_gone: doubt.caller_gone,
+                peers: Arc::clone(&peers),
+                budget: doubt.began.elapsed() + doubt.deadline.left(),
+                jitter: self.draw(),
+            };
+            match doubt.ask(seat, may_follow, asking).await {
+                Ended::Judged(attempt, judgement, rest) => {
+                    seconded.rest = rest;
                     let judge = attempt.judge.clone();
                     seconded.attempts.push(attempt);
                     seconded.opinion = Some(SecondJudgement { judge, judgement });
@@ -117,6 +136,16 @@ impl Panel {
             }
         }
         seconded
+    }
+
+    /// The places of all that look among those who judged first or may judge now.
+    fn peers_of(&self, doubt: Doubt<'_>) -> Arc<[Place]> {
+        let names = doubt.ask.iter().map(String::as_str).chain([doubt.not]);
+        let looking = names.filter_map(|name| self.seat(name)).filter(|seat| !seat.stands_in());
+        let mut places: Vec<Place> = looking.map(|seat| seat.place()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into()
     }
 }
 
@@ -134,11 +163,9 @@ impl<'a> Doubt<'a> {
 
     /// Asks one judge. Where another may follow, and there is time for two, the second's is kept
     /// for it: a judge that hangs must not take both.
-    async fn ask(&self, seat: &'a Seat, may_follow: bool) -> Ended {
-        let Self { question, began, caller_gone, .. } = *self;
+    async fn ask(&self, seat: &'a Arc<Seat>, may_follow: bool, asking: Asking<'a>) -> Ended {
         let leaves_room = may_follow && self.needs * 2 <= self.deadline.left();
         let until = if leaves_room { self.deadline.less(self.needs) } else { self.deadline };
-        let asking = Asking { question, began, caller_gone };
         let mut call = Call::start(seat, Route::SecondOpinion, asking, until);
         let replied = until.bound(call.reply()).await;
         match replied {

@@ -1,10 +1,11 @@
-//! What bounds a race: time, money, a caller that left, one judge only. And what is learnt of it.
+//! What bounds a race: time, money, a caller that left. And what is learnt of it.
 
 use super::*;
 
-use crate::domain::AttemptOutcome::{Auth, BadRequest, Connect, Overloaded, Refused, Timeout};
+use crate::domain::AttemptOutcome;
+use crate::domain::AttemptOutcome::{Connect, Overloaded, Refused, Timeout};
 use crate::panel::race::scene::{Scene, check};
-use crate::panel::script::{BILL, ESTIMATE, Script, ScriptedJudge, answers, fails, hangs, limited};
+use crate::panel::script::{BILL, ESTIMATE, Script, ScriptedJudge, answers, fails, hangs};
 
 // Time kept for those behind.
 
@@ -265,53 +266,4 @@ async fn when_the_caller_is_gone_a_hung_judge_runs_to_the_deadline() {
     scene.caller_leaves_ms = Some(100);
     scene.check("late at 5000 ms: a primary cancelled 0+5000").await;
     assert_eq!(scene.panel.statuses()[0].samples, 0);
-}
-
-// One judge only.
-
-#[tokio::test(start_paused = true)]
-async fn the_only_judge_is_asked_again_after_a_moment() {
-    let scripts = [fails(100, Overloaded), fails(100, Connect), answers(500)];
-    let scene = Scene::of(vec![ScriptedJudge::new("a", &scripts)]);
-    // 40 ms and, with this jitter, half as much again
-    scene
-        .check(
-            "judged by a at 820 ms: a primary overloaded 0+100, a failover connect 160+100, \
-             a failover judged 320+500",
-        )
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_only_judge_is_asked_as_often_as_the_policy_allows() {
-    check(
-        &[fails(100, Overloaded)],
-        "exhausted at 420 ms: a primary overloaded 0+100, a failover overloaded 160+100, \
-         a failover overloaded 320+100",
-    )
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_only_judge_is_not_asked_again_what_it_settled() {
-    for outcome in [Auth, BadRequest, Refused] {
-        let expected = format!("exhausted at 100 ms: a primary {} 0+100", outcome.label());
-        check(&[fails(100, outcome)], &expected).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_only_judge_is_given_the_time_it_asked_for_if_there_is_any() {
-    let scene = Scene::of(vec![ScriptedJudge::new("a", &[limited(100, 2_000), answers(500)])]);
-    let expected =
-        "judged by a at 2600 ms: a primary rate_limited 0+100, a failover judged 2100+500";
-    scene.check(expected).await;
-    check(&[limited(100, 4_900)], "exhausted at 100 ms: a primary rate_limited 0+100").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_only_judge_is_not_asked_again_for_a_caller_that_is_gone() {
-    let mut scene = Scene::scripted(&[fails(100, Overloaded)]);
-    scene.caller_leaves_ms = Some(120);
-    scene.check("exhausted at 160 ms: a primary overloaded 0+100").await;
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Deadline, Stopwatch};
 use crate::domain::policy::RouteSpec;
 use crate::domain::{Attempt, MicroUsd};
+use crate::panel::hedge::Purse;
 use crate::panel::race::{Outcome, Race, Raced};
 use crate::panel::script::{Script, ScriptedJudge, question, route};
 use crate::panel::{Judge, Panel, Question};
@@ -61,11 +62,11 @@ impl Scene {
     }
 
     pub(crate) fn spend_hedge_budget(&self) {
-        while self.panel.hedge_budget().take_hedge() {}
+        while self.panel.budgets().take(Purse::Hedge) {}
     }
 
     pub(crate) fn spend_last_chances(&self) {
-        while self.panel.hedge_budget().take_last_chance() {}
+        while self.panel.budgets().take(Purse::LastChance) {}
     }
 
     pub(crate) async fn race(&self) -> (Raced, Duration) {
@@ -102,6 +103,12 @@ impl Scene {
         for judge in self.panel.statuses() {
             assert_eq!(judge.in_flight, 0, "{} is still called", judge.id.name);
         }
+    }
+
+    /// The same where a probe may run on.
+    pub(crate) async fn check_but_probes(&self, expected: &str) {
+        let (raced, took) = self.race().await;
+        assert_eq!(story(&raced, took), expected);
     }
 
     /// Runs the race and compares its story with `expected`.

@@ -2,6 +2,7 @@
 
 use super::*;
 
+use crate::domain::AttemptOutcome;
 use crate::domain::AttemptOutcome::{
     Auth, BadRequest, Blind, Connect, Empty, Overloaded, Refused, ServerError, Timeout, Truncated,
     Unreadable,
@@ -85,8 +86,9 @@ async fn silence_ends_at_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_at_the_deadline_is_in_time() {
-    check(&[answers(5_000)], "judged by a at 5000 ms: a primary judged 0+5000").await;
-    check(&[answers(5_001)], "late at 5000 ms: a primary cancelled 0+5000").await;
+    let answering = |ms: u64| Scene::scripted(&[answers(ms)]).without_hedges();
+    answering(5_000).check("judged by a at 5000 ms: a primary judged 0+5000").await;
+    answering(5_001).check("late at 5000 ms: a primary cancelled 0+5000").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +100,8 @@ async fn after_the_deadline_nobody_is_called() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_at_the_deadline_is_late_and_not_exhausted() {
-    check(&[fails(5_000, Overloaded)], "late at 5000 ms: a primary overloaded 0+5000").await;
+    let scene = Scene::scripted(&[fails(5_000, Overloaded)]).without_hedges();
+    scene.check("late at 5000 ms: a primary overloaded 0+5000").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,7 +346,7 @@ async fn a_shorter_block_does_not_lift_a_longer_one() {
     scene.race().await.0.attempts.iter().for_each(|one| assert_eq!(one.took_ms, 0));
     let seat = scene.panel.seat("a").unwrap();
     seat.block(Duration::from_secs(1), now());
-    assert_eq!(seat.blocked_for(now()), Some(Duration::from_secs(9)));
+    assert_eq!(seat.standing(0.5, now()).blocked_for, Some(Duration::from_secs(9)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -360,6 +363,18 @@ async fn when_all_ask_us_to_stay_away_the_soonest_free_is_asked() {
     scene.panel.seat("a").unwrap().block(Duration::from_secs(9), now());
     scene.panel.seat("b").unwrap().block(Duration::from_secs(3), now());
     scene.check("judged by b at 400 ms: b failover judged 0+400").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_stay_away_past_the_deadline_the_race_ends_at_once_and_costs_nothing() {
+    let scene = Scene::scripted(&[answers(300), answers(400)]);
+    scene.panel.seat("a").unwrap().block(Duration::from_secs(9), now());
+    scene.panel.seat("b").unwrap().block(Duration::from_secs(6), now());
+    scene.check("exhausted at 0 ms: ").await;
+    // and after a failure nobody is asked who cannot be back in time
+    let scene = Scene::scripted(&[fails(20, Overloaded), answers(400)]);
+    scene.panel.seat("b").unwrap().block(Duration::from_secs(6), now());
+    scene.check("exhausted at 20 ms: a primary overloaded 0+20").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,457 @@
+//! What opens a breaker, what closes it, and what never happens.
+
+use super::*;
+
+use proptest::prelude::*;
+
+const STRIKE_ALONE: Fault = Fault::Strike { answers: false };
+const ALONE: Others = Others { closed: 0, open: 0 };
+const BESIDE_ONE: Others = Others { closed: 1, open: 0 };
+
+/// A breaker and a clock that stands.
+struct Scene {
+    breaker: Breaker,
+    now: Instant,
+    others: Others,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let breaker = Breaker::new(Rules::default());
+        Self { breaker, now: Instant::now(), others: BESIDE_ONE }
+    }
+
+    fn later(&mut self, secs: f64) {
+        self.now += Duration::from_secs_f64(secs);
+    }
+
+    fn bad(&mut self, fault: Fault) {
+        self.breaker.bad(fault, Turn::InTurn, self.others, (self.now, 0.5));
+    }
+
+    fn strikes(&mut self, times: u32) {
+        (0..times).for_each(|_| self.bad(STRIKE_ALONE));
+    }
+
+    fn opened(mut self) -> Self {
+        self.strikes(5);
+        assert_eq!(self.breaker.state(), BreakerState::Open);
+        self
+    }
+
+    fn probes(&mut self) -> bool {
+        self.breaker.probe(self.now, || true)
+    }
+
+    fn probe_is(&mut self, good: bool) {
+        assert!(self.probes(), "no probe is due");
+        if good {
+            self.breaker.good(Turn::Probe, self.now);
+        } else {
+            self.breaker.bad(STRIKE_ALONE, Turn::Probe, self.others, (self.now, 0.5));
+        }
+        self.breaker.probe_ended();
+    }
+
+    /// Ten clean probes.
+    fn closes(&mut self) {
+        (0..10).for_each(|_| self.probe_is(true));
+        assert!(self.breaker.is_closed());
+    }
+}
+
+#[test]
+fn five_strikes_running_open_it_and_four_do_not() {
+    let mut scene = Scene::new();
+    scene.strikes(4);
+    assert!(scene.breaker.is_closed());
+    scene.strikes(1);
+    assert_eq!(scene.breaker.state(), BreakerState::Open);
+}
+
+#[test]
+fn a_healthy_judge_never_opens_whatever_its_tail() {
+    // one call in twelve outlives the strike age
+    let mut scene = Scene::new();
+    for call in 0..10_000 {
+        if call % 12 == 0 {
+            scene.strikes(1);
+        } else {
+            scene.breaker.good(Turn::InTurn, scene.now);
+        }
+        assert!(scene.breaker.is_closed());
+    }
+}
+
+#[test]
+fn four_of_ten_hung_calls_open_it() {
+    let mut scene = Scene::new();
+    let opens = (0..60).find(|call| {
+        if call % 5 < 2 {
+            scene.strikes(1);
+        } else {
+            scene.breaker.good(Turn::InTurn, scene.now);
+        }
+        !scene.breaker.is_closed()
+    });
+    assert!(opens.is_some());
+}
+
+#[test]
+fn four_of_ten_errors_that_come_at_once_do_not() {
+    let mut scene = Scene::new();
+    for call in 0..10_000 {
+        if call % 5 < 2 {
+            scene.bad(Fault::Error { time_lost: 0.1 });
+        } else {
+            scene.breaker.good(Turn::InTurn, scene.now);
+        }
+        assert!(scene.breaker.is_closed());
+    }
+}
+
+#[test]
+fn an_error_weighs_the_time_it_cost() {
+    for (time_lost, expected) in [(0.0, 0.1), (0.15, 0.1), (0.575, 0.5), (1.0, 1.0), (7.0, 1.0)] {
+        let told = weight(time_lost);
+        assert!((told - expected).abs() < 1e-9, "{time_lost}: {told}");
+    }
+}
+
+#[test]
+fn the_fewer_are_left_the_more_evidence_it_takes() {
+    let mut scene = Scene::new();
+    scene.others = Others { closed: 1, open: 1 };
+    scene.strikes(8);
+    assert!(scene.breaker.is_closed());
+    scene.strikes(1);
+    assert!(!scene.breaker.is_closed());
+}
+
+#[test]
+fn for_five_seconds_after_a_429_a_judge_that_answers_others_does_not_strike() {
+    let mut scene = Scene::new();
+    scene.breaker.limited(scene.now);
+    scene.later(4.9);
+    (0..50).for_each(|_| scene.bad(Fault::Strike { answers: true }));
+    assert!(scene.breaker.score() < 1e-9);
+    scene.later(0.2);
+    (0..5).for_each(|_| scene.bad(Fault::Strike { answers: true }));
+    assert!(!scene.breaker.is_closed());
+}
+
+#[test]
+fn a_silent_judge_opens_whether_it_said_429_or_not() {
+    let mut scene = Scene::new();
+    scene.breaker.limited(scene.now);
+    scene.strikes(5);
+    assert!(!scene.breaker.is_closed());
+}
+
+#[test]
+fn a_judge_without_a_valid_key_is_left_alone_for_a_minute() {
+    let mut scene = Scene::new();
+    scene.bad(Fault::Auth);
+    assert_eq!(scene.breaker.state(), BreakerState::Open);
+    scene.later(59.9);
+    assert!(!scene.probes());
+    scene.later(0.1);
+    assert!(scene.probes());
+}
+
+#[test]
+fn three_bad_requests_running_are_our_mistake() {
+    let mut scene = Scene::new();
+    scene.bad(Fault::BadRequest);
+    scene.bad(Fault::BadRequest);
+    scene.breaker.heard();
+    scene.bad(Fault::BadRequest);
+    scene.bad(Fault::BadRequest);
+    assert!(scene.breaker.is_closed() && scene.breaker.score() == 0.0);
+    scene.bad(Fault::BadRequest);
+    assert!(!scene.breaker.is_closed());
+    scene.later(59.0);
+    assert!(!scene.probes());
+}
+
+#[test]
+fn probes_that_fail_come_one_at_a_time_and_ever_further_apart() {
+    let mut scene = Scene::new().opened();
+    assert!(!scene.probes());
+    scene.later(1.0);
+    assert!(scene.probes());
+    scene.later(9.0);
+    assert!(!scene.probes(), "one is under way");
+    scene.breaker.bad(STRIKE_ALONE, Turn::Probe, scene.others, (scene.now, 0.5));
+    scene.breaker.probe_ended();
+    for hold in [1.5, 2.25, 3.0, 3.0] {
+        scene.later(hold - 0.01);
+        assert!(!scene.probes(), "after {hold} s");
+        scene.later(0.02);
+        scene.probe_is(false);
+    }
+}
+
+#[test]
+fn a_probe_that_says_429_leaves_the_next_its_time() {
+    let mut scene = Scene::new().opened();
+    scene.later(1.0);
+    assert!(scene.probes());
+    scene.breaker.limited(scene.now);
+    scene.breaker.probe_ended();
+    assert!(!scene.probes());
+    scene.later(1.0);
+    assert!(scene.probes());
+}
+
+#[test]
+fn holds_are_spread_by_a_fifth_to_either_side() {
+    for (jitter, hold) in [(0.0, 1.2), (1.0, 1.8)] {
+        let mut scene = Scene::new().opened();
+        scene.later(1.0);
+        assert!(scene.probes());
+        scene.breaker.bad(STRIKE_ALONE, Turn::Probe, scene.others, (scene.now, jitter));
+        scene.breaker.probe_ended();
+        scene.later(hold - 0.01);
+        assert!(!scene.probes());
+        scene.later(0.02);
+        assert!(scene.probes());
+    }
+}
+
+#[test]
+fn probes_that_fail_are_paid_for_and_those_that_succeed_are_not() {
+    let mut scene = Scene::new().opened();
+    scene.later(1.0);
+    assert!(!scene.breaker.probe(scene.now, || false));
+    scene.probe_is(true);
+    assert_eq!(scene.breaker.state(), BreakerState::HalfOpen);
+    assert!(scene.breaker.probe(scene.now, || panic!("it is free")));
+}
+
+#[test]
+fn ten_clean_probes_close_it_and_a_quarter_of_the_images_come_back_at_first() {
+    let mut scene = Scene::new().opened();
+    scene.later(1.0);
+    scene.closes();
+    let share = |scene: &Scene| {
+        let admits = |&draw: &i32| scene.breaker.admits(f64::from(draw) / 100.0, scene.now);
+        (0..100).filter(admits).count()
+    };
+    assert_eq!(share(&scene), 25);
+    scene.later(1.0);
+    assert!((62..=63).contains(&share(&scene)));
+    scene.later(1.0);
+    assert_eq!(share(&scene), 100);
+}
+
+#[test]
+fn one_bad_probe_starts_the_evidence_anew() {
+    let mut scene = Scene::new().opened();
+    scene.later(1.0);
+    (0..6).for_each(|_| scene.probe_is(true));
+    assert_eq!(scene.breaker.state(), BreakerState::HalfOpen);
+    scene.probe_is(false);
+    assert_eq!(scene.breaker.state(), BreakerState::Open);
+    scene.later(1.4);
+    assert!(!scene.probes());
+    scene.later(0.2);
+    scene.closes();
+}
+
+#[test]
+fn calls_from_before_it_opened_say_nothing() {
+    let mut scene = Scene::new().opened();
+    let score = scene.breaker.score();
+    scene.breaker.good(Turn::InTurn, scene.now);
+    scene.strikes(3);
+    assert!((scene.breaker.score() - score).abs() < 1e-9);
+}
+
+#[test]
+fn a_judge_that_flaps_stays_away_and_proves_itself_longer_each_time() {
+    let mut scene = Scene::new().opened();
+    scene.later(1.0);
+    scene.closes();
+    for most in [13, 18, 26, 26] {
+        scene.later(3.0);
+        scene.strikes(5);
+        assert!(!scene.breaker.is_closed());
+        scene.later(7.9);
+        assert!(!scene.probes(), "ten seconds less two");
+        scene.later(0.2);
+        (0..most).for_each(|_| scene.probe_is(true));
+        assert_eq!(scene.breaker.state(), BreakerState::HalfOpen, "ten seconds are not over");
+        scene.later(2.0);
+        scene.probe_is(true);
+        assert!(scene.breaker.is_closed());
+    }
+    // a minute of peace is forgiven
+    scene.later(61.0);
+    scene.strikes(5);
+    scene.later(1.0);
+    scene.closes();
+}
+
+#[test]
+fn the_good_probes_that_close_a_breaker_grow_with_its_flaps() {
+    let mut scene = Scene::new().opened();
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        scene.later(12.0);
+        let goes_on = |_: &usize| {
+            scene.probe_is(true);
+            !scene.breaker.is_closed()
+        };
+        asked.push(1 + (0..100).take_while(goes_on).count());
+        scene.later(3.0);
+        scene.strikes(5);
+    }
+    assert_eq!(asked, [10, 13, 18, 26, 26]);
+}
+
+/// Anything that can happen to a breaker.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Good(Turn),
+    Heard,
+    Bad(Fault, Turn),
+    Limited,
+    Probe(bool),
+    ProbeEnded,
+    Wait(u64),
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let turn = || prop_oneof![Just(Turn::InTurn), Just(Turn::Probe)];
+    let fault = prop_oneof![
+        6 => any::<bool>().prop_map(|answers| Fault::Strike { answers }),
+        3 => (0.0..3.0_f64).prop_map(|time_lost| Fault::Error { time_lost }),
+        1 => Just(Fault::Auth),
+        1 => Just(Fault::BadRequest),
+    ];
+    prop_oneof![
+        4 => turn().prop_map(Event::Good),
+        1 => Just(Event::Heard),
+        6 => (fault, turn()).prop_map(|(fault, turn)| Event::Bad(fault, turn)),
+        1 => Just(Event::Limited),
+        3 => any::<bool>().prop_map(Event::Probe),
+        2 => Just(Event::ProbeEnded),
+        2 => (0_u64..8_000).prop_map(Event::Wait),
+    ]
+}
+
+fn any_others() -> impl Strategy<Value = Others> {
+    (0_u32..3, 0_u32..3).prop_map(|(closed, open)| Others { closed, open })
+}
+
+impl Scene {
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Good(turn) => self.breaker.good(turn, self.now),
+            Event::Heard => self.breaker.heard(),
+            Event::Bad(fault, turn) => {
+                self.breaker.bad(fault, turn, self.others, (self.now, 0.5));
+            }
+            Event::Limited => self.breaker.limited(self.now),
+            Event::Probe(paid) => drop(self.breaker.probe(self.now, || paid)),
+            Event::ProbeEnded => self.breaker.probe_ended(),
+            Event::Wait(millis) => self.now += Duration::from_millis(millis),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_last_closed_judge_never_opens(events in prop::collection::vec(any_event(), 0..300)) {
+        let mut scene = Scene::new();
+        scene.others = ALONE;
+        for event in events {
+            scene.happens(event);
+            prop_assert!(scene.breaker.is_closed(), "after {event:?}");
+        }
+    }
+
+    #[test]
+    fn the_score_stays_between_0_and_the_threshold(
+        events in prop::collection::vec((any_event(), any_others()), 0..300),
+    ) {
+        let mut scene = Scene::new();
+        for (event, others) in events {
+            scene.others = others;
+            scene.happens(event);
+            let score = scene.breaker.score();
+            // closed beside 2 open ones it takes up to three times the evidence
+            let most = if scene.breaker.is_closed() { 3.0 } else { 1.0 } * 9.2 + 1e-9;
+            prop_assert!((0.0..=most).contains(&score), "{score} after {event:?}");
+        }
+    }
+
+    #[test]
+    fn only_strikes_and_errors_raise_the_score(
+        events in prop::collection::vec((any_event(), any_others()), 0..300),
+    ) {
+        let mut scene = Scene::new();
+        for (event, others) in events {
+            scene.others = others;
+            let (before, was_closed) = (scene.breaker.score(), scene.breaker.is_closed());
+            scene.happens(event);
+            // closing leaves it with a share of the threshold
+            let closed = !was_closed && scene.breaker.is_closed();
+            let rose = before < scene.breaker.score() && !closed;
+            prop_assert!(!rose || matches!(event, Event::Bad(..)), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn at_most_four_probes_are_under_way_and_none_of_a_closed_judge_starts(
+        events in prop::collection::vec((any_event(), any_others()), 0..300),
+    ) {
+        let mut scene = Scene::new();
+        for (event, others) in events {
+            scene.others = others;
+            let (before, was_closed) = (scene.breaker.probes(), scene.breaker.is_closed());
+            scene.happens(event);
+            prop_assert!(scene.breaker.probes() <= 4, "{event:?}");
+            prop_assert!(!was_closed || scene.breaker.probes() <= before, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn it_never_closes_before_its_time_and_only_by_a_good_probe(
+        events in prop::collection::vec((any_event(), any_others()), 0..300),
+    ) {
+        let mut scene = Scene::new();
+        for (event, others) in events {
+            scene.others = others;
+            let place = scene.breaker.place;
+            scene.happens(event);
+            let Place::Open { until, .. } = place else { continue };
+            if scene.breaker.is_closed() {
+                prop_assert!(matches!(event, Event::Good(Turn::Probe)), "{event:?}");
+                prop_assert!(until <= scene.now, "too early");
+            }
+        }
+    }
+
+    #[test]
+    fn it_opens_only_at_the_threshold_or_for_a_fault_of_configuration(
+        events in prop::collection::vec((any_event(), any_others()), 0..300),
+    ) {
+        let mut scene = Scene::new();
+        for (event, others) in events {
+            scene.others = others;
+            let (before, was_closed) = (scene.breaker.score(), scene.breaker.is_closed());
+            scene.happens(event);
+            if was_closed && !scene.breaker.is_closed() {
+                let by_fault =
+                    matches!(event, Event::Bad(Fault::Auth | Fault::BadRequest, _));
+                let threshold = 9.2 * (1.0 + f64::from(others.open));
+                prop_assert!(by_fault || threshold <= before + 2.15 + 1e-9, "{event:?}");
+                prop_assert!(0 < others.closed, "it was the last one");
+            }
+        }
+    }
+}

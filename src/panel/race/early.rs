@@ -1,0 +1,44 @@
+//! A judgement that leaves at its scores wins there and is timed there; the rest goes with it.
+
+use super::*;
+
+use crate::panel::race::scene::{Scene, story};
+use crate::panel::script::{Act, BILL, ESTIMATE, Script, answers};
+
+fn early(ms: u64, rest_ms: u64) -> Script {
+    Script(ms, Act::Early(0.9, rest_ms))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judgement_wins_at_its_scores_and_brings_its_rest() {
+    let scene = Scene::scripted(&[early(300, 500), answers(400)]);
+    let (mut raced, took) = scene.race().await;
+    assert_eq!(story(&raced, took), "judged by a at 300 ms: a primary judged 0+300");
+    let in_flight = || scene.panel.statuses().iter().map(|judge| judge.in_flight).sum::<u32>();
+    assert_eq!(in_flight(), 1, "the judge still writes: its limit counts that too");
+    let [attempt] = raced.attempts.as_slice() else { panic!("one attempt") };
+    assert_eq!((attempt.ended_ms, attempt.tokens, attempt.cost), (None, None, ESTIMATE));
+
+    let mut rest = raced.rest.take().expect("it left early");
+    assert_eq!(rest.take_if_sound(), None);
+    let part = rest.read(Deadline::after(Duration::from_secs(2))).await;
+    assert_eq!((part.cost, part.tokens.is_some()), (BILL, true));
+    assert_eq!(in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_of_a_judge_is_of_its_scores() {
+    let scene = Scene::scripted(&[early(300, 1_500)]);
+    for _ in 0..40 {
+        drop(scene.race().await);
+    }
+    let p95_ms = scene.panel.statuses().first().and_then(|one| one.p95_ms);
+    assert!(p95_ms.is_some_and(|p95| (280..=320).contains(&p95)), "{p95_ms:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_judgement_has_no_rest() {
+    let (raced, _) = Scene::scripted(&[answers(300)]).race().await;
+    assert!(raced.rest.is_none());
+    assert_eq!(raced.attempts.first().and_then(|one| one.ended_ms), Some(300));
+}
