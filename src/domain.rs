@@ -4,6 +4,7 @@
 //! form in the module that stores or sends it; these types are what the program thinks with.
 
 pub mod candidate;
+pub mod drill;
 pub mod finding;
 pub mod judgement;
 pub mod money;
@@ -16,5 +17,5 @@ pub use finding::{Finding, Limit};
 pub use judgement::{Judgement, Score};
 pub use money::{MicroUsd, Price, Tokens};
 pub use policy::{CheckSpec, Criterion, Fallback, Mode, OnFail, Policy};
-pub use record::{Attempt, AttemptOutcome, JudgeId, Record, Route};
+pub use record::{Attempt, AttemptOutcome, JudgeId, LateAttempt, Record, Remainder, Route};
 pub use verdict::{Basis, Decision, Verdict};

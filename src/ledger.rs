@@ -1,5 +1,8 @@
 //! The ledger is the durable memory of checks: one record each, appended, never changed.
 //!
+//! What follows an answer that left early is appended too, as a row of its own that is read as one
+//! with its record.
+//!
 //! A check reserves a [`Slot`] before anything is paid for, so that at its end there is room for
 //! its record. [`Ledger::append`] hands the record to the one writer and waits, not past the
 //! deadline, until it is in SQLite's write-ahead log: what was answered as recorded survives
@@ -25,17 +28,18 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::oneshot;
 
 use crate::clock::{Deadline, Late};
-use crate::domain::{Digest, Record};
+use crate::domain::{Digest, Record, Remainder};
 use crate::ledger::counters::Counters;
-use crate::ledger::form::RecordForm;
+use crate::ledger::form::{LateForm, RecordForm};
 use crate::ledger::inbox::{Chore, CloseSteps, Closing, Inbox, Pending};
 use crate::ledger::journal::Writer;
 use crate::ledger::pictures::Pictures;
 use crate::ledger::reader::Reader;
 use crate::ledger::spare::Spare;
-use crate::ledger::sqlite::Row;
+use crate::ledger::sqlite::{Content, Row};
 
 mod counters;
+pub mod drills;
 pub mod form;
 mod inbox;
 mod journal;
@@ -190,6 +194,10 @@ pub struct Unwritten {
 #[derive(Debug)]
 pub struct Slot(OwnedPermit<Pending>);
 
+/// Room for what follows an early answer. Dropped unused, it is free again.
+#[derive(Debug)]
+pub struct LateSlot(Slot);
+
 /// One picture to keep beside a record, as the judge saw it (JPEG).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptImage {
@@ -241,6 +249,8 @@ pub struct Stats {
     pub dropped_rows: u64,
     /// Pictures lost, their records kept.
     pub dropped_images: u64,
+    /// What came after early answers and was lost, their records kept.
+    pub dropped_late: u64,
     /// Records whose answer left before they were written.
     pub late: u64,
     /// Batches that waited for another process's lock on the file.
@@ -326,6 +336,32 @@ impl Ledger {
         })
     }
 
+    /// Takes room for what will follow an early answer. Records come first: half of the slots are
+    /// theirs alone. `None`: there is no room, and what follows will be lost, which is counted.
+    #[must_use]
+    pub fn reserve_late(&self) -> Option<LateSlot> {
+        let is_roomy = self.journal.max_capacity() / 2 < self.journal.capacity();
+        let slot = if is_roomy { self.reserve().ok() } else { None };
+        if slot.is_none() {
+            self.counters.lost_late(&"no room for what follows an early answer");
+        }
+        slot.map(LateSlot)
+    }
+
+    /// Hands over what followed an early answer, after its record. Nobody waits for it.
+    pub fn append_late(&self, slot: LateSlot, late: &Remainder) {
+        let json = match serde_json::to_string(&LateForm::from(late)) {
+            Ok(json) => json,
+            Err(why) => return self.counters.lost_late(&why),
+        };
+        let cost = late.attempts.iter().map(|one| one.cost).sum();
+        let content = Content::Late { id: late.id, cost };
+        let row = Row { content, json, mark: None, pictures: Vec::new() };
+        let (pending, _committed) = Pending::new(row, Vec::new(), &self.counters);
+        let LateSlot(Slot(permit)) = slot;
+        drop(permit.send(pending));
+    }
+
     /// Hands `entry` over and waits until it is in the log, but not past `deadline`.
     ///
     /// The record is handed over by the call itself: dropping the returned future loses the answer,
@@ -365,7 +401,8 @@ impl Ledger {
                 return None;
             }
         };
-        let row = Row { form, json, mark: entry.mark, pictures: Vec::new() };
+        let content = Content::Record(Box::new(form));
+        let row = Row { content, json, mark: entry.mark, pictures: Vec::new() };
         let (pending, committed) = Pending::new(row, entry.keep, &self.counters);
         drop(slot.0.send(pending));
         Some(committed)

@@ -2,23 +2,30 @@
 //!
 //! It is asked by encode → send → decode. Encoding and decoding are pure functions of a
 //! [`dialect`], tested against golden messages; only [`transport`] waits, under the attempt's
-//! deadline, up to the last byte. A key is held as a secret and appears in no error, log or debug
+//! deadline, up to the last byte, or up to the scores where the answer streams. A key is held as a secret and appears in no error, log or debug
 //! text.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::clock::Deadline;
-use crate::domain::{AttemptOutcome, JudgeId, MicroUsd, Price, Tokens};
+use crate::clock::{Deadline, Stopwatch};
+use crate::domain::{AttemptOutcome, JudgeId, MicroUsd, Price};
+use crate::imaging::Imaging;
 use crate::panel::{Answered, AttemptError, Expectation, Judge, Question};
 use crate::provider::answer::Shape;
 use crate::provider::dialect::Dialect;
 use crate::provider::google_auth::{AccessTokens, KeyError};
 use crate::provider::model::{Catalogue, CatalogueError, Model};
+use crate::provider::reading::Reader;
+use crate::provider::sabotage::Sabotage;
 use crate::provider::settings::{BEARER, Credential, JudgeSettings, Kind, ProviderSettings};
-use crate::provider::transport::Transport;
+use crate::provider::sight::{Floor, Sight};
+use crate::provider::transport::{Incoming, Transport};
 use crate::provider::wire::{Ask, WireRequest, WireResponse};
 
 pub mod answer;
@@ -31,8 +38,13 @@ pub mod local;
 pub mod mistral;
 pub mod model;
 pub mod openai;
+pub mod profile;
+mod reading;
+pub mod sabotage;
+pub mod scan;
 pub mod settings;
 pub mod sight;
+pub mod sse;
 pub mod stream;
 pub mod transport;
 pub mod wire;
@@ -107,6 +119,8 @@ pub struct ProviderJudge {
     /// Marked sensitive: its debug text is not its value.
     header: Option<(HeaderName, HeaderValue)>,
     tokens: Option<AccessTokens>,
+    /// Whether it has seen its pictures lately.
+    sight: Arc<Sight>,
 }
 
 impl ProviderJudge {
@@ -139,6 +153,7 @@ impl ProviderJudge {
             model,
             transport,
             tokens,
+            sight: Arc::default(),
         })
     }
 
@@ -151,6 +166,11 @@ impl ProviderJudge {
             }
         };
         futures_util::future::join(self.transport.warm(deadline), token).await;
+    }
+
+    /// Replaces the connections again and again, see [`Transport::renew_often`].
+    pub async fn renew_often(&self, pool: &Imaging, every: Duration) {
+        self.transport.renew_often(pool, every).await;
     }
 
     /// Calls the provider without asking a model: whether it is there and takes our key.
@@ -192,46 +212,69 @@ impl ProviderJudge {
         self.transport.url(&request.path)
     }
 
+    /// What breaks this judge's calls in a drill.
+    #[must_use]
+    pub fn sabotage(&self) -> &Arc<Sabotage> {
+        self.transport.sabotage()
+    }
+
     async fn ask(&self, question: &Question, deadline: Deadline) -> Result<Answered, AttemptError> {
+        let watch = Stopwatch::start();
         let shape = Shape::of_judgement(&question.criteria);
         let ask = Ask::new(question, &shape);
-        let request = self.encode(&ask)?;
-        let response = self.call(request, deadline).await?;
-        let (said, reply) = dialect::decode(self.dialect, &response, &shape)?;
-        let Some(judgement) = said.judgement(&question.criteria, question.reason_chars) else {
-            return Err(reply.fails(AttemptOutcome::Unreadable, "a score is missing"));
+        let mut request = self.encode(&ask)?;
+        request.struck = question.struck.clone();
+        let floor = Floor::of(&self.model.traits, &ask);
+        let incoming = self.open(request, deadline).await?;
+        let reader = Reader {
+            judge: self.id.name.clone(),
+            dialect: self.dialect,
+            criteria: question.criteria.clone(),
+            reason_chars: question.reason_chars,
+            early: question.early && self.model.streams,
+            shape,
+            floor,
+            sight: Arc::clone(&self.sight),
+            price: self.price.clone(),
+            estimate: self.estimate(question),
+            watch,
         };
-        if let Some(why) = sight::blindness(&self.model.traits, &ask, reply.tokens) {
-            return Err(reply.fails(AttemptOutcome::Blind, &why));
-        }
-        let cost = reply.tokens.map_or_else(|| self.estimate(question), |t| self.price.cost(t));
-        Ok(Answered { judgement, tokens: reply.tokens, cost, request_id: reply.request_id })
+        reader.read(incoming, deadline).await
+    }
+
+    /// Sends, and reads the whole response.
+    async fn call(
+        &self,
+        request: WireRequest,
+        deadline: Deadline,
+    ) -> Result<WireResponse, AttemptError> {
+        self.open(request, deadline).await?.whole(deadline).await
     }
 
     /// Sends, with a token where we need one; the token is renewed beside the call.
-    async fn call(
+    async fn open(
         &self,
         mut request: WireRequest,
         deadline: Deadline,
-    ) -> Result<WireResponse, AttemptError> {
+    ) -> Result<Incoming, AttemptError> {
         let Some(tokens) = &self.tokens else {
-            return self.transport.send(request, deadline).await;
+            return self.transport.open(request, deadline).await;
         };
         let token = tokens.valid(deadline).await?;
         let bearer = secret_header(BEARER, &token)
             .map_err(|_| AttemptError::new(AttemptOutcome::Auth, "the token fits no header"))?;
         request.headers.extend([bearer]);
-        let sending = self.transport.send(request, deadline);
-        tokio::pin!(sending);
-        let response = tokio::select! {
+        let opening = self.transport.open(request, deadline);
+        tokio::pin!(opening);
+        let incoming = tokio::select! {
             biased; // the response is what is waited for
-            response = &mut sending => response,
-            () = tokens.refresh_ahead() => sending.await,
+            incoming = &mut opening => incoming,
+            () = tokens.refresh_ahead() => opening.await,
         }?;
-        if response.status == 401 {
+        if incoming.status() == 401 {
             tokens.forget(&token);
         }
-        Ok(response)
+        Ok(incoming)
     }
 }
 
@@ -254,12 +297,7 @@ impl Judge for ProviderJudge {
     }
 
     fn estimate(&self, question: &Question) -> MicroUsd {
-        let asked = question.criteria.iter().map(|one| one.id.len()).sum::<usize>();
-        let chars = question.system.chars().count() + question.user.chars().count() + asked;
-        let chars = u64::try_from(chars).unwrap_or(u64::MAX);
-        let input = sight::expected_input_tokens(&self.model.traits, &question.views, chars);
-        let output = u64::from(question.max_output_tokens);
-        self.price.cost(Tokens { input, cached: 0, output, image: None })
+        profile::estimate(&self.model, &self.price, question)
     }
 
     fn parameters(&self) -> &str {
@@ -331,6 +369,7 @@ mod tests {
             family: None,
             price: None,
             expect: None,
+            stream: None,
         };
         ProviderJudge::new(&provider, &judge)
     }

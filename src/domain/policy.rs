@@ -308,6 +308,8 @@ pub struct RouteSpec {
     pub attempt_cap: Option<Duration>,
     /// `None`: never hedge.
     pub hedge: Option<HedgeSpec>,
+    /// Whether an answer may leave at its scores.
+    pub stream: bool,
     /// The answer when the deadline came first.
     pub on_deadline: Fallback,
     /// The answer when every judge is down or refused the image.

@@ -34,11 +34,14 @@ pub enum Route {
     Failover,
     /// To settle a doubtful verdict.
     SecondOpinion,
+    /// Beside the judge that was asked, to see whether this one is well again.
+    Probe,
 }
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 4] = [Self::Primary, Self::Hedge, Self::Failover, Self::SecondOpinion];
+    pub const ALL: [Self; 5] =
+        [Self::Primary, Self::Hedge, Self::Failover, Self::SecondOpinion, Self::Probe];
 
     /// The word used in answers and metrics.
     #[must_use]
@@ -48,6 +51,7 @@ impl Route {
             Self::Hedge => "hedge",
             Self::Failover => "failover",
             Self::SecondOpinion => "second_opinion",
+            Self::Probe => "probe",
         }
     }
 }
@@ -165,8 +169,11 @@ pub struct Attempt {
     pub scores: Vec<Score>,
     /// From the check's start to the call, ms.
     pub started_ms: u64,
-    /// From the call to its end, ms; for a cancelled one a lower bound.
+    /// From the call to its judgement, else to its end, ms; for a cancelled one a lower bound.
     pub took_ms: u64,
+    /// From the call to its last byte, ms; `None` while a judgement that left early is still being
+    /// read: then there is no count, and `cost` is the estimate.
+    pub ended_ms: Option<u64>,
     /// The provider's count; `None` where it said nothing.
     pub tokens: Option<Tokens>,
     /// The bill: from `tokens`, else the estimate for a call that was sent.
@@ -174,6 +181,47 @@ pub struct Attempt {
     /// The provider's id of the call.
     pub request_id: Option<String>,
     /// What went wrong, for operators; never a label.
+    pub detail: Option<String>,
+}
+
+/// The flag of a record whose judge turned out to be blind after its verdict had left: it counts in
+/// no rate.
+pub const BLIND_LATE: &str = "blind_late";
+/// The flag of a record whose judge's whole answer was not the one that its beginning promised.
+pub const MISMATCHED_LATE: &str = "mismatched_late";
+/// The flag of a record whose judge's answer broke off behind the scores.
+pub const TRUNCATED_LATE: &str = "truncated_late";
+
+/// What came of a check's attempts after its answer had left, once it is known. It joins the record
+/// and changes neither verdict nor scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remainder {
+    /// The record's id.
+    pub id: Uuid,
+    /// What each attempt came to that was still open.
+    pub attempts: Vec<LateAttempt>,
+    /// The first judge's words by criterion.
+    pub reasons: Vec<(String, String)>,
+    /// What must be known of the record: [`BLIND_LATE`], [`MISMATCHED_LATE`], [`TRUNCATED_LATE`].
+    pub flags: Vec<String>,
+    /// Whether reasons and usage are all here now.
+    pub complete: bool,
+}
+
+/// What one attempt came to after its scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LateAttempt {
+    /// Its place among the record's attempts.
+    pub at: usize,
+    /// From the call to its last byte, ms; `None` where that never came.
+    pub ended_ms: Option<u64>,
+    /// The provider's count.
+    pub tokens: Option<Tokens>,
+    /// The bill: from `tokens`, else the estimate.
+    pub cost: MicroUsd,
+    /// The provider's id of the call.
+    pub request_id: Option<String>,
+    /// What went wrong, for operators.
     pub detail: Option<String>,
 }
 

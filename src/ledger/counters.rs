@@ -12,6 +12,7 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     dropped_rows: AtomicU64,
     dropped_images: AtomicU64,
+    dropped_late: AtomicU64,
     late: AtomicU64,
     held: AtomicU64,
     pending: AtomicU64,
@@ -26,6 +27,7 @@ impl Counters {
             commits: self.commits.load(Ordering::Relaxed),
             dropped_rows: self.dropped_rows.load(Ordering::Relaxed),
             dropped_images: self.dropped_images.load(Ordering::Relaxed),
+            dropped_late: self.dropped_late.load(Ordering::Relaxed),
             late: self.late.load(Ordering::Relaxed),
             held: self.held.load(Ordering::Relaxed),
             pending: self.pending.load(Ordering::Relaxed),
@@ -41,6 +43,12 @@ impl Counters {
     /// A record that is lost before it was handed over, and why.
     pub(crate) fn lost(&self, why: &dyn ToString) {
         self.dropped_rows.fetch_add(1, Ordering::Relaxed);
+        self.trouble(why);
+    }
+
+    /// What came after an early answer and is not kept, and why.
+    pub(crate) fn lost_late(&self, why: &dyn ToString) {
+        self.dropped_late.fetch_add(1, Ordering::Relaxed);
         self.trouble(why);
     }
 
@@ -71,13 +79,23 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     counters: Arc<Counters>,
+    what: What,
     written: bool,
 }
 
+/// What is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A record.
+    Record,
+    /// What came after one.
+    Late,
+}
+
 impl Ticket {
-    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+    pub(crate) fn new(counters: &Arc<Counters>, what: What) -> Self {
         counters.pending.fetch_add(1, Ordering::Relaxed);
-        Self { counters: Arc::clone(counters), written: false }
+        Self { counters: Arc::clone(counters), what, written: false }
     }
 
     pub(crate) fn written(mut self) {
@@ -87,8 +105,15 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let ended = if self.written { &self.counters.written } else { &self.counters.dropped_rows };
-        ended.fetch_add(1, Ordering::Relaxed);
+        let ended = match (self.what, self.written) {
+            (What::Record, true) => Some(&self.counters.written),
+            (What::Record, false) => Some(&self.counters.dropped_rows),
+            (What::Late, true) => None,
+            (What::Late, false) => Some(&self.counters.dropped_late),
+        };
+        if let Some(ended) = ended {
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
         self.counters.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! The answer to a check, the row in the store and a line of the export are the same form, with its
 //! keys in the order of the contract. An answer and its record differ only in what the write itself
-//! decides: `recorded` and `seq`, which an answer that could not wait does not know, and
+//! decides (`recorded` and `seq`, which an answer that could not wait does not know, and
 //! `timing_ms.record` and `timing_ms.total`, which are taken before the write in the record and
-//! after it in the answer.
+//! after it in the answer), and in what an early answer could not wait for.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::domain::record::{ImageFacts, PolicyRef, Timing};
+use crate::domain::record::{BLIND_LATE, ImageFacts, PolicyRef, Timing};
 use crate::domain::verdict::Scored;
 use crate::domain::{
-    Attempt, AttemptOutcome, Basis, Decision, Digest, Finding, Format, JudgeId, Mode, OnFail,
-    Record, Route,
+    Attempt, AttemptOutcome, Basis, Decision, Digest, Finding, Format, JudgeId, LateAttempt,
+    MicroUsd, Mode, OnFail, Record, Remainder, Route,
 };
 use crate::ledger::wire::{Keyed, digest, maybe_word, moment, word};
 
@@ -58,8 +58,8 @@ pub struct RecordForm {
     pub timing_ms: TimingForm,
     /// The deadline that held.
     pub deadline_ms: u64,
-    /// All attempts together.
-    pub cost_micro_usd: u64,
+    /// All attempts together; null until it is complete.
+    pub cost_micro_usd: Option<u64>,
     /// Whether reasons and usage are all here.
     pub complete: bool,
     /// In an answer: whether the record was in the log before the answer left. In the store: true.
@@ -158,8 +158,8 @@ pub struct AttemptForm {
     pub input_tokens: Option<u64>,
     /// All output tokens.
     pub output_tokens: Option<u64>,
-    /// The bill.
-    pub cost_micro_usd: u64,
+    /// The bill; null while the end of an early answer is awaited.
+    pub cost_micro_usd: Option<u64>,
     /// The provider's id of the call.
     pub request_id: Option<String>,
     /// What went wrong.
@@ -224,6 +224,104 @@ pub struct ImageForm {
     pub size_bytes: u64,
 }
 
+/// What came after an early answer, as JSON: a row of its own in the store, joined on reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LateForm {
+    /// What each open attempt came to.
+    pub attempts: Vec<LateAttemptForm>,
+    /// The first judge's words by criterion.
+    pub reasons: Keyed<String>,
+    /// Flags that the record gets.
+    pub flags: Vec<String>,
+    /// Whether reasons and usage are all here.
+    pub complete: bool,
+}
+
+/// What one attempt came to after its scores, as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LateAttemptForm {
+    /// Its place among the record's attempts.
+    pub at: usize,
+    /// From the call to its last byte; null where that never came.
+    pub ended_ms: Option<u64>,
+    /// All input tokens.
+    pub input_tokens: Option<u64>,
+    /// All output tokens.
+    pub output_tokens: Option<u64>,
+    /// The bill.
+    pub cost_micro_usd: u64,
+    /// The provider's id of the call.
+    pub request_id: Option<String>,
+    /// What went wrong.
+    pub detail: Option<String>,
+    /// The part of `input_tokens` that the provider had cached.
+    pub cached_tokens: Option<u64>,
+    /// The part of `input_tokens` that the image took.
+    pub image_tokens: Option<u64>,
+}
+
+impl RecordForm {
+    /// Whether the verdict counts in rates: an image that no judge saw does not, whenever that was
+    /// found.
+    #[must_use]
+    pub fn is_rated(&self) -> bool {
+        self.basis.is_judged() && !self.flags.iter().any(|flag| flag == BLIND_LATE)
+    }
+
+    /// This record with what came after its answer. Verdict and scores stay as they are.
+    #[must_use]
+    pub fn joined(mut self, late: LateForm) -> Self {
+        for one in late.attempts {
+            let Some(attempt) = self.attempts.get_mut(one.at) else { continue };
+            attempt.input_tokens = one.input_tokens;
+            attempt.output_tokens = one.output_tokens;
+            attempt.cost_micro_usd = Some(one.cost_micro_usd);
+            attempt.request_id = one.request_id.or(attempt.request_id.take());
+            attempt.detail = one.detail;
+            attempt.cached_tokens = one.cached_tokens;
+            attempt.image_tokens = one.image_tokens;
+        }
+        for (criterion, reason) in late.reasons.0 {
+            let scored = self.scores.0.iter_mut().find(|(id, _)| *id == criterion);
+            if let Some((_, scored)) = scored {
+                scored.reason = Some(reason);
+            }
+        }
+        self.flags.extend(late.flags);
+        self.complete = late.complete;
+        let costs = self.attempts.iter().map(|one| one.cost_micro_usd.map(MicroUsd));
+        self.cost_micro_usd = costs.sum::<Option<MicroUsd>>().map(|cost| cost.0);
+        self
+    }
+}
+
+impl From<&Remainder> for LateForm {
+    fn from(late: &Remainder) -> Self {
+        Self {
+            attempts: late.attempts.iter().map(LateAttemptForm::from).collect(),
+            reasons: Keyed(late.reasons.clone()),
+            flags: late.flags.clone(),
+            complete: late.complete,
+        }
+    }
+}
+
+impl From<&LateAttempt> for LateAttemptForm {
+    fn from(late: &LateAttempt) -> Self {
+        Self {
+            at: late.at,
+            ended_ms: late.ended_ms,
+            input_tokens: late.tokens.map(|tokens| tokens.input),
+            output_tokens: late.tokens.map(|tokens| tokens.output),
+            cost_micro_usd: late.cost.0,
+            request_id: late.request_id.clone(),
+            detail: late.detail.clone(),
+            cached_tokens: late.tokens.map(|tokens| tokens.cached),
+            image_tokens: late.tokens.and_then(|tokens| tokens.image),
+        }
+    }
+}
+
 impl From<&TimingForm> for Timing {
     fn from(form: &TimingForm) -> Self {
         let TimingForm { total, read, decode, checks, prepare, judge, record } = *form;
@@ -251,7 +349,7 @@ impl From<&Record> for RecordForm {
             findings: record.findings.iter().map(FindingForm::from).collect(),
             timing_ms: TimingForm::from(&record.timing),
             deadline_ms: record.deadline_ms,
-            cost_micro_usd: record.cost.0,
+            cost_micro_usd: Some(record.cost.0).filter(|_| record.complete),
             complete: record.complete,
             recorded: record.recorded,
             client_gone: record.client_gone,
@@ -301,7 +399,7 @@ impl From<&Attempt> for AttemptForm {
             took_ms: attempt.took_ms,
             input_tokens: attempt.tokens.map(|tokens| tokens.input),
             output_tokens: attempt.tokens.map(|tokens| tokens.output),
-            cost_micro_usd: attempt.cost.0,
+            cost_micro_usd: attempt.ended_ms.map(|_| attempt.cost.0),
             request_id: attempt.request_id.clone(),
             detail: attempt.detail.clone(),
             cached_tokens: attempt.tokens.map(|tokens| tokens.cached),

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::KeptImage;
-use crate::ledger::counters::{Counters, Ticket};
-use crate::ledger::sqlite::{Aged, Deleted, Row};
+use crate::ledger::counters::{Counters, Ticket, What};
+use crate::ledger::drills::DrillRow;
+use crate::ledger::sqlite::{Aged, Content, Deleted, NO_RECORD, Row};
 
 /// Records in one transaction at most: bounds both a commit's time and a lost commit's size.
 pub(crate) const MAX_BATCH: usize = 256;
@@ -25,9 +26,11 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Tells that the row is written, as `seq`.
+    /// Tells that the row is written, as `seq`; what has no record to belong to is not.
     pub(crate) fn tell(self, seq: i64) {
-        self.ticket.written();
+        if seq != NO_RECORD {
+            self.ticket.written();
+        }
         told(self.answer.send(seq));
     }
 }
@@ -48,7 +51,11 @@ impl Pending {
         counters: &Arc<Counters>,
     ) -> (Self, oneshot::Receiver<i64>) {
         let (answer, committed) = oneshot::channel();
-        let waiter = Waiter { ticket: Ticket::new(counters), answer };
+        let ticket = match &row.content {
+            Content::Record(_) => Ticket::new(counters, What::Record),
+            Content::Late { .. } => Ticket::new(counters, What::Late),
+        };
+        let waiter = Waiter { ticket, answer };
         (Self { row, keep, waiter }, committed)
     }
 }
@@ -58,6 +65,8 @@ impl Pending {
 pub(crate) enum Chore {
     /// Deletes one step of what is aged.
     Sweep(Aged, oneshot::Sender<Result<Deleted, String>>),
+    /// Writes a drill's row.
+    Drill(DrillRow, oneshot::Sender<Result<(), String>>),
     /// Takes no more slots, settles what is there, closes the file.
     Close(Closing),
 }
@@ -166,7 +175,8 @@ mod tests {
 
     fn pending() -> Pending {
         let form = RecordForm::from(&sample());
-        let row = Row { form, json: String::new(), mark: None, pictures: Vec::new() };
+        let content = Content::Record(Box::new(form));
+        let row = Row { content, json: String::new(), mark: None, pictures: Vec::new() };
         Pending::new(row, Vec::new(), &Arc::default()).0
     }
 

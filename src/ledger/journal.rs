@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 use crate::clock::Deadline;
 use crate::domain::Digest;
 use crate::ledger::counters::Counters;
+use crate::ledger::drills::{self, DrillRow};
 use crate::ledger::inbox::{Chore, Inbox, Pending, Waiter, Work, told};
 use crate::ledger::pictures::Pictures;
 use crate::ledger::spare::Spare;
@@ -100,6 +101,9 @@ impl Writer {
                     Work::Batch(batch) => self.commit(batch).await,
                     Work::Chore(Chore::Sweep(aged, reply)) => {
                         told(reply.send(self.sweep(&aged).await));
+                    }
+                    Work::Chore(Chore::Drill(row, reply)) => {
+                        told(reply.send(self.keep_drill(&row).await));
                     }
                     Work::Chore(Chore::Close(closing)) => {
                         inbox.close();
@@ -315,6 +319,14 @@ impl Writer {
                 Err(Trouble::of(&why))
             }
         }
+    }
+
+    async fn keep_drill(&mut self, row: &DrillRow) -> Result<(), String> {
+        let conn = self.conn().await.map_err(|why| why.to_string())?;
+        let Err(why) = drills::keep(conn, row).await else { return Ok(()) };
+        self.drop_conn().await;
+        self.counters.trouble(&why);
+        Err(why.to_string())
     }
 
     /// Gives the spare to the log and the file: with the log folded in, its room is free again.

@@ -112,7 +112,7 @@ pub struct Health {
 /// The reading side of a ledger. Cloning shares its connections.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pool: SqlitePool,
+    pub(crate) pool: SqlitePool,
     lookups: SqlitePool,
     path: PathBuf,
     images_dir: PathBuf,
@@ -169,7 +169,11 @@ impl Reader {
     /// # Errors
     /// The store cannot be read.
     pub async fn get(&self, id: Uuid) -> Result<Option<RecordForm>, LedgerError> {
-        let query = sqlx::query("SELECT seq, form FROM record WHERE id = ?1").bind(id.to_string());
+        let query = sqlx::query(
+            "SELECT record.seq, record.form, late.form FROM record \
+             LEFT JOIN late ON late.seq = record.seq WHERE id = ?1",
+        );
+        let query = query.bind(id.to_string());
         let row = bounded(query.fetch_optional(&self.pool)).await?;
         row.as_ref().map(read_record).transpose()
     }
@@ -226,8 +230,9 @@ impl Reader {
         deadline: Deadline,
     ) -> Result<Option<Replay>, LedgerError> {
         let query = sqlx::query(
-            "SELECT record.seq, record.form, idempotency.request_digest FROM idempotency \
-             JOIN record ON record.seq = idempotency.seq \
+            "SELECT record.seq, record.form, late.form, idempotency.request_digest \
+             FROM idempotency JOIN record ON record.seq = idempotency.seq \
+             LEFT JOIN late ON late.seq = record.seq \
              WHERE scope = ?1 AND key = ?2 AND idempotency.at_us >= ?3",
         );
         let query = query.bind(scope).bind(key).bind(now.before(IDEMPOTENCY_KEPT).0);
@@ -236,7 +241,7 @@ impl Reader {
             return Ok(None);
         };
         let record = read_record(&row)?;
-        let digest: String = row.try_get(2)?;
+        let digest: String = row.try_get(3)?;
         let request = digest.parse().map_err(|why| LedgerError::row(record.seq, &why))?;
         Ok(Some(Replay { request, record }))
     }
@@ -322,7 +327,9 @@ impl Pages {
 }
 
 /// What a query finds, if it does in time.
-async fn bounded<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
+pub(crate) async fn bounded<T>(
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, LedgerError> {
     Ok(Deadline::after(QUERY).bound(query).await??)
 }
 
@@ -331,11 +338,11 @@ fn select(head: &str, filter: &Filter, cursor: Option<Cursor>, rows: u32) -> Que
     let mut sql = QueryBuilder::new(head);
     // a flag is the narrowest filter, and its table has the same order: it always leads
     let lead = if filter.flag.is_some() { "flag" } else { "record" };
-    sql.push("SELECT record.seq, record.form FROM ").push(lead);
+    sql.push("SELECT record.seq, record.form, late.form FROM ").push(lead);
     if filter.flag.is_some() {
         sql.push(" CROSS JOIN record ON record.seq = flag.seq");
     }
-    sql.push(" WHERE true");
+    sql.push(" LEFT JOIN late ON late.seq = record.seq WHERE true");
     equal(&mut sql, "flag.flag", filter.flag.as_deref());
     equal(&mut sql, "record.policy", filter.policy.as_deref());
     equal(&mut sql, "record.verdict", filter.verdict.map(Decision::label));
@@ -368,11 +375,16 @@ where
     }
 }
 
-/// A record from a row that begins with `seq, form`.
+/// A record from a row that begins with `seq`, its form and that of what came after it.
 fn read_record(row: &SqliteRow) -> Result<RecordForm, LedgerError> {
     let seq: i64 = row.try_get(0)?;
     let form: &str = row.try_get(1)?;
-    let form = serde_json::from_str(form).map_err(|why| LedgerError::row(Some(seq), &why))?;
+    let late: Option<&str> = row.try_get(2)?;
+    let form = serde_json::from_str(form).and_then(|form: RecordForm| match late {
+        Some(late) => Ok(form.joined(serde_json::from_str(late)?)),
+        None => Ok(form),
+    });
+    let form = form.map_err(|why| LedgerError::row(Some(seq), &why))?;
     Ok(RecordForm { seq: Some(seq), ..form })
 }
 

@@ -12,9 +12,10 @@ use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::domain::{Decision, Digest, Route};
+use crate::domain::{Decision, Digest, MicroUsd, Route};
 use crate::ledger::form::RecordForm;
 use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
 
@@ -33,6 +34,9 @@ const LOG_KEPT_BYTES: u32 = 64 << 20;
 
 const PAGE_BYTES: u64 = 4096;
 
+/// What is told of a remainder whose record is not there; no record ever has it.
+pub(crate) const NO_RECORD: i64 = 0;
+
 const INSERT_RECORD: &str = "INSERT INTO record (id, at_us, policy, revision, verdict, would_be, \
     first_verdict, basis, judge, provider, model, route, team, external_id, image_digest, pre, \
     propensity, judged_by, client_gone, total_ms, cost_micro_usd, form) VALUES (?1, ?2, ?3, ?4, \
@@ -43,11 +47,20 @@ const INSERT_ATTEMPTS: &str = "INSERT INTO attempt SELECT ?1, key, value ->> 'ju
     value ->> 'provider', value ->> 'model', value ->> 'route', value ->> 'outcome', \
     value ->> 'said', CAST(value ->> 'started_ms' AS INTEGER), \
     CAST(value ->> 'took_ms' AS INTEGER), CAST(value ->> 'input_tokens' AS INTEGER), \
-    CAST(value ->> 'output_tokens' AS INTEGER), CAST(value ->> 'cost_micro_usd' AS INTEGER) \
+    CAST(value ->> 'output_tokens' AS INTEGER), \
+    COALESCE(CAST(value ->> 'cost_micro_usd' AS INTEGER), 0) \
     FROM json_each(?2, '$.attempts')";
 
 const INSERT_FLAGS: &str =
     "INSERT OR IGNORE INTO flag SELECT value, ?2, ?1 FROM json_each(?3, '$.flags')";
+
+/// A record that was lost, or is too old, has no remainder either. The first one stands.
+const INSERT_LATE: &str = "INSERT INTO late (seq, cost_micro_usd, form) \
+    SELECT seq, ?2, ?3 FROM record WHERE id = ?1 ON CONFLICT (seq) DO NOTHING RETURNING seq";
+
+const INSERT_LATE_FLAGS: &str = "INSERT OR IGNORE INTO flag \
+    SELECT value, record.at_us, record.seq FROM json_each(?2, '$.flags') \
+    JOIN record ON record.seq = ?1";
 
 const INSERT_IMAGE: &str = "INSERT INTO image (seq, idx, view, digest, size_bytes, policy, at_us) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -86,13 +99,22 @@ pub(crate) struct KeptPicture {
     pub(crate) made: bool,
 }
 
-/// One record as it goes into the file.
+/// One record, or what came after one, as it goes into the file.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) form: RecordForm,
+    pub(crate) content: Content,
     pub(crate) json: String,
     pub(crate) mark: Option<IdempotencyMark>,
     pub(crate) pictures: Vec<KeptPicture>,
+}
+
+/// What a row holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A record.
+    Record(Box<RecordForm>),
+    /// The remainder of the record with this id, and what it adds to the bill.
+    Late { id: Uuid, cost: MicroUsd },
 }
 
 /// What one step of retention is after.
@@ -173,8 +195,33 @@ pub(crate) async fn append(
 }
 
 async fn append_row(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx::Error> {
-    let seq = append_record(conn, row).await?;
-    let form = &row.form;
+    match &row.content {
+        Content::Record(form) => append_whole(conn, row, form).await,
+        Content::Late { id, cost } => append_late(conn, row, (*id, *cost)).await,
+    }
+}
+
+/// The `seq` of the record that it belongs to; without one nothing is written.
+async fn append_late(
+    conn: &mut SqliteConnection,
+    row: &Row,
+    (id, cost): (Uuid, MicroUsd),
+) -> Result<i64, sqlx::Error> {
+    let insert = sqlx::query_scalar(INSERT_LATE)
+        .bind(id.to_string())
+        .bind(i64::try_from(cost.0).unwrap_or(i64::MAX))
+        .bind(&row.json);
+    let Some(seq) = insert.fetch_optional(&mut *conn).await? else { return Ok(NO_RECORD) };
+    sqlx::query(INSERT_LATE_FLAGS).bind(seq).bind(&row.json).execute(conn).await?;
+    Ok(seq)
+}
+
+async fn append_whole(
+    conn: &mut SqliteConnection,
+    row: &Row,
+    form: &RecordForm,
+) -> Result<i64, sqlx::Error> {
+    let seq = append_record(conn, row, form).await?;
     if !form.attempts.is_empty() {
         sqlx::query(INSERT_ATTEMPTS).bind(seq).bind(&row.json).execute(&mut *conn).await?;
     }
@@ -206,8 +253,11 @@ async fn append_row(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx:
     Ok(seq)
 }
 
-async fn append_record(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx::Error> {
-    let form = &row.form;
+async fn append_record(
+    conn: &mut SqliteConnection,
+    row: &Row,
+    form: &RecordForm,
+) -> Result<i64, sqlx::Error> {
     let judge = form.judge.as_ref();
     let insert = sqlx::query(INSERT_RECORD)
         .bind(form.id.to_string())
@@ -230,9 +280,15 @@ async fn append_record(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sq
         .bind(form.judged_by.to_string())
         .bind(form.client_gone)
         .bind(form.timing_ms.total)
-        .bind(i64::try_from(form.cost_micro_usd).unwrap_or(i64::MAX))
+        .bind(i64::try_from(known_cost(form)).unwrap_or(i64::MAX))
         .bind(&row.json);
     Ok(insert.execute(conn).await?.last_insert_rowid())
+}
+
+/// What is known of the bill when a record is written; the remainder's row adds the rest.
+fn known_cost(form: &RecordForm) -> u64 {
+    let known = || form.attempts.iter().filter_map(|one| one.cost_micro_usd.map(MicroUsd)).sum();
+    form.cost_micro_usd.map_or_else(known, MicroUsd).0
 }
 
 /// Deletes at most `most` rows of what is `aged`.

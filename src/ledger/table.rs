@@ -90,7 +90,7 @@ pub fn csv_row(record: &RecordForm) -> Result<Vec<u8>, LedgerError> {
         record.timing_ms.total.to_string(),
         record.timing_ms.judge.to_string(),
         record.deadline_ms.to_string(),
-        record.cost_micro_usd.to_string(),
+        maybe(record.cost_micro_usd),
         record.complete.to_string(),
         record.client_gone.to_string(),
         image.digest.to_string(),

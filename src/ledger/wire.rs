@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::domain::drill::{DrillResult, Fault};
 use crate::domain::{AttemptOutcome, Basis, Decision, Format, Mode, OnFail, Route};
 
 /// A JSON object that keeps its keys in the order they were given.
@@ -74,6 +75,8 @@ words! {
     AttemptOutcome: &AttemptOutcome::ALL;
     Basis: &Basis::ALL;
     Decision: &Decision::ALL;
+    DrillResult: &DrillResult::ALL;
+    Fault: &Fault::ALL;
     Format: &Format::ALL;
     Mode: &[Mode::Enforce, Mode::Observe, Mode::Off];
     OnFail: &[OnFail::Fail, OnFail::Review, OnFail::Flag];
@@ -162,5 +165,33 @@ pub(crate) mod moment {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
         Timestamp::parse(&Cow::<'de, str>::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+/// A moment or null, for `#[serde(with = …)]`.
+pub(crate) mod maybe_moment {
+    use std::borrow::Cow;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::clock::Timestamp;
+
+    #[expect(clippy::ref_option, reason = "the shape that serde calls")]
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<Timestamp>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(at) => to.collect_str(at),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let text = Option::<Cow<'de, str>>::deserialize(from)?;
+        text.map(|text| Timestamp::parse(&text).map_err(D::Error::custom)).transpose()
     }
 }

@@ -73,6 +73,7 @@ fn policy() -> Policy {
             max_attempts: 3,
             attempt_cap: None,
             hedge: None,
+            stream: true,
             on_deadline: Fallback::Review,
             on_no_judge: Fallback::Review,
         },

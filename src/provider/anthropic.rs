@@ -50,6 +50,7 @@ pub fn encode(model: &Model, ask: &Ask<'_>) -> Result<WireRequest, serde_json::E
             effort: traits.effort.as_deref(),
             format: Format { r#type: "json_schema", schema: ask.shape },
         },
+        stream: model.streams,
     })?;
     Ok(dress(&model.kind, WireRequest::post("/v1/messages".to_owned(), body)))
 }
@@ -164,6 +165,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking<'a>>,
     output_config: OutputConfig<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
 }
 
 #[derive(Serialize)]

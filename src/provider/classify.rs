@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::domain::AttemptOutcome;
 use crate::panel::AttemptError;
 use crate::provider::dialect::Dialect;
@@ -82,11 +83,17 @@ pub fn in_band(dialect: Dialect, response: &WireResponse, body: &Value) -> Attem
     error
 }
 
-/// How long the provider asks us to stay away. Dates are not read: none of the providers sends one.
+/// How long the provider asks us to stay away: in milliseconds, in seconds, or until a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1e3).or_else(|| number("retry-after"));
+    match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        // as far as the date lies behind the response's own: our clock may be another
+        None => Timestamp::parse_http(text("retry-after")?)?
+            .since(Timestamp::parse_http(text("date")?)?),
+    }
 }
 
 /// An error body of any provider, flattened to what tells one kind from another.
@@ -254,6 +261,18 @@ mod tests {
             answer.headers.remove("retry-after");
             let _no_panic = delay(&answer);
         }
+    }
+
+    #[test]
+    fn a_date_to_come_again_counts_from_the_responses_own_date() {
+        let mut answer = response(503, "");
+        let delay = |answer: &WireResponse| http_error(Dialect::OpenAi, answer).retry_after;
+        answer.headers.insert("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        assert_eq!(delay(&answer), None, "from when is not known");
+        answer.headers.insert("date", "Sun, 06 Nov 1994 08:49:30 GMT".parse().unwrap());
+        assert_eq!(delay(&answer), Some(Duration::from_secs(7)));
+        answer.headers.insert("date", "Sun, 06 Nov 1994 08:50:00 GMT".parse().unwrap());
+        assert_eq!(delay(&answer), None, "it is past");
     }
 
     #[test]

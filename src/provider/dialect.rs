@@ -164,7 +164,14 @@ fn read(dialect: Dialect, response: &WireResponse) -> Result<Reply, AttemptError
 
 /// From a reply to its answer: a refusal, a cut or a break is never read, however well its text
 /// would parse.
-fn conclude(dialect: Dialect, reply: &Reply, shape: &Shape) -> Result<Said, AttemptError> {
+///
+/// # Errors
+/// Everything that is not the asked answer, by what it is instead.
+pub(crate) fn conclude(
+    dialect: Dialect,
+    reply: &Reply,
+    shape: &Shape,
+) -> Result<Said, AttemptError> {
     if let Some(words) = &reply.refusal {
         return Err(reply.fails(AttemptOutcome::Refused, words));
     }

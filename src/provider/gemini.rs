@@ -69,7 +69,9 @@ pub fn encode(model: &Model, ask: &Ask<'_>) -> Result<WireRequest, serde_json::E
             }),
         },
     })?;
-    Ok(WireRequest::post(format!("{}:generateContent", path(model)), body))
+    // without `alt` a stream comes as one JSON list
+    let method = if model.streams { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    Ok(WireRequest::post(format!("{}:{method}", path(model)), body))
 }
 
 /// The model's address below the base URL.

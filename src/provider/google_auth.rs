@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::clock::{Deadline, Timestamp};
 use crate::domain::AttemptOutcome;
 use crate::panel::AttemptError;
+use crate::panel::struck::Struck;
 use crate::provider::transport::Transport;
 use crate::provider::wire::{self, WireRequest, WireResponse};
 
@@ -152,6 +153,7 @@ impl ServiceAccount {
             path: String::new(),
             headers: [(CONTENT_TYPE, kind)].into_iter().collect(),
             body: Bytes::from(form),
+            struck: Struck::default(),
         })
     }
 

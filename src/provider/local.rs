@@ -15,6 +15,9 @@ use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Score};
 use crate::imaging::Measurements;
 use crate::panel::{Answered, Asked, AttemptError, Expectation, Judge, Question};
 
+/// The judge that needs no provider and may stand on every route: measurements alone.
+pub const LOCAL_JUDGE: &str = "local";
+
 /// What stands in `Score::reason` where nothing was measured.
 pub const CANNOT_TELL: &str = "local cannot tell";
 
@@ -35,7 +38,7 @@ impl LocalJudge {
     #[must_use]
     pub fn new() -> Self {
         let id = JudgeId {
-            name: "local".to_owned(),
+            name: LOCAL_JUDGE.to_owned(),
             provider: "local".to_owned(),
             model: "measurements-1".to_owned(),
         };
@@ -92,6 +95,7 @@ fn judge(question: &Question) -> Result<Answered, AttemptError> {
         tokens: None,
         cost: MicroUsd::default(),
         request_id: None,
+        rest: None,
     })
 }
 
@@ -176,6 +180,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
     use super::*;
+    use crate::panel::struck::Struck;
 
     fn question(criteria: &[(&str, &[Measure])], measurements: Measurements) -> Question {
         let asked = |(id, measured_by): &(&str, &[Measure])| Asked {
@@ -191,6 +196,8 @@ mod tests {
             measurements,
             reason_chars: 160,
             max_output_tokens: 300,
+            struck: Struck::default(),
+            early: true,
         }
     }
 

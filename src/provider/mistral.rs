@@ -32,6 +32,7 @@ pub fn encode(model: &Model, ask: &Ask<'_>) -> Result<WireRequest, serde_json::E
         random_seed: model.traits.seed.then_some(SEED),
         reasoning_effort: model.traits.effort.as_deref(),
         response_format: AnswerFormat::new(ask.shape),
+        stream: model.streams,
     })?;
     Ok(WireRequest::post("/v1/chat/completions".to_owned(), body))
 }
@@ -59,6 +60,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'a str>,
     response_format: AnswerFormat<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
 }
 
 #[derive(Serialize)]

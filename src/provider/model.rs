@@ -25,6 +25,8 @@ pub struct Model {
     pub kind: Kind,
     /// What it takes and costs.
     pub traits: Traits,
+    /// Whether its answers are asked for as a stream.
+    pub streams: bool,
 }
 
 /// What a model takes, how it sees and what it costs.
@@ -97,7 +99,8 @@ impl Model {
         }
         let unlisted = || list.unknown(lineage).cloned();
         let traits = traits.cloned().or_else(unlisted).unwrap_or_else(Traits::nothing);
-        Ok(Self { name: judge.model.clone(), kind, traits })
+        let streams = judge.stream.unwrap_or_else(|| kind.streams());
+        Ok(Self { name: judge.model.clone(), kind, traits, streams })
     }
 
     /// Everything beyond the question that shapes the answer, as one canonical text.

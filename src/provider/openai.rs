@@ -67,6 +67,9 @@ fn body(model: &Model, ask: &Ask<'_>) -> Result<Bytes, serde_json::Error> {
         seed: model.traits.seed.then_some(SEED),
         reasoning_effort: model.traits.effort.as_deref(),
         response_format: AnswerFormat::new(ask.shape),
+        stream: model.streams,
+        // or the count never comes
+        stream_options: model.streams.then_some(StreamOptions { include_usage: true }),
         // or OpenRouter drops the schema for an upstream that has none
         provider: (model.kind == Kind::OpenRouter).then_some(Routing { require_parameters: true }),
     })
@@ -158,6 +161,10 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'a str>,
     response_format: AnswerFormat<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<Routing>,
 }
@@ -201,6 +208,11 @@ impl<'a> AnswerFormat<'a> {
         let json_schema = NamedSchema { name: "verdict", strict: true, schema };
         Self { r#type: "json_schema", json_schema }
     }
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
 }
 
 #[derive(Serialize)]

@@ -100,6 +100,9 @@ pub struct JudgeSettings {
     pub price: Option<Price>,
     /// How fast it is expected to be.
     pub expect: Option<Expectation>,
+    /// Whether its answers come as a stream; `None`: where its kind is known to write an answer in
+    /// the order of its schema.
+    pub stream: Option<bool>,
 }
 
 impl Kind {
@@ -117,6 +120,22 @@ impl Kind {
             Self::Compatible | Self::AzureDeployment { .. } | Self::AzureV1 => return None,
         };
         Some(known.to_owned())
+    }
+
+    /// Whether answers are streamed where the configuration does not say: what stands behind a
+    /// compatible server or a relay is unknown, and with it the order in which it answers.
+    pub(crate) fn streams(&self) -> bool {
+        match self {
+            Self::OpenAi
+            | Self::AzureDeployment { .. }
+            | Self::AzureV1
+            | Self::Anthropic { .. }
+            | Self::Gemini { .. }
+            | Self::Vertex { .. }
+            | Self::VertexExpress { .. }
+            | Self::Mistral => true,
+            Self::Compatible | Self::OpenRouter => false,
+        }
     }
 
     /// The header that carries a key, and what stands before the key in it.

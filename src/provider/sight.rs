@@ -5,6 +5,8 @@
 //! share of the expected one is taken as blindness. Formulas and figures: providers' documentation
 //! and public measurements as of the date of the model list.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde::Deserialize;
 
 use crate::domain::Tokens;
@@ -86,23 +88,101 @@ pub fn expected_input_tokens(traits: &Traits, views: &[View], chars: u64) -> u64
 /// or where the provider counts nothing.
 #[must_use]
 pub fn blindness(traits: &Traits, ask: &Ask<'_>, tokens: Option<Tokens>) -> Option<String> {
-    let tokens = tokens?;
-    let expected = expected_tokens(traits, ask.views);
-    let pictures = expected * traits.floor_percent / 100;
-    if let Some(seen) = tokens.image {
-        // a model we know nothing of must still count something
-        let floor = pictures.max(1);
-        return (seen < floor).then(|| {
-            format!("{seen} image tokens counted, at least {floor} of {expected} expected")
-        });
+    Floor::of(traits, ask).blindness(tokens)
+}
+
+/// What a model must have counted of one question if it saw the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    expected: u64,
+    pictures: u64,
+    text: u64,
+}
+
+impl Floor {
+    /// The floor for `ask`.
+    #[must_use]
+    pub fn of(traits: &Traits, ask: &Ask<'_>) -> Self {
+        let expected = expected_tokens(traits, ask.views);
+        let pictures = expected * traits.floor_percent / 100;
+        let chars = ask.system.chars().count() + ask.user.chars().count();
+        let text = u64::try_from(chars).unwrap_or(u64::MAX) / CHARS_PER_TOKEN_MOST;
+        Self { expected, pictures, text }
     }
-    let chars = ask.system.chars().count() + ask.user.chars().count();
-    let text = u64::try_from(chars).unwrap_or(u64::MAX) / CHARS_PER_TOKEN_MOST;
-    let floor = text + pictures;
-    (0 < pictures && tokens.input < floor).then(|| {
-        let read = tokens.input;
-        format!("{read} input tokens counted, at least {floor} expected ({expected} for the image)")
-    })
+
+    /// Why the model cannot have seen the pictures; `None` while it can, where the provider counts
+    /// nothing, or where nobody knows how the model counts.
+    #[must_use]
+    pub fn blindness(&self, tokens: Option<Tokens>) -> Option<String> {
+        let Self { expected, pictures, text } = *self;
+        let tokens = tokens?;
+        if let Some(seen) = tokens.image {
+            // a model we know nothing of must still count something
+            let floor = pictures.max(1);
+            return (seen < floor).then(|| {
+                format!("{seen} image tokens counted, at least {floor} of {expected} expected")
+            });
+        }
+        let floor = text + pictures;
+        (0 < pictures && tokens.input < floor).then(|| {
+            let read = tokens.input;
+            format!(
+                "{read} input tokens counted, at least {floor} expected ({expected} for the image)"
+            )
+        })
+    }
+}
+
+/// Answers in a row that a judge must have seen its pictures in before it is believed in advance.
+const SEEN_IN_A_ROW: u32 = 20;
+
+/// What a judge has shown of its sight: how many of its last completed answers passed the floor,
+/// and whether one was found blind after it had left early.
+#[derive(Debug, Default)]
+pub struct Sight(Mutex<Shown>);
+
+#[derive(Debug, Default)]
+struct Shown {
+    seen_in_a_row: u32,
+    /// Until [`SEEN_IN_A_ROW`] answers passed again.
+    distrusted: bool,
+}
+
+impl Sight {
+    /// Whether an answer may leave before its end: the model has counted the pictures of this very
+    /// one (`tokens`), or it has seen those of its last answers. After a blind answer that had left
+    /// early only the latter will do.
+    #[must_use]
+    pub fn may_leave_early(&self, floor: &Floor, tokens: Option<Tokens>) -> bool {
+        if floor.blindness(tokens).is_some() {
+            return false;
+        }
+        let shown = self.shown();
+        let proven = SEEN_IN_A_ROW <= shown.seen_in_a_row;
+        proven || (tokens.is_some() && !shown.distrusted)
+    }
+
+    /// A complete answer, whose judge saw the pictures. A provider that counts nothing cannot be
+    /// caught: its answers count as seen, as [`Floor::blindness`] takes them.
+    pub fn saw(&self) {
+        let mut shown = self.shown();
+        shown.seen_in_a_row = shown.seen_in_a_row.saturating_add(1);
+        if SEEN_IN_A_ROW <= shown.seen_in_a_row {
+            shown.distrusted = false;
+        }
+    }
+
+    /// A complete answer, whose judge did not; `left_early`: it was used before that was known.
+    pub fn was_blind(&self, left_early: bool) {
+        let mut shown = self.shown();
+        shown.seen_in_a_row = 0;
+        shown.distrusted |= left_early;
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        // nothing in here can be left half done
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn expected_tokens(traits: &Traits, views: &[View]) -> u64 {
@@ -200,5 +280,47 @@ mod tests {
                 assert!(0 < counting.tokens(w, h), "{counting:?} {w} {h}");
             }
         }
+    }
+
+    fn floor(pictures: u64) -> Floor {
+        Floor { expected: pictures, pictures, text: 0 }
+    }
+
+    fn counted(input: u64) -> Option<Tokens> {
+        Some(Tokens { input, ..Tokens::default() })
+    }
+
+    #[test]
+    fn a_count_in_the_stream_lets_an_answer_leave_and_a_low_one_does_not() {
+        let sight = Sight::default();
+        assert!(sight.may_leave_early(&floor(100), counted(100)));
+        assert!(!sight.may_leave_early(&floor(100), counted(99)));
+        assert!(!sight.may_leave_early(&floor(100), None));
+    }
+
+    #[test]
+    fn without_a_count_twenty_answers_in_a_row_must_have_been_seen() {
+        let sight = Sight::default();
+        for _ in 0..SEEN_IN_A_ROW - 1 {
+            sight.saw();
+        }
+        assert!(!sight.may_leave_early(&floor(100), None));
+        sight.saw();
+        assert!(sight.may_leave_early(&floor(100), None));
+        assert!(!sight.may_leave_early(&floor(100), counted(99)), "this one is blind");
+        sight.was_blind(false);
+        assert!(!sight.may_leave_early(&floor(100), None));
+        assert!(sight.may_leave_early(&floor(100), counted(100)), "nothing blind had left early");
+    }
+
+    #[test]
+    fn a_blind_answer_that_left_early_turns_early_answers_off_for_twenty() {
+        let sight = Sight::default();
+        sight.was_blind(true);
+        for _ in 0..SEEN_IN_A_ROW {
+            assert!(!sight.may_leave_early(&floor(100), counted(100)));
+            sight.saw();
+        }
+        assert!(sight.may_leave_early(&floor(100), counted(100)));
     }
 }

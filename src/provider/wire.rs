@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::domain::{AttemptOutcome, Tokens};
 use crate::imaging::{VIEW_MEDIA_TYPE, View};
+use crate::panel::struck::Struck;
 use crate::panel::{AttemptError, Question};
 use crate::provider::answer::Shape;
 
@@ -91,6 +92,8 @@ pub struct WireRequest {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// Marked when a drill breaks this call.
+    pub struck: Struck,
 }
 
 impl WireRequest {
@@ -101,13 +104,19 @@ impl WireRequest {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, json.clone());
         headers.insert(http::header::ACCEPT, json);
-        Self { method: Method::POST, path, headers, body }
+        Self { method: Method::POST, path, headers, body, struck: Struck::default() }
     }
 
     /// A question without a body.
     #[must_use]
     pub fn get(path: String) -> Self {
-        Self { method: Method::GET, path, headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            method: Method::GET,
+            path,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            struck: Struck::default(),
+        }
     }
 
     /// This request with one more header.
@@ -141,7 +150,7 @@ impl WireResponse {
     /// Whether the body is a stream of events.
     #[must_use]
     pub fn is_stream(&self) -> bool {
-        self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"))
+        is_stream(&self.headers)
     }
 }
 
@@ -172,6 +181,12 @@ impl Reply {
             ..AttemptError::new(outcome, detail(why))
         }
     }
+}
+
+/// Whether the body behind `headers` is a stream of events.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
 /// A provider's words, cut to what a record keeps, on one line.

@@ -62,6 +62,7 @@ fn policy() -> Policy {
             max_attempts: 3,
             attempt_cap: None,
             hedge: None,
+            stream: true,
             on_deadline: Fallback::Review,
             on_no_judge: Fallback::Local,
         },
