@@ -1,11 +1,13 @@
 //! The composition root: builds the parts, serves until told to stop, drains. [`listen`] accepts
-//! connections, `policies` reloads.
+//! connections, `policies` reloads, `history` keeps what is known of the judges.
 //!
 //! Everything that runs beside the requests (the watcher of the policies, retention, warming of
 //! connections) is a task on one tracker, so that stopping can wait for all of it.
 
+mod history;
 pub mod listen;
 mod policies;
+mod socket;
 
 use std::future::Future;
 use std::io;
@@ -26,29 +28,36 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::app::policies::{Reloading, names, register};
-use crate::clock::{Deadline, Timestamp};
+use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::config::environment::Environment;
 use crate::config::loader::Loaded;
 use crate::config::problem::Problems;
 use crate::config::watch::watch;
 use crate::config::{Config, Reload as ReloadOn};
+use crate::drill::Drills;
 use crate::gate::Gate;
 use crate::gate::admission::Door;
 use crate::gate::policies::{PolicySet, Reload};
+use crate::gate::traffic::Traffic;
 use crate::http::idempotency::Running;
 use crate::http::{Face, Metrics, router};
 use crate::imaging::{self, Imaging};
 use crate::ledger::retention::Keeping;
 use crate::ledger::{Ledger, LedgerError};
-use crate::panel::{Judge, Panel};
+use crate::panel::{Care, Judge, Panel};
 use crate::provider::ProviderJudge;
 use crate::provider::local::LocalJudge;
-use crate::telemetry::{self, Exporter, Shed};
+use crate::telemetry::door::Shed;
+use crate::telemetry::{self, Exporter};
 
 /// Between two steps of retention.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Longest that opening connections to the judges may take at the start.
 const WARM_WITHIN: Duration = Duration::from_secs(2);
+/// Between two replacements of the connections to a judge: its name may lead elsewhere by then.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
+/// Between two looks at how late the runtime is.
+const TICK: Duration = Duration::from_millis(100);
 /// Between two foldings of the histograms.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
 /// Longest that closing the store may take.
@@ -116,6 +125,7 @@ pub struct App {
     config: Arc<Config>,
     reloading: Arc<Reloading>,
     judges: Vec<Arc<ProviderJudge>>,
+    drills: Arc<Drills>,
     tracker: TaskTracker,
     stopping: CancellationToken,
     /// Cancelled: nothing in flight is waited for.
@@ -133,31 +143,46 @@ impl App {
         let loader = config.policy_loader();
         let Loaded { policies: loaded, fingerprint } = loader.load()?;
         let providers = provider_judges(&config)?;
-        let mut judges: Vec<Arc<dyn Judge>> = vec![Arc::new(LocalJudge::new())];
-        judges.extend(providers.iter().map(|one| Arc::clone(one) as Arc<dyn Judge>));
-        let ids: Vec<_> = judges.iter().map(|one| one.id().clone()).collect();
+        let local: Arc<dyn Judge> = Arc::new(LocalJudge::new());
+        let mut judges = vec![(local, Care::default())];
+        judges.extend(providers.iter().map(|one| {
+            let care = config.judges.get(&one.id().name).map(|judge| judge.care);
+            (Arc::clone(one) as Arc<dyn Judge>, care.unwrap_or_default())
+        }));
+        let ids: Vec<_> = judges.iter().map(|(one, _)| one.id().clone()).collect();
+        let panel = Arc::new(Panel::seated(judges, rand::random::<f64>));
         telemetry::register_process();
+        panel.register();
         register(&loaded, &ids);
         let ledger = Ledger::open(config.ledger_settings()).await?;
         let gate = Arc::new(Gate {
-            door: Door::new(config.limits()),
+            door: Door::new(config.limits(), Arc::clone(&panel)),
             reload: ArcSwap::from_pointee(Reload {
                 at: Timestamp::now(),
                 policies: names(&loaded),
                 problems: Vec::new(),
             }),
             policies: ArcSwap::from_pointee(PolicySet::new(loaded)),
-            panel: Panel::new(judges),
+            panel,
+            traffic: Traffic::default(),
             imaging: Imaging::new(imaging::Settings::default()).map_err(AppError::Pool)?,
             ledger,
         });
+        let (tracker, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let drills = Drills::new(
+            Arc::clone(&gate),
+            providers.clone(),
+            config.drills.clone(),
+            (tracker.clone(), stopping.clone()),
+        );
         Ok(Self {
             reloading: Arc::new(Reloading::new(Arc::clone(&gate), loader, fingerprint)),
             gate,
             config: Arc::new(config),
             judges: providers,
-            tracker: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            drills: Arc::new(drills),
+            tracker,
+            stopping,
             hurry: CancellationToken::new(),
             signals: JoinSet::new(),
         })
@@ -220,6 +245,11 @@ impl App {
         exporter: Option<Exporter>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
+        if let Err(why) = self.drills.restore().await {
+            tracing::warn!(%why, "what earlier drills left cannot be read");
+        }
+        let history = self.config.store.history_file();
+        history::take_up(&self.gate.panel, &history).await;
         self.start_chores(exporter.clone());
         let face = self.face(exporter);
         let accepting = CancellationToken::new();
@@ -237,6 +267,7 @@ impl App {
                 CLOSE_HURRIED_WITHIN
             }
         };
+        history::keep(&self.gate.panel, &history).await;
         self.close_within(close_within).await;
         Ok(())
     }
@@ -292,6 +323,7 @@ impl App {
                 let reloading = Arc::clone(&reloading);
                 async move { reloading.reload().await }.boxed()
             }),
+            drills: Arc::clone(&self.drills),
             metrics: exporter.map(|exporter| Box::new(move || exporter.render()) as Metrics),
         })
     }
@@ -307,10 +339,18 @@ impl App {
             let deadline = Deadline::after(WARM_WITHIN);
             join_all(warm.iter().map(|judge| judge.warm(deadline))).await;
         });
+        for judge in self.judges.clone() {
+            let pool = self.gate.imaging.clone();
+            self.chore(async move { judge.renew_often(&pool, RENEW_EVERY).await });
+        }
+        self.chore(watch_lag());
         self.chore(sweep(Arc::clone(&self.gate)));
+        let (gate, file) = (Arc::clone(&self.gate), self.config.store.history_file());
+        self.chore(async move { history::keep_often(&gate.panel, &file).await });
         if let Some(exporter) = exporter {
             self.chore(fold(exporter));
         }
+        self.chore(Arc::clone(&self.drills).mind_schedule());
         let reload_on = self.config.policies.reload;
         let reloading = Arc::clone(&self.reloading);
         self.chore(async move { reloading.mind_hang_ups(reload_on != ReloadOn::Off).await });
@@ -370,6 +410,15 @@ async fn sweep(gate: Arc<Gate>) {
         if let Err(why) = gate.ledger.sweep(&keeps, Timestamp::now()).await {
             tracing::warn!(%why, "retention could not run");
         }
+    }
+}
+
+/// Records how late the runtime comes to a task that is due.
+async fn watch_lag() {
+    loop {
+        let watch = Stopwatch::start();
+        time::sleep(TICK).await;
+        telemetry::record_lag(watch.elapsed().saturating_sub(TICK));
     }
 }
 

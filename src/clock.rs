@@ -98,6 +98,21 @@ impl Timestamp {
         parsed.map(|at| Self(at.as_microsecond())).map_err(|why| why.to_string())
     }
 
+    /// Reads a date of HTTP's (`Sun, 06 Nov 1994 08:49:37 GMT`); `None` for anything else, the two
+    /// forms that were obsolete in 1999 included.
+    #[must_use]
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Self(zoned.timestamp().as_microsecond()))
+    }
+
+    /// The time from `earlier` to this moment; `None` where that is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let micros = self.0.checked_sub(earlier.0)?;
+        u64::try_from(micros).ok().map(Duration::from_micros)
+    }
+
     /// This moment `ago` earlier.
     #[must_use]
     pub fn before(self, ago: Duration) -> Self {
@@ -171,5 +186,15 @@ mod tests {
         let at = Timestamp::parse("2026-11-21T14:02:00.000250Z").unwrap();
         assert_eq!(at.to_string(), "2026-11-21T14:02:00.000250Z");
         assert!(Timestamp::parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_date_of_http_is_a_moment_in_gmt() {
+        let at = Timestamp::parse_http("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(at.to_string(), "1994-11-06T08:49:37.000000Z");
+        assert_eq!(Timestamp::parse_http("in a minute"), None);
+        let later = Timestamp(at.0 + 1_500_000);
+        assert_eq!(later.since(at), Some(Duration::from_millis(1_500)));
+        assert_eq!(at.since(later), None);
     }
 }

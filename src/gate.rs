@@ -6,8 +6,11 @@
 //! image it could read.
 
 pub mod admission;
+pub mod hearing;
 mod keeping;
+pub mod late;
 pub mod policies;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,22 +22,28 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Stopwatch};
-use crate::domain::policy::SecondOpinionWhen;
+use crate::domain::policy::{Fallback, RouteSpec, SecondOpinionWhen};
 use crate::domain::record::Attempt;
 use crate::domain::verdict::{Evidence, Opinion, decide, say};
 use crate::domain::{
     Candidate, Criterion, Decision, Digest, Finding, Inadmissible, JudgeId, Judgement, MicroUsd,
-    Mode, Record, Route, Verdict,
+    Mode, Policy, Record, Route, Verdict,
 };
 use crate::gate::admission::{Admission, Door};
+use crate::gate::late::{Late, Open};
 use crate::gate::policies::{ActivePolicy, PolicySet, Reload};
+use crate::gate::traffic::Traffic;
 use crate::imaging::{Imaging, Plan, PrepareError, Prepared};
 use crate::ledger::{IdempotencyMark, Ledger};
 use crate::panel::race::{Outcome, Race};
+use crate::panel::rest::reading_beside;
 use crate::panel::second_opinion::Doubt;
+use crate::panel::struck::Struck;
 use crate::panel::{Asked, Panel, Question};
-use crate::prompt::{RenderError, RenderInput};
-use crate::telemetry::{self, Shed};
+use crate::prompt::{LoadedPolicy, RenderError, RenderInput};
+use crate::provider::local::LOCAL_JUDGE;
+use crate::telemetry;
+use crate::telemetry::door::Shed;
 
 /// One upload with everything its caller said.
 #[derive(Debug)]
@@ -63,6 +72,8 @@ pub struct Submission {
     pub caller_gone: CancellationToken,
     /// Leave to be here: freed when the check ends.
     pub admission: Admission,
+    /// Whether the caller takes an answer whose reasons and bill follow.
+    pub takes_early: bool,
 }
 
 /// Why a submission made no record.
@@ -106,23 +117,27 @@ pub struct Gate {
     pub door: Door,
     /// The loaded policies; swapped whole.
     pub policies: ArcSwap<PolicySet>,
-    /// Who can be asked.
-    pub panel: Panel,
+    /// Who can be asked; the door knows them too.
+    pub panel: Arc<Panel>,
     /// Where pixels are worked on.
     pub imaging: Imaging,
     /// What is kept.
     pub ledger: Ledger,
+    /// What a drill sees of the checks.
+    pub traffic: Traffic,
     /// How the last reload of the policies went.
     pub reload: ArcSwap<Reload>,
 }
 
 /// A check that ended in a record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Checked {
     /// What the caller is told, and what was kept.
     pub record: Record,
     /// The record's place in the store; `None` where the deadline came before the write.
     pub seq: Option<i64>,
+    /// What still comes of an answer that left early: to be finished off the caller's path.
+    pub late: Option<Late>,
 }
 
 /// What one check knows before it asks anybody.
@@ -137,6 +152,8 @@ struct Case<'a> {
     deadline_ms: u64,
     arrived: Stopwatch,
     caller_gone: CancellationToken,
+    /// Whether the answer may leave at its scores.
+    early: bool,
 }
 
 /// Everything learnt about one image.
@@ -154,7 +171,11 @@ struct Asking {
     first: Option<(JudgeId, Route, Judgement)>,
     second: Option<(JudgeId, Judgement)>,
     late: bool,
+    /// Whether a drill broke one of the calls.
+    struck: bool,
     attempts: Vec<Attempt>,
+    /// What still comes of answers that left early.
+    open: Vec<Open>,
     judge_ms: f64,
 }
 
@@ -164,13 +185,14 @@ impl Gate {
     /// # Errors
     /// A [`Refusal`] when the submission is at fault or there is no room: nothing was paid and no
     /// record is made. Everything later ends in a record.
-    pub async fn check(&self, submission: Submission) -> Result<Checked, Refusal> {
+    pub async fn check(&self, mut submission: Submission) -> Result<Checked, Refusal> {
         let policies = self.policies.load_full();
         let policy = policies.find(submission.policy.as_deref())?;
         let case = open_case(policy, &submission)?;
         let candidate = admit(&case, &submission)?;
         let prepared = self.prepare(&case, &candidate).await?;
-        let asking = self.ask(&case, prepared.as_ref()).await;
+        submission.admission.permits.reach_judges();
+        let asking = Self::ask(&self.panel, &case, prepared.as_ref()).await;
         let verdict = conclude(&case, prepared.as_ref(), &asking);
         let prepared = prepared.unwrap_or_default();
         let story = Story { candidate, prepared, asking, verdict };
@@ -183,14 +205,14 @@ impl Gate {
         case: &Case<'_>,
         candidate: &Candidate,
     ) -> Result<Option<Prepared>, Refusal> {
-        let input = &case.policy.input;
-        let plan = Plan {
-            max_pixels: input.max_pixels,
-            checks: case.policy.loaded.checks(&case.vars),
-            views: input.views.clone(),
-            encode: input.encode,
+        let plan = Arc::new(plan(&case.policy.loaded, &case.vars));
+        let judges = case.policy.judges();
+        let needs = match judges {
+            [] => Duration::ZERO,
+            _ => self.panel.fastest_p50(judges).unwrap_or(case.policy.route.floor),
         };
-        let prepared = self.imaging.prepare(candidate.clone(), Arc::new(plan), case.deadline);
+        let by = useful_by(case.arrived, case.deadline, needs);
+        let prepared = self.imaging.prepare(candidate.clone(), plan, by);
         match prepared.await {
             Ok(prepared) => Ok(Some(prepared)),
             Err(PrepareError::Late) => Ok(None),
@@ -202,7 +224,7 @@ impl Gate {
 
     /// Asks the panel, and once more where the policy wants a second opinion. Nobody is asked about
     /// an image that a check has settled, or that could not be prepared in time.
-    async fn ask(&self, case: &Case<'_>, prepared: Option<&Prepared>) -> Asking {
+    async fn ask(panel: &Panel, case: &Case<'_>, prepared: Option<&Prepared>) -> Asking {
         let watch = Stopwatch::start();
         let policy = case.policy;
         let Some(prepared) = prepared else {
@@ -227,19 +249,23 @@ impl Gate {
             began: case.arrived,
             caller_gone: &case.caller_gone,
         };
-        let raced = self.panel.race(race).await;
+        let raced = panel.race(race).await;
         let mut asking = Asking { attempts: raced.attempts, ..Asking::default() };
+        asking.await_end_of(0, raced.rest);
         match raced.outcome {
             Outcome::Judged { judge, route, judgement } => {
                 if wants_second(case, &judge, &judgement) {
                     let spent = asking.attempts.iter().map(|one| one.cost).sum();
-                    self.ask_again(case, &question, (&judge, spent), &mut asking).await;
+                    let first = (&judge, spent);
+                    Self::ask_again(panel, case, &question, first, &mut asking).await;
                 }
                 asking.first = Some((judge, route, judgement));
             }
             Outcome::Exhausted => {}
             Outcome::Late => asking.late = true,
         }
+        asking.struck = question.struck.is_marked();
+        asking.settle_ready();
         for attempt in &mut asking.attempts {
             attempt.said = said(case, attempt);
         }
@@ -248,7 +274,7 @@ impl Gate {
     }
 
     async fn ask_again(
-        &self,
+        panel: &Panel,
         case: &Case<'_>,
         question: &Question,
         (first, spent): (&JudgeId, MicroUsd),
@@ -266,19 +292,34 @@ impl Gate {
             began: case.arrived,
             caller_gone: &case.caller_gone,
         };
-        let again = self.panel.second_opinion(doubt).await;
+        let again = panel.second_opinion(doubt);
+        let again = reading_beside(asking.open.iter_mut().map(|one| &mut one.rest), again).await;
+        let asked = asking.attempts.len();
         asking.attempts.extend(again.attempts);
+        asking.await_end_of(asked, again.rest);
         asking.second = again.opinion.map(|one| (one.judge, one.judgement));
     }
 
     /// Writes the gauges that are read rather than counted.
     pub fn report(&self) {
         self.door.report();
-        telemetry::set_queued(self.imaging.queued());
+        self.panel.report();
+        telemetry::door::set_workers_queued(self.imaging.queued());
         let ledger = self.ledger.stats();
         telemetry::set_records_pending(ledger.pending);
-        telemetry::set_dropped(ledger.dropped_rows, ledger.dropped_images);
+        let [rows, images, late] =
+            [ledger.dropped_rows, ledger.dropped_images, ledger.dropped_late];
+        telemetry::set_dropped(rows, images, late);
     }
+}
+
+/// Until when an image must be prepared for a judge who `needs` that long to be of use: where there
+/// are more images than the workers can prepare, those that are too late must not take the time of
+/// the others. At least half of the time, so that a hurried caller's image is tried too.
+fn useful_by(arrived: Stopwatch, deadline: Deadline, needs: Duration) -> Deadline {
+    let began = arrived.started();
+    let half = Deadline::at(began, deadline.instant().saturating_duration_since(began) / 2);
+    deadline.less(needs).max(half)
 }
 
 /// Holds the submission to the policy before a pixel is looked at.
@@ -295,17 +336,56 @@ fn open_case<'a>(policy: &'a ActivePolicy, submission: &Submission) -> Result<Ca
     let vars = policy.loaded.vars(&submission.vars).map_err(|problems| {
         Refusal::Variables(problems.into_iter().map(|one| (one.name, one.message)).collect())
     })?;
-    let ends = Deadline::at(submission.arrived.started(), budget);
-    Ok(Case {
-        policy,
-        asked: policy.loaded.asked(&vars),
-        vars,
-        ends,
-        deadline: ends.less(route.keep_back),
-        deadline_ms: millis(budget),
-        arrived: submission.arrived,
-        caller_gone: submission.caller_gone.clone(),
-    })
+    let caller_gone = submission.caller_gone.clone();
+    let early = submission.takes_early && route.stream;
+    Ok(Case { early, ..Case::open(policy, vars, budget, submission.arrived, caller_gone) })
+}
+
+impl<'a> Case<'a> {
+    /// A case that must be closed `budget` after it `arrived`; its answers are waited for to their ends.
+    fn open(
+        policy: &'a ActivePolicy,
+        vars: BTreeMap<String, String>,
+        budget: Duration,
+        arrived: Stopwatch,
+        caller_gone: CancellationToken,
+    ) -> Self {
+        let ends = Deadline::at(arrived.started(), budget);
+        Self {
+            policy,
+            asked: policy.loaded.asked(&vars),
+            vars,
+            ends,
+            deadline: ends.less(policy.route.keep_back),
+            deadline_ms: millis(budget),
+            arrived,
+            caller_gone,
+            early: false,
+        }
+    }
+}
+
+/// What is to be made of an image under a policy with these variables.
+#[must_use]
+pub fn plan(loaded: &LoadedPolicy, vars: &BTreeMap<String, String>) -> Plan {
+    let input = &loaded.policy.input;
+    Plan {
+        max_pixels: input.max_pixels,
+        checks: loaded.checks(vars),
+        views: input.views.clone(),
+        encode: input.encode,
+        measures: goes_by_measurements(&loaded.policy),
+    }
+}
+
+/// Whether an image may be judged by what is measured of it: the `local` judge may be asked, or the
+/// answer without a judge rests on an image that was seen to be one.
+fn goes_by_measurements(policy: &Policy) -> bool {
+    let RouteSpec { judges, on_deadline, on_no_judge, .. } = &policy.route;
+    let second = policy.second_opinion.as_ref();
+    let mut asked = judges.iter().chain(second.iter().flat_map(|second| &second.ask));
+    let mut fallbacks = [*on_deadline, *on_no_judge].into_iter().chain(second.map(|one| one.split));
+    asked.any(|judge| judge == LOCAL_JUDGE) || fallbacks.any(|one| one == Fallback::Local)
 }
 
 /// Takes the bytes for an image that the policy accepts.
@@ -339,6 +419,8 @@ fn pose(case: &Case<'_>, prepared: &Prepared) -> Result<Question, RenderError> {
         measurements: prepared.measurements,
         reason_chars: case.policy.reason_chars,
         max_output_tokens: case.policy.max_output_tokens,
+        struck: Struck::default(),
+        early: case.early,
     })
 }
 
@@ -390,4 +472,22 @@ fn said(case: &Case<'_>, attempt: &Attempt) -> Option<Decision> {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_no_judge_could_answer_in_time_is_not_prepared_first() {
+        let arrived = Stopwatch::start();
+        let of = |within_ms: u64, needs_ms: u64| {
+            let deadline = Deadline::at(arrived.started(), Duration::from_millis(within_ms));
+            let by = useful_by(arrived, deadline, Duration::from_millis(needs_ms));
+            by.instant().duration_since(arrived.started()).as_millis()
+        };
+        assert_eq!(of(5_000, 700), 4_300);
+        assert_eq!(of(5_000, 0), 5_000, "nobody is asked");
+        assert_eq!(of(400, 700), 200, "a hurried caller's is tried");
+    }
 }

@@ -6,17 +6,21 @@
 //! that is not in by then is refused so).
 //!
 //! [`auth`] says who calls, [`headers`] what they said beside the body, [`body`] what they sent,
-//! [`filter`] what they asked to see, [`idempotency`] what is under way, [`problem`] how a refusal
-//! reads; `verdicts`, `records` and `admin` are the handlers.
+//! [`filter`] what they asked to see, [`idempotency`] what is under way, `linger` reads on where
+//! they were refused, [`presence`] whether they are still there, [`problem`] how a refusal reads; `verdicts`, `records`, `drills` and `admin` are
+//! the handlers.
 
 mod admin;
 pub mod auth;
 pub mod body;
+mod drills;
 pub mod filter;
 pub mod headers;
 pub mod idempotency;
 mod json;
+mod linger;
 mod multipart;
+pub mod presence;
 pub mod problem;
 pub mod query;
 mod records;
@@ -39,11 +43,13 @@ use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::clock::Stopwatch;
+use crate::drill::Drills;
 use crate::gate::Gate;
 use crate::gate::policies::Reload;
 use crate::http::auth::{Auth, Key, authenticate};
 use crate::http::headers::identify;
 use crate::http::idempotency::Running;
+use crate::http::linger::linger;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::telemetry;
 
@@ -98,6 +104,8 @@ pub struct Face {
     pub running: Running,
     /// Reads the policies anew.
     pub reload: Reloader,
+    /// Judges broken on purpose.
+    pub drills: Arc<Drills>,
     /// Renders the metrics; `None` where no recorder is installed.
     pub metrics: Option<Metrics>,
 }
@@ -108,10 +116,11 @@ impl fmt::Debug for Face {
     }
 }
 
-/// Every route, outermost layer first: the arrival is stamped, the request gets its id, panics are
-/// caught and counted, the caller is known.
+/// Every route, outermost layer first: the arrival is stamped, what is not read is thrown away, the
+/// request gets its id, panics are caught and counted, the caller is known.
 pub fn router(face: Arc<Face>) -> Router {
     let auth = Arc::new(Auth::new(&face.settings));
+    let tracker = face.tracker.clone();
     Router::new()
         .route("/v1/verdicts", allow(get(records::list).post(verdicts::post), "GET, POST"))
         .route("/v1/verdicts:export", allow(get(records::export), "GET"))
@@ -120,6 +129,8 @@ pub fn router(face: Arc<Face>) -> Router {
         .route("/v1/policies", allow(get(with(|face, _| admin::policies(face))), "GET"))
         .route("/v1/judges", allow(get(with(|face, _| admin::judges(face))), "GET"))
         .route("/admin/reload", allow(post(admin::reload), "POST"))
+        .route("/admin/drills", allow(get(drills::list).post(drills::start), "GET, POST"))
+        .route("/admin/drills/{id}", allow(get(drills::one).delete(drills::stop), "GET, DELETE"))
         .route("/livez", allow(get(async || admin::livez()), "GET"))
         .route("/readyz", allow(get(with(admin::readyz)), "GET"))
         .route("/healthz", allow(get(with(admin::readyz)), "GET"))
@@ -136,6 +147,7 @@ pub fn router(face: Arc<Face>) -> Router {
             Problem::internal().into_response()
         }))
         .layer(from_fn(identify))
+        .layer(from_fn_with_state(tracker, linger))
         .layer(from_fn(stamp))
 }
 

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::app::socket::Socket;
 use crate::clock::Deadline;
 use crate::telemetry;
 
@@ -50,6 +51,9 @@ pub struct Settings {
     /// must outlast the 60 s for which load balancers keep connections: one that is closed just as
     /// they send a request on it is an error to their caller.
     pub next_head_within: Duration,
+    /// The same from the stop on, for a first request's head: who has not asked by then holds up
+    /// nobody's end.
+    pub last_head_within: Duration,
 }
 
 impl Default for Settings {
@@ -58,6 +62,7 @@ impl Default for Settings {
             max_connections: MAX_CONNECTIONS,
             first_head_within: Duration::from_secs(10),
             next_head_within: Duration::from_secs(75),
+            last_head_within: Duration::from_millis(500),
         }
     }
 }
@@ -79,6 +84,7 @@ pub async fn serve(
             router: router.clone(),
             builder: Arc::clone(&builder),
             first_head: Deadline::after(settings.first_head_within),
+            last_head_within: settings.last_head_within,
             stop: stop.clone(),
             _place: place,
         };
@@ -119,14 +125,14 @@ struct Place {
 
 impl Place {
     fn new(permit: OwnedSemaphorePermit) -> Self {
-        telemetry::count_connection_opened();
+        telemetry::door::count_connection_opened();
         Self { _permit: permit }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        telemetry::count_connection_closed();
+        telemetry::door::count_connection_closed();
     }
 }
 
@@ -155,6 +161,7 @@ struct Connection {
     router: Router,
     builder: Arc<Builder<OnTracker>>,
     first_head: Deadline,
+    last_head_within: Duration,
     stop: CancellationToken,
     _place: Place,
 }
@@ -163,10 +170,13 @@ impl Connection {
     async fn run(self, stream: TcpStream) {
         // an answer is one small write: it must not wait for the other side's acknowledgement
         stream.set_nodelay(true).ok();
+        let stream = Socket::new(stream);
+        let presence = stream.presence();
         let asked = CancellationToken::new();
         let first = asked.clone();
-        let service = self.router.map_request(move |request: Request<Incoming>| {
+        let service = self.router.map_request(move |mut request: Request<Incoming>| {
             first.cancel();
+            request.extensions_mut().insert(presence.clone());
             request.map(Body::new)
         });
         let service = TowerToHyperService::new(service);
@@ -179,10 +189,16 @@ impl Connection {
             served.as_mut().graceful_shutdown();
             served.await
         };
+        // half a head would be waited for as if there were no end
+        let last = async {
+            self.stop.cancelled().await;
+            never_asked(&asked, Deadline::after(self.last_head_within)).await;
+        };
         // hyper's own limit begins once it knows the version, which half a preface never tells
         tokio::select! {
             ended = lived => tell(ended),
             () = never_asked(&asked, self.first_head) => tracing::debug!("no request in time"),
+            () = last => tracing::debug!("no request before the end"),
         }
     }
 }

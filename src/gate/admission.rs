@@ -1,95 +1,392 @@
-//! Admission: refuse before paying. A check takes its in-flight permit, a permit for all its bytes
-//! and a journal slot before the body is read, or is shed at once.
+//! Admission: refuse before paying, and wait before holding anything.
 //!
-//! The byte permit is taken whole (the announced length, else the most that any policy takes),
-//! never in pieces: two half-read bodies waiting for each other's bytes would wait for ever.
+//! A request takes its in-flight permit, a permit for all its bytes and a journal slot before its
+//! body is read; where one of them or the judges' room is lacking it waits in a bounded line in
+//! front of the door.
+//!
+//! All permits of a request are taken together under one lock, or none is: nobody holds one while
+//! waiting for another, so no two can wait for each other. The byte permit is taken whole (the
+//! announced length, else the most that any policy takes).
+//!
+//! The line serves the newest first. Who can no longer be answered in time leaves it at once, and
+//! when it is full the oldest does. When the process stops, newcomers are refused as soon as the
+//! door closes, but those in the line keep their places: nobody joins them any more, so they are
+//! served ever faster, and each ends within its own deadline. Turning them away would make a rolling
+//! restart under load cost answers that this replica could still give.
 
-use std::sync::Arc;
+mod line;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Deadline, Stopwatch};
+use crate::gate::admission::line::{Line, Place, Ticket, Waiter};
 use crate::ledger::{Ledger, Slot};
-use crate::telemetry::{self, Shed};
+use crate::panel::{BreakerState, Panel};
+use crate::telemetry;
+use crate::telemetry::door::{LineEnd, Shed};
 
-/// What may be in flight at once.
+/// Between two looks of the one whose turn it is: the judges and the journal make room without
+/// telling the door.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Between two looks of everybody else: whether the time that a judge needs has grown.
+const LOOK_ABOUT: Duration = Duration::from_millis(250);
+
+/// When who was shed is told to come again, at the soonest and at the latest.
+const RETRY_SOONEST: Duration = Duration::from_secs(1);
+const RETRY_LATEST: Duration = Duration::from_secs(30);
+
+/// What may be in flight at once, and how many may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Checks.
     pub max_in_flight: usize,
     /// Bytes of their bodies.
     pub max_in_flight_bytes: usize,
+    /// Requests that wait in front of the door; 0: nobody waits.
+    pub max_queued: usize,
+}
+
+/// A request at the door.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// All that it will hold at once.
+    pub size_bytes: usize,
+    /// The judges of its route; none where nobody is to be asked.
+    pub judges: &'a [String],
+    /// When its body must be in.
+    pub read_by: Deadline,
+    /// When its judgement must be there.
+    pub judged_by: Deadline,
+    /// What a judge of unknown speed needs.
+    pub floor: Duration,
+}
+
+/// A request that was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// Why.
+    pub reason: Shed,
+    /// What it waited for; `None`: it did not wait.
+    pub lacked: Option<Shed>,
+    /// When to come again.
+    pub retry_after: Duration,
 }
 
 /// Counts what is in flight and says who may come in.
 #[derive(Debug)]
 pub struct Door {
-    limits: Limits,
-    checks: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    draining: AtomicBool,
-    closed: AtomicBool,
+    shared: Arc<Shared>,
 }
 
-/// Bytes are counted in KiB, so that one permit's count fits the semaphore's 32 bits.
-const UNIT_BYTES: usize = 1_024;
+#[derive(Debug)]
+struct Shared {
+    line: Mutex<Line>,
+    panel: Arc<Panel>,
+    draining: AtomicBool,
+    closed: CancellationToken,
+}
 
 impl Door {
-    /// An open door.
+    /// An open door in front of `panel`.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            checks: Arc::new(Semaphore::new(limits.max_in_flight)),
-            bytes: Arc::new(Semaphore::new(limits.max_in_flight_bytes / UNIT_BYTES)),
-            draining: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-        }
+    pub fn new(limits: Limits, panel: Arc<Panel>) -> Self {
+        let line = Mutex::new(Line::new(limits));
+        let (draining, closed) = (AtomicBool::new(false), CancellationToken::new());
+        Self { shared: Arc::new(Shared { line, panel, draining, closed }) }
     }
 
-    /// Lets one check of `size_bytes` in.
+    /// Lets one check of `size_bytes` in that waits for nothing, the judges' room included.
     ///
     /// # Errors
-    /// Why there is no room; answered at once, nobody waits here.
+    /// Why there is no room; answered at once.
     pub fn admit(&self, size_bytes: usize, ledger: &Ledger) -> Result<Admission, Shed> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(Shed::Draining);
+        self.shared.let_in(&mut self.shared.lock(), (size_bytes, &[]), ledger)
+    }
+
+    /// Lets `newcomer` in as soon as there is room for it. Dropping the future takes it out of the
+    /// line without a trace.
+    ///
+    /// # Errors
+    /// It was shed: at once where it cannot wait, else as soon as it is too late for it.
+    pub async fn enter(
+        &self,
+        newcomer: Newcomer<'_>,
+        ledger: &Ledger,
+    ) -> Result<Admission, TurnedAway> {
+        let mut waiting = match self.shared.receive(newcomer, ledger) {
+            Ok(Received::In(admission)) => return Ok(admission),
+            Ok(Received::Queued(waiting)) => waiting,
+            Err(reason) => return Err(self.shared.turn_away(reason, None)),
+        };
+        loop {
+            let look_at = match waiting.look(ledger) {
+                Look::In(admission) => return Ok(admission),
+                Look::Away(reason) => {
+                    return Err(self.shared.turn_away(reason, Some(waiting.lacked)));
+                }
+                Look::Later(at) => at,
+            };
+            tokio::select! {
+                () = waiting.place.called.notified() => {}
+                () = time::sleep_until(look_at) => {}
+            }
         }
-        let check = Arc::clone(&self.checks).try_acquire_owned().map_err(|_| Shed::InFlight)?;
-        let units = u32::try_from(size_bytes.div_ceil(UNIT_BYTES)).map_err(|_| Shed::Bytes)?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(units);
-        let bytes = bytes.map_err(|_| Shed::Bytes)?;
-        let slot = ledger.reserve().map_err(|_| Shed::Journal)?;
-        self.report();
-        Ok(Admission { slot, permits: Permits { _check: check, _bytes: bytes } })
     }
 
     /// Says that the process is stopping: not ready any more, but still open for those whom the
     /// load balancer sends before it notices.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Refuses everybody from now on.
+    /// Refuses newcomers from now on; those in the line keep their places.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        let mut line = self.shared.lock();
+        line.close();
+        self.shared.settle(&line);
+        drop(line);
+        self.shared.closed.cancel();
+    }
+
+    /// Returns once the door is closed.
+    pub async fn until_closed(&self) {
+        self.shared.closed.cancelled().await;
     }
 
     /// Whether the process is stopping.
+    #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     /// Checks in flight.
+    #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.limits.max_in_flight.saturating_sub(self.checks.available_permits())
+        self.shared.lock().in_flight()
+    }
+
+    /// Requests in the line.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.shared.lock().queued()
+    }
+
+    /// Whether there is no room for anything that need not be done, such as asking two judges.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.shared.lock().is_crowded()
     }
 
     /// Writes the gauges.
     pub fn report(&self) {
-        let free_bytes = self.bytes.available_permits().saturating_mul(UNIT_BYTES);
-        let held_bytes = self.limits.max_in_flight_bytes.saturating_sub(free_bytes);
-        telemetry::set_in_flight(self.in_flight(), held_bytes);
+        let line = self.shared.lock();
+        telemetry::door::set_in_flight(line.in_flight(), line.held_bytes());
+        telemetry::door::set_queued(line.queued());
+    }
+}
+
+/// What became of a newcomer that was not refused.
+enum Received<'a> {
+    In(Admission),
+    Queued(Waiting<'a>),
+}
+
+impl Shared {
+    /// Takes everything for one check or nothing.
+    fn let_in(
+        self: &Arc<Self>,
+        line: &mut Line,
+        (size_bytes, judges): (usize, &[String]),
+        ledger: &Ledger,
+    ) -> Result<Admission, Shed> {
+        if let Some(lacking) = line.lacks(size_bytes) {
+            return Err(lacking);
+        }
+        if !judges.is_empty() && !line.may_approach(self.panel.room_among(judges)) {
+            return Err(Shed::Judges);
+        }
+        let slot = ledger.reserve().map_err(|_| Shed::Journal)?;
+        line.take(size_bytes);
+        let permits = Permits { shared: Arc::clone(self), size_bytes, is_approaching: true };
+        Ok(Admission { slot, permits })
+    }
+
+    /// The same for `newcomer`, who is not kept waiting for judges that cannot be asked in time.
+    fn try_let_in(
+        self: &Arc<Self>,
+        line: &mut Line,
+        (newcomer, useful_until): (&Newcomer<'_>, Instant),
+        ledger: &Ledger,
+    ) -> Result<Admission, Shed> {
+        let let_in = self.let_in(line, (newcomer.size_bytes, newcomer.judges), ledger);
+        if matches!(let_in, Err(Shed::Judges)) && !self.has_hope_of(newcomer.judges, useful_until) {
+            return self.let_in(line, (newcomer.size_bytes, &[]), ledger);
+        }
+        let_in
+    }
+
+    /// Lets a newcomer in or puts it into the line. It is the newest of all, so it need not ask
+    /// whose turn it is.
+    fn receive<'a>(
+        self: &'a Arc<Self>,
+        newcomer: Newcomer<'a>,
+        ledger: &Ledger,
+    ) -> Result<Received<'a>, Shed> {
+        let useful_until = self.useful_until(&newcomer);
+        let mut line = self.lock();
+        if line.is_closed() {
+            return Err(Shed::Draining);
+        }
+        let lacked = match self.try_let_in(&mut line, (&newcomer, useful_until), ledger) {
+            Ok(admission) => {
+                self.settle(&line);
+                return Ok(Received::In(admission));
+            }
+            Err(lacked) => lacked,
+        };
+        if line.has_no_places() || !line.could_fit(newcomer.size_bytes) {
+            return Err(lacked);
+        }
+        if useful_until <= now() {
+            return Err(Shed::TooLate);
+        }
+        let place = Arc::new(Place::default());
+        let size_bytes = newcomer.size_bytes;
+        let waiter = Waiter { size_bytes, useful_until, place: Arc::clone(&place) };
+        let (ticket, ousted) = line.join(waiter)?;
+        if let Some(ousted) = ousted {
+            ousted.place.send_away(Shed::QueueFull);
+        }
+        self.settle(&line);
+        drop(line);
+        let (since, ended) = (Stopwatch::start(), LineEnd::Gone);
+        let shared = self;
+        Ok(Received::Queued(Waiting { shared, newcomer, ticket, place, since, lacked, ended }))
+    }
+
+    /// After every change: the panel learns of crowds, and whose turn it is looks.
+    fn settle(&self, line: &Line) {
+        self.panel.mind_crowd(line.is_crowded());
+        if let Some((_, waiter)) = line.turn() {
+            waiter.place.called.notify_one();
+        }
+    }
+
+    /// The latest moment at which `newcomer` can be let in and still be answered in time.
+    fn useful_until(&self, newcomer: &Newcomer<'_>) -> Instant {
+        let needs = self.panel.fastest_p50(newcomer.judges).unwrap_or(newcomer.floor);
+        newcomer.judged_by.less(needs).min(newcomer.read_by).instant()
+    }
+
+    /// Whether one of `judges` may be asked again by then. Where none may, there is
+    /// nothing to wait for: the check is let in, and the policy says what it gets without a judge. A
+    /// gate that is not full owes an answer, whatever the providers do.
+    fn has_hope_of(&self, judges: &[String], useful_until: Instant) -> bool {
+        let back_in = self.back_in(|name| judges.iter().any(|one| one == name));
+        back_in.is_some_and(|back_in| now() + back_in < useful_until)
+    }
+
+    fn turn_away(&self, reason: Shed, lacked: Option<Shed>) -> TurnedAway {
+        let drains_in = self.lock().drains_in();
+        let retry_after = match lacked.unwrap_or(reason) {
+            Shed::Judges => drains_in.max(self.back_in(|_| true).unwrap_or_default()),
+            Shed::InFlight
+            | Shed::Bytes
+            | Shed::Workers
+            | Shed::Journal
+            | Shed::QueueFull
+            | Shed::TooLate => drains_in,
+            // another replica answers
+            Shed::Draining => RETRY_SOONEST,
+        };
+        TurnedAway { reason, lacked, retry_after: retry_after.clamp(RETRY_SOONEST, RETRY_LATEST) }
+    }
+
+    /// When the first judge that looks, and is `meant`, may be asked again; `None`: that is not
+    /// known of any.
+    fn back_in(&self, meant: impl Fn(&str) -> bool) -> Option<Duration> {
+        let looks = |name: &str| self.panel.judge(name).is_some_and(|one| !one.stands_in());
+        let all = self.panel.statuses().into_iter();
+        let closed = all.filter(|one| one.breaker == BreakerState::Closed);
+        let known = closed.filter(|one| meant(&one.id.name) && looks(&one.id.name));
+        known.map(|one| Duration::from_millis(one.blocked_for_ms.unwrap_or_default())).min()
+    }
+
+    /// A holder that panicked left a book that is whole: each change to it is one call.
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request in the line; dropping it takes it out.
+struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    newcomer: Newcomer<'a>,
+    ticket: Ticket,
+    place: Arc<Place>,
+    since: Stopwatch,
+    /// What was lacking when it was last looked at.
+    lacked: Shed,
+    ended: LineEnd,
+}
+
+/// What a waiter saw.
+enum Look {
+    In(Admission),
+    Away(Shed),
+    /// Nothing yet: look again then, or when called.
+    Later(Instant),
+}
+
+impl Waiting<'_> {
+    fn look(&mut self, ledger: &Ledger) -> Look {
+        if let Some(reason) = self.place.told.get() {
+            return self.end(LineEnd::Shed, Look::Away(*reason));
+        }
+        let (now, useful_until) = (now(), self.shared.useful_until(&self.newcomer));
+        if useful_until <= now {
+            return self.end(LineEnd::Shed, Look::Away(Shed::TooLate));
+        }
+        let mut line = self.shared.lock();
+        let is_my_turn = line.turn().is_some_and(|(ticket, _)| ticket == self.ticket);
+        if !is_my_turn {
+            self.lacked = line.lacks(self.newcomer.size_bytes).unwrap_or(self.lacked);
+            return Look::Later(useful_until.min(now + LOOK_ABOUT));
+        }
+        let wants = (&self.newcomer, useful_until);
+        match self.shared.try_let_in(&mut line, wants, ledger) {
+            Ok(admission) => {
+                line.leave(self.ticket);
+                self.shared.settle(&line);
+                drop(line);
+                self.end(LineEnd::Served, Look::In(admission))
+            }
+            Err(lacked) => {
+                self.lacked = lacked;
+                Look::Later(useful_until.min(now + LOOK_AGAIN))
+            }
+        }
+    }
+
+    fn end(&mut self, ended: LineEnd, look: Look) -> Look {
+        self.ended = ended;
+        look
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut line = self.shared.lock();
+        line.leave(self.ticket);
+        self.shared.settle(&line);
+        drop(line);
+        telemetry::door::record_queue(self.ended, self.since.elapsed());
     }
 }
 
@@ -105,6 +402,36 @@ pub struct Admission {
 /// The permits of one check.
 #[derive(Debug)]
 pub struct Permits {
-    _check: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+    size_bytes: usize,
+    is_approaching: bool,
 }
+
+impl Permits {
+    /// Says that the check has reached the judges, or needs none.
+    pub fn reach_judges(&mut self) {
+        if std::mem::take(&mut self.is_approaching) {
+            let mut line = self.shared.lock();
+            line.arrive();
+            self.shared.settle(&line);
+        }
+    }
+}
+
+impl Drop for Permits {
+    fn drop(&mut self) {
+        let mut line = self.shared.lock();
+        if self.is_approaching {
+            line.arrive();
+        }
+        line.give_back(self.size_bytes, now());
+        self.shared.settle(&line);
+    }
+}
+
+fn now() -> Instant {
+    Stopwatch::start().started()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! What a check leaves behind: its record, drawn up from all that was learnt, written before the
 //! answer leaves, counted, and logged in one wide event.
 
+use std::mem;
+
 use uuid::Uuid;
 
 use crate::clock::{Stopwatch, Timestamp};
@@ -9,6 +11,7 @@ use crate::domain::policy::KeepImage;
 use crate::domain::record::{ImageFacts, PolicyRef, Timing};
 use crate::domain::{Decision, Digest, JudgeId, Record, Route};
 use crate::gate::policies::ActivePolicy;
+use crate::gate::traffic::DRILL_FLAG;
 use crate::gate::{Case, Checked, Gate, Story, Submission};
 use crate::imaging::View;
 use crate::ledger::{Entry, KeptImage};
@@ -28,6 +31,8 @@ impl Gate {
         let timing = timing(case, submission.read_ms, &story);
         let keep_back = case.policy.route.keep_back;
         let views = story.prepared.views.clone();
+        let mut story = story;
+        let open = mem::take(&mut story.asking.open);
         let mut record = self.draw_up(case, &submission, story, timing);
         let keep = kept_images(&record, &views, &case.policy.keep.images);
         let entry = Entry { record: record.clone(), keep, mark: submission.idempotency };
@@ -42,8 +47,10 @@ impl Gate {
         record.timing.record = Some(watch.elapsed_ms());
         record.timing.total = case.arrived.elapsed_ms();
         telemetry::count_check(&record);
+        self.traffic.observe(&record);
         log_check(&record);
-        Checked { record, seq: appended.seq }
+        let late = self.follow(&record, open, case.ends);
+        Checked { record, seq: appended.seq, late }
     }
 
     fn draw_up(
@@ -53,8 +60,12 @@ impl Gate {
         story: Story,
         timing: Timing,
     ) -> Record {
-        let Story { candidate, prepared, asking, verdict } = story;
+        let Story { candidate, prepared, asking, mut verdict } = story;
+        if asking.struck {
+            verdict.flags.push(DRILL_FLAG.to_owned());
+        }
         let cost = asking.attempts.iter().map(|one| one.cost).sum();
+        let complete = asking.attempts.iter().all(|one| one.ended_ms.is_some());
         let (judge, route) = match asking.first {
             Some((judge, route, _)) => (Some(judge), Some(route)),
             None => (None, None),
@@ -78,7 +89,7 @@ impl Gate {
             timing,
             deadline_ms: case.deadline_ms,
             cost,
-            complete: true,
+            complete,
             recorded: true,
             client_gone: submission.caller_gone.is_cancelled(),
             image: ImageFacts {
@@ -158,6 +169,7 @@ fn log_check(record: &Record) {
         judge_ms = record.timing.judge,
         deadline_ms = record.deadline_ms,
         cost_micro_usd = record.cost.0,
+        complete = record.complete,
         recorded = record.recorded,
         client_gone = record.client_gone,
         "check.done"

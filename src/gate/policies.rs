@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::domain::Policy;
+use crate::clock::{Deadline, Stopwatch, Timestamp};
+use crate::domain::{Mode, Policy};
 use crate::gate::Refusal;
 use crate::panel::second_opinion::SecondOpinionShare;
 use crate::prompt::LoadedPolicy;
@@ -22,6 +22,12 @@ pub struct ActivePolicy {
 }
 
 impl ActivePolicy {
+    /// A policy of which nothing has been counted yet.
+    #[must_use]
+    pub fn new(loaded: LoadedPolicy) -> Self {
+        Self { loaded, second_share: Mutex::default() }
+    }
+
     /// How long a body may take to come in: the deadline (the caller's, if that is shorter) less
     /// the floor, which is kept for judging; at least half of it, so that a caller who leaves little
     /// more than the floor can send a body at all. `None` where `asked` is under the floor.
@@ -31,6 +37,25 @@ impl ActivePolicy {
         let budget = asked.unwrap_or(route.deadline).min(route.deadline);
         let beyond_floor = budget.checked_sub(route.floor)?;
         Some(beyond_floor.max(budget / 2))
+    }
+
+    /// Until when each step of a check can still be taken that `arrived` with `asked` for a
+    /// deadline; `None` where that is under the floor.
+    #[must_use]
+    pub fn schedule(&self, arrived: Stopwatch, asked: Option<Duration>) -> Option<Schedule> {
+        let route = &self.route;
+        let ends =
+            Deadline::at(arrived.started(), asked.unwrap_or(route.deadline).min(route.deadline));
+        Some(Schedule {
+            read_by: Deadline::at(arrived.started(), self.read_time(asked)?),
+            judged_by: ends.less(route.keep_back),
+        })
+    }
+
+    /// Who is asked: nobody where the policy is off.
+    #[must_use]
+    pub fn judges(&self) -> &[String] {
+        if self.mode == Mode::Off { &[] } else { &self.route.judges }
     }
 
     /// Counts one judged image, and whether it may have the second opinion it wants.
@@ -49,6 +74,15 @@ impl Deref for ActivePolicy {
     }
 }
 
+/// Until when the steps of one check can still be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// When its body must be in.
+    pub read_by: Deadline,
+    /// When its judgement must be there.
+    pub judged_by: Deadline,
+}
+
 /// The loaded policies by name; at least one.
 #[derive(Debug, Default)]
 pub struct PolicySet {
@@ -61,7 +95,7 @@ impl PolicySet {
     pub fn new(loaded: Vec<LoadedPolicy>) -> Self {
         let active = loaded.into_iter().map(|loaded| {
             let name = loaded.policy.name.clone();
-            (name, ActivePolicy { loaded, second_share: Mutex::default() })
+            (name, ActivePolicy::new(loaded))
         });
         Self { by_name: active.collect() }
     }
@@ -95,14 +129,17 @@ impl PolicySet {
         self.iter().map(|one| one.input.max_bytes).max().unwrap_or(0)
     }
 
-    /// How long a body may take to come in: for the policy called `name`, else the longest of all,
-    /// since a policy named in the body is known only afterwards. `None` where `asked` is under
-    /// every floor.
+    /// The policy by which a request is treated until its body is in: the one called `name`, else
+    /// the most patient of all, since a policy named in the body is known only afterwards. `None`
+    /// where `asked` is under its floor.
     #[must_use]
-    pub fn read_time(&self, name: Option<&str>, asked: Option<Duration>) -> Option<Duration> {
+    pub fn presumed(&self, name: Option<&str>, asked: Option<Duration>) -> Option<&ActivePolicy> {
         match name.and_then(|name| self.by_name.get(name)) {
-            Some(policy) => policy.read_time(asked),
-            None => self.iter().filter_map(|one| one.read_time(asked)).max(),
+            Some(policy) => policy.read_time(asked).map(|_| policy),
+            None => {
+                let patient = self.iter().filter_map(|one| Some((one.read_time(asked)?, one)));
+                patient.max_by_key(|(read_time, _)| *read_time).map(|(_, one)| one)
+            }
         }
     }
 }

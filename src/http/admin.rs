@@ -33,7 +33,8 @@ pub(super) fn readyz(face: &Face, uri: &Uri) -> Response {
         "ready": !draining,
         "draining": draining,
         "in_flight": face.gate.door.in_flight(),
-        "queued": face.gate.imaging.queued(),
+        "queued": face.gate.door.queued(),
+        "workers_queued": face.gate.imaging.queued(),
         "policies": face.gate.policies.load().iter().map(|one| one.name.clone()).collect::<Vec<_>>(),
         "last_reload": reload_json(&reload),
         "judges": face.gate.panel.names().collect::<Vec<_>>(),
@@ -71,15 +72,19 @@ struct JudgeForm {
     provider: String,
     model: String,
     dialect: &'static str,
+    breaker: &'static str,
+    score: f64,
+    strikes: u64,
     p50_ms: Option<u64>,
     p95_ms: Option<u64>,
     samples: u64,
     in_flight: u32,
+    limit: u32,
     blocked_for_ms: Option<u64>,
     parameters: String,
 }
 
-/// `GET /v1/judges`: who can be asked, and how fast each is.
+/// `GET /v1/judges`: who can be asked, how well and how fast each is.
 pub(super) fn judges(face: &Face) -> Json<Value> {
     let judges: Vec<_> = face
         .gate
@@ -91,10 +96,14 @@ pub(super) fn judges(face: &Face) -> Json<Value> {
             provider: one.id.provider,
             model: one.id.model,
             dialect: one.dialect,
+            breaker: one.breaker.label(),
+            score: (one.score * 1e3).round() / 1e3,
+            strikes: one.strikes,
             p50_ms: one.p50_ms,
             p95_ms: one.p95_ms,
             samples: one.samples,
             in_flight: one.in_flight,
+            limit: one.limit,
             blocked_for_ms: one.blocked_for_ms,
             parameters: one.parameters,
         })

@@ -1,11 +1,9 @@
 //! The body of `POST /v1/verdicts`, read within a byte limit and a deadline, in its three forms:
 //! the image alone, multipart, and JSON with base64.
 //!
-//! Image-sized bodies are the default case. What announces too many bytes is refused before a byte
-//! is read, so that `Expect: 100-continue` saves the upload. The JSON form is kept as one buffer
+//! Image-sized bodies are the default case. What announces too many bytes is refused by its head
+//! ([`check_head`]) before a byte is read, so that `Expect: 100-continue` saves the upload. The JSON form is kept as one buffer
 //! and unpacked in a second, synchronous step, so that the caller can choose a thread for it.
-
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -18,11 +16,6 @@ use crate::domain::Inadmissible;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::upload::{Draft, Upload};
 use crate::http::{json, multipart};
-
-/// What is thrown away of a body that is refused unread.
-const MOST_DISCARDED_BYTES: usize = 64 << 20;
-/// How long.
-const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a body may hold beside its image: names, variables, part headers.
 const ENVELOPE_BYTES: u64 = 64 << 10;
@@ -64,8 +57,10 @@ impl Received {
     }
 }
 
-/// Reads the body of `request`. `limit_bytes` is the most that an image may have; the body may be
-/// as much larger as its form needs. `deadline` is when it is too late to judge what comes in.
+/// Reads the body of `request`, whose head was checked.
+///
+/// `limit_bytes` is the most that an image may have; the body may be as much larger as its form
+/// needs. `deadline` is when it is too late to judge what comes in.
 ///
 /// # Errors
 /// `too_large`, `body_late`, `unsupported_media_type`, or `bad_request`.
@@ -79,10 +74,6 @@ pub async fn receive(
     let mut draft = Draft::of_query(request.uri())?;
     let body_limit_bytes = form.body_limit_bytes(limit_bytes);
     let announced_bytes = announced_bytes(request.headers()).unwrap_or_default();
-    if body_limit_bytes < announced_bytes {
-        discard(request).await;
-        return Err(form.too_large(announced_bytes, limit_bytes));
-    }
     let packed = match form {
         Form::Image | Form::Json => {
             let body = std::mem::take(request.body_mut());
@@ -107,6 +98,20 @@ pub async fn receive(
     Ok(Received { draft, packed, limit_bytes, read_ms: watch.elapsed_ms() })
 }
 
+/// Refuses what its head alone rules out, so that nobody waits in line for that.
+///
+/// # Errors
+/// `unsupported_media_type`, `too_large`, or `bad_request` for the query.
+pub fn check_head(request: &Request, limit_bytes: u64) -> Result<(), Problem> {
+    let form = Form::of(request.headers())?;
+    Draft::of_query(request.uri())?;
+    let announced_bytes = announced_bytes(request.headers()).unwrap_or_default();
+    if form.body_limit_bytes(limit_bytes) < announced_bytes {
+        return Err(form.too_large(announced_bytes, limit_bytes));
+    }
+    Ok(())
+}
+
 /// Bytes that a request will hold at once: what it announces, else the most an image may have; the
 /// JSON form is held packed and unpacked.
 #[must_use]
@@ -119,29 +124,6 @@ pub fn held_bytes(headers: &HeaderMap, limit_bytes: u64) -> usize {
         Form::Json => body_bytes.saturating_add(limit_bytes.min(body_bytes / 4 * 3)),
     };
     usize::try_from(held_bytes).unwrap_or(usize::MAX)
-}
-
-/// Reads on and throws away, for a while.
-///
-/// A connection that is closed on a caller who is still sending is reset, and the answer is lost
-/// with it. Who waits to be asked (`Expect:
-/// 100-continue`) is not asked.
-pub async fn discard(request: Request) {
-    if request.headers().contains_key(header::EXPECT) {
-        return;
-    }
-    let reading = async {
-        let mut left_bytes = MOST_DISCARDED_BYTES;
-        let mut chunks = request.into_body().into_data_stream();
-        while let Some(Ok(chunk)) = chunks.next().await {
-            left_bytes = left_bytes.saturating_sub(chunk.len());
-            if left_bytes == 0 {
-                return;
-            }
-        }
-    };
-    // late or done: there is nothing more to be had of this caller
-    Deadline::after(DISCARD_WITHIN).bound(reading).await.ok();
 }
 
 /// How the image is packed.

@@ -18,11 +18,19 @@ const RUNNING_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A key within its caller's scope.
 type Scoped = (Arc<str>, IdempotencyKey);
 
-/// The keys under way, at most `limit` of them. Clones share the set.
+/// The keys under way, at most `limit` of them, and at most as many again whose answer has left.
+/// Clones share the set.
 #[derive(Clone, Debug)]
 pub struct Running {
-    keys: Arc<Mutex<HashMap<Scoped, Digest>>>,
+    keys: Arc<Mutex<Keys>>,
     limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
+    requests: HashMap<Scoped, Digest>,
+    /// Those of them whose answer has left.
+    lingering: usize,
 }
 
 /// Leave to work on one key; dropping it gives the key back, whatever became of the work.
@@ -31,6 +39,7 @@ pub struct Running {
 pub struct Claim {
     running: Running,
     scoped: Scoped,
+    lingers: bool,
 }
 
 /// Why a key cannot be worked on.
@@ -74,22 +83,22 @@ impl Running {
     ) -> Result<Claim, ClaimError> {
         let scoped = (Arc::clone(&caller.name), key);
         let mut keys = self.lock();
-        if let Some(first) = keys.get(&scoped) {
+        if let Some(first) = keys.requests.get(&scoped) {
             same_request(*first, request)?;
             return Err(ClaimError::Running);
         }
-        if self.limit <= keys.len() {
+        if self.limit <= keys.requests.len().saturating_sub(keys.lingering) {
             return Err(ClaimError::Full { limit: self.limit });
         }
-        keys.insert(scoped.clone(), request);
+        keys.requests.insert(scoped.clone(), request);
         drop(keys);
-        Ok(Claim { running: self.clone(), scoped })
+        Ok(Claim { running: self.clone(), scoped, lingers: false })
     }
 
     /// How many keys are under way.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().requests.len()
     }
 
     /// Whether none is.
@@ -99,14 +108,29 @@ impl Running {
     }
 
     /// A holder that panicked left a map that is still whole: each change is one call.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Scoped, Digest>> {
+    fn lock(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    /// Keeps the key although its answer has left; `false` where too many are kept so: a store that
+    /// takes nothing must not use up the room of those who still wait for an answer.
+    pub fn linger(&mut self) -> bool {
+        let mut keys = self.running.lock();
+        if !self.lingers && keys.lingering < self.running.limit {
+            keys.lingering += 1;
+            self.lingers = true;
+        }
+        self.lingers
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.scoped);
+        let mut keys = self.running.lock();
+        keys.requests.remove(&self.scoped);
+        keys.lingering -= usize::from(self.lingers);
     }
 }
 
@@ -186,6 +210,24 @@ mod tests {
         let _claim = running.claim(&caller("studio"), key("k"), Digest::of(b"one")).unwrap();
         let other = running.claim(&caller("studio"), key("k"), Digest::of(b"two")).unwrap_err();
         assert_eq!(Problem::from(other).kind, ProblemKind::IdempotencyMismatch);
+    }
+
+    #[test]
+    fn keys_whose_answer_has_left_take_no_room_from_requests_and_are_bounded_too() {
+        let running = Running::new(1);
+        let claim = |text| running.claim(&caller("studio"), key(text), Digest::of(b"one"));
+        let mut answered = claim("a").unwrap();
+        assert!(answered.linger() && answered.linger(), "a second time changes nothing");
+        assert_eq!(claim("a").unwrap_err(), ClaimError::Running, "it is still held");
+        let mut under_way = claim("b").unwrap();
+        assert!(!under_way.linger(), "as many linger as there may be");
+        assert_eq!(claim("c").unwrap_err(), ClaimError::Full { limit: 1 });
+        drop(answered);
+        assert!(under_way.linger());
+        drop(under_way);
+        assert!(running.is_empty());
+        let _again = claim("a").unwrap();
+        assert_eq!(claim("b").unwrap_err(), ClaimError::Full { limit: 1 });
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub enum ProblemKind {
     Corrupt,
     /// Decoding took too long.
     TooSlow,
+    /// A drill that no gate would run.
+    BadDrill,
+    /// The gate cannot run this drill now.
+    DrillRefused,
     /// A variable that the policy does not know, or a value outside its list.
     BadVariable,
     /// The caller asks for less time than the route's floor.
@@ -85,7 +89,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::BadRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -106,6 +110,8 @@ impl ProblemKind {
         Self::TooMuchMemory,
         Self::Corrupt,
         Self::TooSlow,
+        Self::BadDrill,
+        Self::DrillRefused,
         Self::BadVariable,
         Self::DeadlineBelowFloor,
         Self::VerdictFailed,
@@ -166,6 +172,10 @@ impl ProblemKind {
             }
             Self::Corrupt => (UNREADABLE, "corrupt", "The image cannot be decoded"),
             Self::TooSlow => (UNREADABLE, "too_slow", "Decoding took too long"),
+            Self::BadDrill => (UNREADABLE, "bad_drill", "No gate runs such a drill"),
+            Self::DrillRefused => {
+                (StatusCode::CONFLICT, "drill_refused", "The gate runs no such drill now")
+            }
             Self::BadVariable => {
                 (UNREADABLE, "bad_variable", "The policy does not take this variable")
             }

@@ -1,7 +1,7 @@
 //! `POST /v1/verdicts`: one image in, one verdict out.
 //!
-//! Room is taken before the body is read; the check itself runs on the tracker, so a caller that
-//! hangs up ends only the waiting for it.
+//! Room is taken before the body is read, if need be after a wait in line; the check itself runs on
+//! the tracker, so a caller that hangs up ends only the waiting for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,18 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::domain::record::Timing;
 use crate::domain::{Decision, Digest, Inadmissible};
-use crate::gate::admission::Admission;
+use crate::gate::admission::{Admission, Newcomer, TurnedAway};
 use crate::gate::{Checked, Gate, Refusal, Submission};
 use crate::http::auth::Caller;
 use crate::http::body::{self, Received};
 use crate::http::headers::{self, IdempotencyKey, RequestId, TraceContext};
 use crate::http::idempotency::{Claim, same_request};
+use crate::http::presence::Presence;
 use crate::http::problem::{Problem, ProblemKind, pointer};
 use crate::http::query::Parameters;
 use crate::http::upload::Upload;
@@ -31,10 +33,12 @@ use crate::http::{Face, RETRY_AFTER};
 use crate::imaging::PrepareError;
 use crate::ledger::IdempotencyMark;
 use crate::ledger::form::RecordForm;
-use crate::telemetry::{self, Shed};
+use crate::telemetry;
+use crate::telemetry::door::Shed;
 
-/// Longest that looking up an idempotency key may hold a check up.
-const LOOKUP_WITHIN: Duration = Duration::from_millis(250);
+/// The share of the time that is left before the judges must be asked which looking up an
+/// idempotency key may take: a store that hangs must not cost the verdict.
+const LOOKUP_SHARE: f64 = 0.5;
 
 /// Longest that a key stays claimed for a record that is not written yet, and how often that is
 /// looked at.
@@ -75,23 +79,44 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
     let policies = face.gate.policies.load_full();
     let limit_bytes = policies.max_bytes().min(face.settings.max_image_bytes);
     let named = Parameters::of(request.uri())?.take("policy");
-    let read_time = policies.read_time(named.as_deref(), caption.asked_deadline);
-    let Some(read_time) = read_time else {
+    let presumed = policies.presumed(named.as_deref(), caption.asked_deadline);
+    let schedule = presumed
+        .and_then(|policy| Some((policy, policy.schedule(arrived, caption.asked_deadline)?)));
+    let Some((policy, schedule)) = schedule else {
         return Err(below_floor(caption.asked_deadline.unwrap_or_default()));
     };
-    let held_bytes = body::held_bytes(request.headers(), limit_bytes);
-    let admission = match face.gate.door.admit(held_bytes, &face.gate.ledger) {
-        Ok(admission) => admission,
-        Err(reason) => {
-            // beside the answer, which must not wait
-            face.tracker.spawn(body::discard(request));
-            return Err(shed(reason));
-        }
+    // who cannot be let in need not stand in line to be told so
+    body::check_head(&request, limit_bytes)?;
+    let presence = request.extensions().get::<Presence>().cloned();
+    let newcomer = Newcomer {
+        size_bytes: body::held_bytes(request.headers(), limit_bytes),
+        judges: policy.judges(),
+        read_by: schedule.read_by,
+        judged_by: schedule.judged_by,
+        floor: policy.route.floor,
     };
-    let read_by = Deadline::at(arrived.started(), read_time);
-    let received = body::receive(request, limit_bytes, read_by).await?;
-    let (upload, digest) = unpack(face, received, read_by).await?;
+    let admission = match enter(face, newcomer, presence.as_ref()).await {
+        Some(Ok(admission)) => admission,
+        Some(Err(turned_away)) => return Err(shed(turned_away)),
+        None => return Err(Problem::new(ProblemKind::BadRequest, "the caller has hung up")),
+    };
+    let received = body::receive(request, limit_bytes, schedule.read_by).await?;
+    let (upload, digest) = unpack(face, received, schedule.read_by).await?;
     answer(face, (arrived, admission), caption, (upload, digest)).await
+}
+
+/// Takes everything the request needs, waiting for it in line if need be; `None`: the caller hung up
+/// meanwhile.
+async fn enter(
+    face: &Face,
+    newcomer: Newcomer<'_>,
+    presence: Option<&Presence>,
+) -> Option<Result<Admission, TurnedAway>> {
+    tokio::select! {
+        biased; // the door first: most are let in at once
+        entered = face.gate.door.enter(newcomer, &face.gate.ledger) => Some(entered),
+        () = Presence::until_gone(presence) => None,
+    }
 }
 
 /// The upload and the digest of its image. What would hold the reactor for more than a glance is
@@ -114,7 +139,7 @@ async fn unpack(
         Ok(unpacked) => unpacked,
         Err(PrepareError::Broken) => Err(broken()),
         Err(PrepareError::Late | PrepareError::Busy { .. } | PrepareError::Inadmissible(_)) => {
-            Err(shed(Shed::Workers))
+            Err(shed(busy(Shed::Workers)))
         }
     }
 }
@@ -128,7 +153,9 @@ async fn answer(
     let (claim, mark) = match &caption.idempotency {
         None => (None, None),
         Some(key) => {
-            match claim(face, &caption.caller, key, request_digest(face, digest, &upload)).await? {
+            let request = request_digest(face, digest, &upload);
+            let within = lookup_by(face, &upload, arrived, caption.asked_deadline);
+            match claim(face, &caption.caller, (key, request), within).await? {
                 Claimed::Fresh(claim, mark) => (Some(claim), Some(mark)),
                 Claimed::Answered(stored) => return replay(&stored, upload.strict),
             }
@@ -151,6 +178,7 @@ async fn answer(
         idempotency: mark,
         caller_gone: caller_gone.clone(),
         admission,
+        takes_early: true,
     };
     let gate = Arc::clone(&face.gate);
     let hang_up = caller_gone.drop_guard();
@@ -183,21 +211,50 @@ async fn run(
     submission: Submission,
     (claim, tracker): (Option<Claim>, TaskTracker),
 ) -> Result<Checked, Refusal> {
-    let checked = gate.check(submission).await;
-    gate.door.report();
-    if let (Some(claim), Ok(Checked { record, seq: None })) = (claim, &checked) {
-        let id = record.id;
-        tracker.spawn(async move {
-            let held_until = Deadline::after(CLAIM_HELD_FOR);
-            while !held_until.is_past()
-                && !matches!(gate.ledger.reader().get(id).await, Ok(Some(_)))
-            {
-                tokio::time::sleep(CLAIM_LOOKED_AT_EVERY).await;
-            }
-            drop(claim);
-        });
+    let mut checked = gate.check(submission).await;
+    if let Some(late) = checked.as_mut().ok().and_then(|checked| checked.late.take()) {
+        let gate = Arc::clone(&gate);
+        tracker.spawn(async move { gate.finish(late).await }.in_current_span());
+    }
+    if let (Some(mut claim), Ok(Checked { record, seq: None, .. })) = (claim, &checked)
+        && claim.linger()
+    {
+        tracker.spawn(hold(gate, claim, record.id));
     }
     checked
+}
+
+/// Holds `claim` until its record is written, but neither for ever nor past the closing of the
+/// door: nobody who could repeat the request comes in any more, and the process waits for this task.
+async fn hold(gate: Arc<Gate>, claim: Claim, id: Uuid) {
+    let written = async {
+        while !matches!(gate.ledger.reader().get(id).await, Ok(Some(_))) {
+            tokio::time::sleep(CLAIM_LOOKED_AT_EVERY).await;
+        }
+    };
+    tokio::select! {
+        _late_or_written = Deadline::after(CLAIM_HELD_FOR).bound(written) => {}
+        () = gate.door.until_closed() => {}
+    }
+    drop(claim);
+}
+
+/// Until when an idempotency key may be looked up. A policy that is not there, or not for this
+/// deadline, is refused later.
+fn lookup_by(
+    face: &Face,
+    upload: &Upload,
+    arrived: Stopwatch,
+    asked: Option<Duration>,
+) -> Deadline {
+    let policies = face.gate.policies.load();
+    let policy = policies.presumed(upload.policy.as_deref(), asked);
+    let schedule = policy.and_then(|policy| Some((policy, policy.schedule(arrived, asked)?)));
+    let spare = schedule.map(|(policy, schedule)| {
+        let judging = face.gate.panel.fastest_p50(policy.judges()).unwrap_or(policy.route.floor);
+        schedule.judged_by.less(judging).min(schedule.read_by).left()
+    });
+    Deadline::after(spare.unwrap_or_default().mul_f64(LOOKUP_SHARE))
 }
 
 enum Claimed {
@@ -224,13 +281,12 @@ fn request_digest(face: &Face, image: Digest, upload: &Upload) -> Digest {
 async fn claim(
     face: &Face,
     caller: &Caller,
-    key: &IdempotencyKey,
-    request: Digest,
+    (key, request): (&IdempotencyKey, Digest),
+    within: Deadline,
 ) -> Result<Claimed, Problem> {
     let claim = face.running.claim(caller, key.clone(), request)?;
     let scope = caller.name.to_string();
     let reader = face.gate.ledger.reader();
-    let within = Deadline::after(LOOKUP_WITHIN);
     let known = reader.lookup(&scope, key.as_str(), Timestamp::now(), within).await;
     // a store that cannot be read must not stop the gate: the image is judged (again) and paid
     let known = known.unwrap_or_else(|why| {
@@ -313,7 +369,7 @@ fn refused(refusal: Refusal) -> Problem {
             tracing::error!("a worker broke on an image");
             broken()
         }
-        Refusal::Shed(reason) => shed(reason),
+        Refusal::Shed(reason) => shed(busy(reason)),
     }
 }
 
@@ -322,14 +378,31 @@ fn below_floor(left: Duration) -> Problem {
     Problem::new(ProblemKind::DeadlineBelowFloor, detail)
 }
 
+/// What was lacking behind the door.
+fn busy(reason: Shed) -> TurnedAway {
+    TurnedAway { reason, lacked: None, retry_after: RETRY_AFTER }
+}
+
 /// Refuses for lack of room; counted here, whatever was lacking.
-fn shed(reason: Shed) -> Problem {
-    telemetry::count_shed(reason);
-    match reason {
-        Shed::Draining => Problem::draining(RETRY_AFTER),
-        Shed::InFlight | Shed::Bytes | Shed::Workers | Shed::Journal => {
-            Problem::overloaded(format!("the gate is full ({})", reason.label()), RETRY_AFTER)
+fn shed(turned_away: TurnedAway) -> Problem {
+    let TurnedAway { reason, lacked, retry_after } = turned_away;
+    telemetry::door::count_shed(reason);
+    let detail = match lacked {
+        None => format!("the gate is full ({})", reason.label()),
+        Some(lacked) => {
+            let (reason, lacked) = (reason.label(), lacked.label());
+            format!("the gate is full ({reason}, after a wait for {lacked})")
         }
+    };
+    match reason {
+        Shed::Draining => Problem::draining(retry_after),
+        Shed::InFlight
+        | Shed::Bytes
+        | Shed::Journal
+        | Shed::Judges
+        | Shed::QueueFull
+        | Shed::TooLate
+        | Shed::Workers => Problem::overloaded(detail, retry_after),
     }
 }
 

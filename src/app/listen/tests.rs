@@ -19,7 +19,12 @@ const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(150);
 
 fn quick() -> Settings {
-    Settings { max_connections: 8, first_head_within: SHORT, next_head_within: 2 * SHORT }
+    Settings {
+        max_connections: 8,
+        first_head_within: SHORT,
+        next_head_within: 2 * SHORT,
+        last_head_within: SHORT,
+    }
 }
 
 /// A listener that serves `router`; it ends with the set.
@@ -142,6 +147,25 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     closed(&mut idle).await;
     closed(&mut fresh).await;
     Deadline::after(LONG).bound(served.task.join_next()).await.unwrap();
+}
+
+#[tokio::test]
+async fn half_a_head_does_not_hold_up_the_end() {
+    let patient = Settings { first_head_within: 2 * LONG, next_head_within: 2 * LONG, ..quick() };
+    let mut served = Served::with(patient).await;
+    let mut first = served.connect().await;
+    first.write_all(b"GET / HTTP/1.1\r\nhost: loc").await.unwrap();
+    let mut next = served.connect().await;
+    next.write_all(ASK).await.unwrap();
+    answer(&mut next).await;
+    next.write_all(b"GET / HT").await.unwrap();
+    served.stop.cancel();
+    Deadline::after(LONG)
+        .bound(served.task.join_next())
+        .await
+        .expect("it goes on")
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

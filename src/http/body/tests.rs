@@ -24,6 +24,7 @@ fn request(uri: &str, content_type: &str, body: impl Into<Body>) -> Request {
 }
 
 async fn upload(request: Request) -> Result<Upload, Problem> {
+    check_head(&request, LIMIT)?;
     receive(request, LIMIT, Deadline::after(Duration::from_secs(5))).await?.unpack()
 }
 

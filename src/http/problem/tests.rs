@@ -43,6 +43,8 @@ fn the_whole_table() {
     422 too_much_memory | Decoding would take too much memory | /problems/too-much-memory
     422 corrupt | The image cannot be decoded | /problems/corrupt
     422 too_slow | Decoding took too long | /problems/too-slow
+    422 bad_drill | No gate runs such a drill | /problems/bad-drill
+    409 drill_refused | The gate runs no such drill now | /problems/drill-refused
     422 bad_variable | The policy does not take this variable | /problems/bad-variable
     422 deadline_below_floor | The deadline is below the policy's floor | /problems/deadline-below-floor
     422 verdict_failed | The verdict is fail | /problems/verdict-failed

@@ -1,0 +1,498 @@
+use std::future::poll_fn;
+use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::ledger::{Settings, Sync};
+use crate::panel::race::Race;
+use crate::panel::script::{Script, ScriptedJudge, answers, limited, question, route};
+
+const MAX_PENDING: usize = 64;
+
+/// A ledger on a real disk and a runtime whose clock stands still: slots are all that is asked of
+/// the ledger, and they wait for nothing.
+struct Stage {
+    runtime: Runtime,
+    ledger: Ledger,
+    _dir: TempDir,
+}
+
+impl Stage {
+    fn new(max_pending: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            path: dir.path().join("ledger.db"),
+            images_dir: dir.path().join("images"),
+            sync: Sync::Normal,
+            max_pending,
+            append_wait: Duration::from_secs(1),
+            readers: 1,
+            max_file_bytes: None,
+            spare_bytes: 0,
+        };
+        let opening = Builder::new_current_thread().enable_all().build().unwrap();
+        let ledger = opening.block_on(Ledger::open(settings)).unwrap();
+        let runtime =
+            Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        Self { runtime, ledger, _dir: dir }
+    }
+}
+
+fn limits(max_in_flight: usize, max_queued: usize) -> Limits {
+    Limits { max_in_flight, max_in_flight_bytes: 1_000, max_queued }
+}
+
+/// A door in front of judges that nobody waits for.
+fn door(limits: Limits) -> Door {
+    Door::new(limits, Arc::new(Panel::new(Vec::new())))
+}
+
+/// One of `size_bytes` who waits for 5 s.
+fn newcomer(size_bytes: usize) -> Newcomer<'static> {
+    within(size_bytes, Duration::from_secs(5))
+}
+
+fn within(size_bytes: usize, wait: Duration) -> Newcomer<'static> {
+    let judged_by = Deadline::after(wait);
+    let floor = Duration::from_millis(300);
+    Newcomer { size_bytes, judges: &[], read_by: judged_by, judged_by, floor }
+}
+
+type Entering<'a> = BoxFuture<'a, Result<Admission, TurnedAway>>;
+
+/// What has become of it by now.
+async fn now_of(entering: &mut Entering<'_>) -> Option<Result<Admission, TurnedAway>> {
+    // twice: whoever was let in calls the next
+    for _ in 0..2 {
+        if let Some(entered) = entering.as_mut().now_or_never() {
+            return Some(entered);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+fn reason(entered: Option<Result<Admission, TurnedAway>>) -> Option<Shed> {
+    entered.and_then(Result::err).map(|away| away.reason)
+}
+
+#[test]
+fn who_waits_holds_nothing_and_the_newest_is_served_first() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let door = door(limits(1, 8));
+        let inside = door.enter(newcomer(10), ledger).await.unwrap();
+        let mut older = door.enter(newcomer(10), ledger).boxed();
+        let mut newer = door.enter(newcomer(10), ledger).boxed();
+        assert!(now_of(&mut older).await.is_none() && now_of(&mut newer).await.is_none());
+        assert_eq!((door.in_flight(), door.queued()), (1, 2));
+        assert!(door.is_crowded());
+        drop(inside);
+        assert!(now_of(&mut older).await.is_none(), "it is not its turn");
+        let newer = now_of(&mut newer).await.unwrap().unwrap();
+        assert!(now_of(&mut older).await.is_none());
+        drop(newer);
+        assert!(now_of(&mut older).await.unwrap().is_ok());
+        assert_eq!((door.in_flight(), door.queued()), (0, 0));
+    });
+}
+
+#[test]
+fn a_waiter_leaves_as_soon_as_no_judge_could_answer_in_time() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let judge = ScriptedJudge::new("a", &[answers(1)]).expecting(1_200, 2_000);
+        let panel = Arc::new(Panel::new(vec![Arc::new(judge)]));
+        let door = Door::new(limits(1, 8), panel);
+        let judges = ["a".to_owned()];
+        let asking = || Newcomer { judges: &judges, ..newcomer(10) };
+        let _inside = door.enter(asking(), ledger).await.unwrap();
+        let watch = Stopwatch::start();
+        let away = door.enter(asking(), ledger).await.unwrap_err();
+        assert_eq!((away.reason, away.lacked), (Shed::TooLate, Some(Shed::InFlight)));
+        let left = Duration::from_secs(5).saturating_sub(watch.elapsed());
+        let p50 = door.shared.panel.fastest_p50(&judges).unwrap();
+        assert!(left.abs_diff(p50) < Duration::from_millis(5), "{left:?} against {p50:?}");
+        assert_eq!(door.queued(), 0);
+        // of unknown speed: the floor
+        let watch = Stopwatch::start();
+        assert!(door.enter(newcomer(10), ledger).await.is_err());
+        assert!(watch.elapsed().abs_diff(Duration::from_millis(4_700)).as_millis() < 5);
+    });
+}
+
+#[test]
+fn who_has_too_little_time_is_let_in_where_there_is_room_and_never_waits() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let door = door(limits(1, 8));
+        let hurried = within(10, Duration::from_millis(200));
+        let _inside = door.enter(hurried, ledger).await.unwrap();
+        let mut second = door.enter(hurried, ledger).boxed();
+        assert_eq!(reason(now_of(&mut second).await), Some(Shed::TooLate));
+    });
+}
+
+#[test]
+fn a_full_line_sheds_its_oldest_at_once() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let door = door(limits(1, 2));
+        let _inside = door.enter(newcomer(10), ledger).await.unwrap();
+        let mut waiting: Vec<_> =
+            (0..3).map(|_| door.enter(newcomer(10), ledger).boxed()).collect();
+        for one in &mut waiting[1..] {
+            assert!(now_of(one).await.is_none());
+        }
+        // futures act when they are polled: this one comes last
+        assert!(now_of(&mut waiting[0]).await.is_none());
+        assert_eq!(door.queued(), 2);
+        assert_eq!(reason(now_of(&mut waiting[1]).await), Some(Shed::QueueFull));
+        // less time than the oldest: it goes itself
+        let mut hurried = door.enter(within(10, Duration::from_secs(1)), ledger).boxed();
+        assert_eq!(reason(now_of(&mut hurried).await), Some(Shed::QueueFull));
+        assert!(now_of(&mut waiting[2]).await.is_none());
+    });
+}
+
+#[test]
+fn without_a_line_everybody_is_told_at_once_what_is_lacking() {
+    let Stage { runtime, ledger, .. } = &Stage::new(2);
+    runtime.block_on(async {
+        let bytes = Limits { max_in_flight: 9, ..limits(9, 0) };
+        let door = door(bytes);
+        let refused = async |size_bytes| {
+            let away = door.enter(newcomer(size_bytes), ledger).await.unwrap_err();
+            assert_eq!((away.lacked, away.retry_after), (None, RETRY_SOONEST));
+            away.reason
+        };
+        let _one = door.enter(newcomer(600), ledger).await.unwrap();
+        assert_eq!(refused(600).await, Shed::Bytes);
+        let _two = door.enter(newcomer(1), ledger).await.unwrap();
+        assert_eq!(refused(1).await, Shed::Journal);
+        door.close();
+        assert_eq!(refused(1).await, Shed::Draining);
+        assert_eq!(door.admit(1, ledger).map(drop), Err(Shed::Journal), "ours, not a caller's");
+    });
+}
+
+#[test]
+fn a_body_that_never_fits_does_not_stand_in_line() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let door = door(limits(4, 4));
+        let mut giant = door.enter(newcomer(1_001), ledger).boxed();
+        assert_eq!(reason(now_of(&mut giant).await), Some(Shed::Bytes));
+    });
+}
+
+/// Runs one race and says how many were asked.
+async fn ask(panel: &Panel, judges: &[&str], within: Duration) -> usize {
+    let (question, route) = (question(&["cutout"]), route(judges));
+    let race = Race {
+        question: &question,
+        route: &route,
+        cost_cap: None,
+        deadline: Deadline::after(within),
+        began: Stopwatch::start(),
+        caller_gone: &CancellationToken::new(),
+    };
+    panel.race(race).await.attempts.len()
+}
+
+/// Makes the judge called `a` say for how long to stay away.
+async fn block(panel: &Panel) {
+    ask(panel, &["a"], Duration::from_millis(500)).await;
+    assert!(!panel.has_room());
+}
+
+fn scripted(scripts: &[Script]) -> Arc<Panel> {
+    Arc::new(Panel::new(vec![Arc::new(ScriptedJudge::new("a", scripts))]))
+}
+
+#[test]
+fn judges_that_are_all_told_to_stay_away_are_waited_for() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let panel = scripted(&[limited(1, 2_000)]);
+        let door = Door::new(limits(4, 4), Arc::clone(&panel));
+        block(&panel).await;
+        let judges = ["a".to_owned()];
+        let watch = Stopwatch::start();
+        let mut checked = newcomer(10);
+        assert!(door.enter(checked, ledger).await.is_ok(), "nobody is asked about it");
+        checked.judges = &judges;
+        assert!(door.enter(checked, ledger).await.is_ok());
+        let waited = watch.elapsed();
+        let block = Duration::from_millis(2_000);
+        assert!(waited <= block && block < waited + Duration::from_millis(600), "{waited:?}");
+    });
+}
+
+#[test]
+fn a_shortage_of_judges_that_is_over_does_not_leave_slow_senders_in_line_for_ever() {
+    const CALLERS: usize = 40;
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let panel = scripted(&[limited(1, 2_000)]);
+        let door = Door::new(limits(CALLERS, CALLERS), Arc::clone(&panel));
+        block(&panel).await;
+        let judges = ["a".to_owned()];
+        let asking = || Newcomer { judges: &judges, ..newcomer(10) };
+        let mut waiting: Vec<_> =
+            (0..CALLERS).map(|_| door.enter(asking(), ledger).boxed()).collect();
+        for one in &mut waiting {
+            assert!(now_of(one).await.is_none());
+        }
+        time::advance(Duration::from_millis(2_100)).await;
+        // none of them has sent its image yet, and the judge takes far more than all of them
+        let mut inside = Vec::new();
+        while let Some(mut newest) = waiting.pop() {
+            inside.extend(now_of(&mut newest).await.map(Result::unwrap));
+        }
+        assert_eq!((inside.len(), door.queued()), (CALLERS, 0));
+    });
+}
+
+#[test]
+fn who_is_shed_for_want_of_judges_is_told_when_they_come_back() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let panel = scripted(&[limited(1, 4_000)]);
+        let door = Door::new(limits(4, 0), Arc::clone(&panel));
+        block(&panel).await;
+        let judges = ["a".to_owned()];
+        let away = door.enter(Newcomer { judges: &judges, ..newcomer(10) }, ledger).await;
+        let away = away.map(drop).unwrap_err();
+        assert_eq!((away.reason, away.lacked), (Shed::Judges, None));
+        let told = away.retry_after;
+        assert!(Duration::from_secs(3) < told && told <= Duration::from_secs(4), "{told:?}");
+    });
+}
+
+#[test]
+fn judges_that_stay_away_for_longer_than_anybody_can_wait_are_not_waited_for() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let panel = scripted(&[limited(1, 20_000)]);
+        let door = Door::new(limits(4, 4), Arc::clone(&panel));
+        block(&panel).await;
+        let judges = ["a".to_owned()];
+        let mut entering = door.enter(Newcomer { judges: &judges, ..newcomer(10) }, ledger).boxed();
+        assert!(now_of(&mut entering).await.unwrap().is_ok(), "the policy answers for them");
+    });
+}
+
+#[test]
+fn who_waits_for_judges_that_then_stay_away_for_longer_is_let_in() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let panel = scripted(&[limited(1, 2_000), limited(1, 20_000)]);
+        let door = Door::new(limits(4, 4), Arc::clone(&panel));
+        block(&panel).await;
+        let judges = ["a".to_owned()];
+        let mut waiting = door.enter(Newcomer { judges: &judges, ..newcomer(10) }, ledger).boxed();
+        assert!(now_of(&mut waiting).await.is_none());
+        assert_eq!(ask(&panel, &["a"], Duration::from_secs(3)).await, 1);
+        time::sleep(LOOK_AGAIN * 2).await;
+        assert!(now_of(&mut waiting).await.unwrap().is_ok(), "the policy answers for them");
+    });
+}
+
+#[test]
+fn a_closed_door_still_serves_those_in_the_line() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let door = door(limits(1, 4));
+        let inside = door.enter(newcomer(10), ledger).await.unwrap();
+        let mut waiting = door.enter(newcomer(10), ledger).boxed();
+        assert!(now_of(&mut waiting).await.is_none());
+        door.drain();
+        door.close();
+        let mut late = door.enter(newcomer(10), ledger).boxed();
+        assert_eq!(reason(now_of(&mut late).await), Some(Shed::Draining));
+        door.until_closed().await;
+        drop(inside);
+        assert!(now_of(&mut waiting).await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn nobody_is_asked_beside_a_slow_judge_while_the_gate_is_crowded() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let slow = ScriptedJudge::new("a", &[answers(3_000)]);
+        let quick = ScriptedJudge::new("b", &[answers(10)]);
+        let panel = Arc::new(Panel::new(vec![Arc::new(slow), Arc::new(quick)]));
+        let door = Door::new(limits(1, 4), Arc::clone(&panel));
+        let asked = async || ask(&panel, &["a", "b"], Duration::from_secs(5)).await;
+        let inside = door.enter(newcomer(10), ledger).await.unwrap();
+        assert_eq!(asked().await, 1, "the gate is full");
+        drop(inside);
+        assert_eq!(asked().await, 2, "there is room again");
+        door.close();
+        assert_eq!(asked().await, 1, "the process is about to end");
+    });
+}
+
+/// What can happen in front of a door and behind it.
+#[derive(Clone, Debug)]
+enum Event {
+    Comes { size_bytes: usize, wait_ms: u64 },
+    HangsUp { at: usize },
+    Ends { at: usize },
+    ReachesJudges { at: usize },
+    Passes { ms: u64 },
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let comes = (1_usize..=700, 0_u64..3_000);
+    prop_oneof![
+        5 => comes.prop_map(|(size_bytes, wait_ms)| Event::Comes { size_bytes, wait_ms }),
+        1 => (0_usize..6).prop_map(|at| Event::HangsUp { at }),
+        3 => (0_usize..3).prop_map(|at| Event::Ends { at }),
+        1 => (0_usize..3).prop_map(|at| Event::ReachesJudges { at }),
+        2 => (0_u64..1_500).prop_map(|ms| Event::Passes { ms }),
+    ]
+}
+
+/// A request in the line, when it came to nothing if not let in by then, and whether it has waited.
+struct Waiter<'a> {
+    entering: Entering<'a>,
+    useful_until: Instant,
+    has_waited: bool,
+}
+
+struct Scene<'a> {
+    door: &'a Door,
+    ledger: &'a Ledger,
+    waiting: Vec<Waiter<'a>>,
+    inside: Vec<Admission>,
+}
+
+impl Scene<'_> {
+    async fn play(&mut self, event: Event) -> Result<(), TestCaseError> {
+        match event {
+            Event::Comes { size_bytes, wait_ms } => {
+                let newcomer = within(size_bytes, Duration::from_millis(wait_ms));
+                let useful_until = newcomer.judged_by.less(newcomer.floor).instant();
+                let entering = self.door.enter(newcomer, self.ledger).boxed();
+                self.waiting.push(Waiter { entering, useful_until, has_waited: false });
+            }
+            Event::HangsUp { at } if at < self.waiting.len() => drop(self.waiting.remove(at)),
+            Event::Ends { at } if at < self.inside.len() => drop(self.inside.remove(at)),
+            Event::ReachesJudges { at } => {
+                let reached = self.inside.get_mut(at);
+                reached.into_iter().for_each(|one| one.permits.reach_judges());
+            }
+            Event::Passes { ms } => time::advance(Duration::from_millis(ms)).await,
+            Event::HangsUp { .. } | Event::Ends { .. } => {}
+        }
+        self.settle().await
+    }
+
+    /// Lets everybody look until nobody moves any more.
+    async fn settle(&mut self) -> Result<(), TestCaseError> {
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            let mut at = 0;
+            while at < self.waiting.len() {
+                let one = &mut self.waiting[at];
+                let polled = poll_fn(|cx| Poll::Ready(one.entering.as_mut().poll(cx))).await;
+                let (has_waited, useful_until) = (one.has_waited, one.useful_until);
+                // who has just joined may have pushed another out
+                moved |= !std::mem::replace(&mut one.has_waited, true);
+                let Poll::Ready(entered) = polled else {
+                    at += 1;
+                    continue;
+                };
+                moved = true;
+                drop(self.waiting.remove(at));
+                if let Ok(admission) = entered {
+                    let is_useful = now() < useful_until;
+                    prop_assert!(!has_waited || is_useful, "served past its usefulness");
+                    self.inside.push(admission);
+                }
+            }
+        }
+        let limits = LIMITS;
+        let shared = self.door.shared.lock();
+        prop_assert!(shared.in_flight() <= limits.max_in_flight);
+        prop_assert!(shared.held_bytes() <= limits.max_in_flight_bytes);
+        prop_assert!(shared.queued() <= limits.max_queued);
+        prop_assert_eq!(shared.in_flight(), self.inside.len());
+        prop_assert_eq!(shared.queued(), self.waiting.len());
+        Ok(())
+    }
+}
+
+const LIMITS: Limits = Limits { max_in_flight: 3, max_in_flight_bytes: 1_000, max_queued: 4 };
+
+#[test]
+fn whatever_comes_hangs_up_or_ends_no_permit_leaks_and_nobody_is_served_too_late() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) };
+    let mut runner = TestRunner::new(config);
+    let events = prop::collection::vec(any_event(), 0..60);
+    let run = runner.run(&events, |events| {
+        runtime.block_on(async {
+            let door = door(LIMITS);
+            let (waiting, inside) = (Vec::new(), Vec::new());
+            let mut scene = Scene { door: &door, ledger, waiting, inside };
+            for event in events {
+                scene.play(event).await?;
+            }
+            scene.inside.clear();
+            scene.settle().await?;
+            scene.inside.clear();
+            scene.waiting.clear();
+            prop_assert_eq!((door.in_flight(), door.queued()), (0, 0));
+            prop_assert_eq!(door.shared.lock().held_bytes(), 0);
+            let slots: Vec<_> = (0..MAX_PENDING).map(|_| ledger.reserve()).collect();
+            prop_assert!(slots.iter().all(Result::is_ok), "a journal slot leaked");
+            Ok(())
+        })
+    });
+    run.unwrap();
+}
+
+#[test]
+fn many_threads_at_one_door_exceed_nothing_wait_for_nothing_for_ever_and_leak_nothing() {
+    const CALLERS: usize = 400;
+    let stage = Arc::new(Stage::new(MAX_PENDING));
+    let door = Arc::new(door(Limits { max_queued: CALLERS, ..LIMITS }));
+    let runtime = Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    let most = Arc::new(AtomicUsize::new(0));
+    runtime.block_on(async {
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let (door, stage, most) = (Arc::clone(&door), Arc::clone(&stage), Arc::clone(&most));
+            callers.spawn(async move {
+                let newcomer = within(1 + caller * 37 % 600, Duration::from_secs(60));
+                let mut entering = door.enter(newcomer, &stage.ledger).boxed();
+                if caller % 5 == 0 {
+                    // hangs up while it waits, or at the very moment it is let in
+                    return drop(now_of(&mut entering).await);
+                }
+                let mut admission = entering.await.unwrap();
+                most.fetch_max(door.in_flight(), Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                admission.permits.reach_judges();
+                tokio::task::yield_now().await;
+            });
+        }
+        while let Some(ended) = callers.join_next().await {
+            ended.unwrap();
+        }
+    });
+    assert!(most.load(Ordering::Relaxed) <= LIMITS.max_in_flight);
+    assert_eq!((door.in_flight(), door.queued()), (0, 0));
+    assert_eq!(door.shared.lock().held_bytes(), 0);
+}
