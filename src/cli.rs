@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod doctor;
+pub mod drill;
 pub mod files;
+pub mod rehearse;
 pub mod serve;
 pub mod table;
 
@@ -29,6 +31,8 @@ pub enum Exit {
     Invalid,
     /// At least one image failed or was refused.
     Rejected,
+    /// A policy test or a drill failed.
+    TestFailed,
 }
 
 impl From<Exit> for ExitCode {
@@ -39,6 +43,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Invalid => 3,
             Exit::Rejected => 10,
+            Exit::TestFailed => 100,
         })
     }
 }
@@ -57,7 +62,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check image files: the whole pipeline, no server
     Check(check::CheckArgs),
-    /// Read policy files
+    /// Read policy files, and play their tests
     #[command(subcommand)]
     Policy(files::PolicyCommand),
     /// Read the configuration
@@ -65,6 +70,8 @@ enum Command {
     Config(files::ConfigCommand),
     /// Say what would keep the gate from working, one line each, with the fix
     Doctor(doctor::DoctorArgs),
+    /// Break one judge of a running gate for a while, and see whether anybody is worse off
+    Drill(drill::DrillArgs),
 }
 
 /// Where the configuration comes from.
@@ -112,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Policy(command) => files::run_policy(&command),
         Command::Config(command) => files::run_config(&command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Drill(args) => drill::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -21,12 +21,16 @@ use crate::config::loader::{PolicyLoader, Room};
 use crate::config::policy_file::PolicyFile;
 use crate::config::problem::{Problem, Problems, Report, gather};
 use crate::config::service_file::ServiceFile;
+use crate::config::test_file::TestFile;
 use crate::domain::Price;
+use crate::drill;
 use crate::http::auth::Role;
 use crate::ledger::Sync;
-use crate::panel::Expectation;
+use crate::panel::{Care, Expectation};
+use crate::provider::local;
 
 pub mod built_in;
+pub mod casting;
 mod check_file;
 pub mod environment;
 pub mod files;
@@ -37,16 +41,18 @@ mod policy;
 mod policy_file;
 mod policy_rules;
 pub mod problem;
+pub mod rehearsal;
 pub mod revision;
 mod service;
 mod service_file;
+mod test_file;
 mod units;
 pub mod watch;
 mod wiring;
 mod yaml;
 
 /// The judge that needs no provider and may stand on every route: measurements alone.
-pub const LOCAL_JUDGE: &str = "local";
+pub const LOCAL_JUDGE: &str = local::LOCAL_JUDGE;
 
 /// Everything the program runs on.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ pub struct Config {
     pub judges: BTreeMap<String, JudgeConfig>,
     /// Where policies are.
     pub policies: PoliciesConfig,
+    /// Judges broken on purpose for a while.
+    pub drills: drill::Settings,
     /// Judges of the built-in configuration whose key is not in the environment: to be told.
     pub left_out: Vec<LeftOut>,
     /// Nobody needs a key although the address is not loopback: asked for in so many words.
@@ -78,6 +86,8 @@ pub struct ServerConfig {
     pub max_in_flight: usize,
     /// Bytes of request bodies held at once.
     pub max_in_flight_bytes: u64,
+    /// Requests that wait in line before the gate.
+    pub max_queued: usize,
     /// What happens between SIGTERM and the end.
     pub drain: Drain,
 }
@@ -116,6 +126,12 @@ impl StoreConfig {
     #[must_use]
     pub fn images_dir(&self) -> PathBuf {
         service::folder_of(&self.sqlite).join("images")
+    }
+
+    /// Where the judges' speed is kept over a restart: beside the records.
+    #[must_use]
+    pub fn history_file(&self) -> PathBuf {
+        service::folder_of(&self.sqlite).join("panel.json")
     }
 }
 
@@ -202,7 +218,7 @@ pub struct ProviderConfig {
 }
 
 /// A provider's model under the name that policies use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct JudgeConfig {
     /// One of the providers.
     pub provider: String,
@@ -212,6 +228,10 @@ pub struct JudgeConfig {
     pub price: Option<Price>,
     /// How fast it is expected to be.
     pub expect: Option<Expectation>,
+    /// How its health is looked after.
+    pub care: Care,
+    /// Whether its answers are streamed; `None`: as its provider's kind usually is.
+    pub stream: Option<bool>,
 }
 
 /// When policies are read again.
@@ -427,6 +447,12 @@ pub fn as_json(shown: &str, bytes: &[u8]) -> Result<Json, Problems> {
 #[must_use]
 pub fn policy_schema() -> Json {
     file_schema::<PolicyFile>("A policy of vlmgate")
+}
+
+/// The JSON Schema of a file of policy tests, for editors.
+#[must_use]
+pub fn test_schema() -> Json {
+    file_schema::<TestFile>("Tests of a policy of vlmgate")
 }
 
 /// The JSON Schema of the service's file, for editors.

@@ -140,6 +140,8 @@ async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, A
         idempotency: None,
         caller_gone: CancellationToken::new(),
         admission,
+        // a person reads the reasons
+        takes_early: false,
     };
     match app.gate.check(submission).await {
         Ok(checked) => Ok(Ending::Checked(Box::new(checked.record))),

@@ -1,4 +1,4 @@
-//! `vlmgate policy lint|show` and `vlmgate config check`: files read without a network.
+//! `vlmgate policy lint|show|test` and `vlmgate config check`: files read without a network.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::app::{App, AppError};
-use crate::cli::{Exit, Source, put};
+use crate::cli::{Exit, Source, put, rehearse, say};
 use crate::config::environment::Environment;
 use crate::config::files::PolicyFiles;
 use crate::config::problem::Problems;
+use crate::config::rehearsal::untested;
 use crate::config::revision::whole;
 use crate::config::{Config, Overrides};
 use crate::prompt::LoadedPolicy;
@@ -21,6 +22,8 @@ pub enum PolicyCommand {
     Lint(LintArgs),
     /// Print the resolved policy, its digests and its prompts
     Show(ShowArgs),
+    /// Play the tests of policies: scripted judges, a virtual clock, no network, no key
+    Test(rehearse::TestArgs),
 }
 
 /// `vlmgate config …`
@@ -73,6 +76,7 @@ pub fn run_policy(command: &PolicyCommand) -> Result<Exit, AppError> {
     match command {
         PolicyCommand::Lint(args) => lint(args),
         PolicyCommand::Show(args) => show(args),
+        PolicyCommand::Test(args) => rehearse::run(args),
     }
 }
 
@@ -116,6 +120,10 @@ fn lint(args: &LintArgs) -> Result<Exit, AppError> {
                     let json = json!({ "policy": policy.name, "valid": true,
                         "revision": policy.revision.to_string() });
                     put(&if args.json { json.to_string() } else { line })?;
+                }
+                for file in untested(path) {
+                    let file = file.display();
+                    say(&format!("{file} has no tests: see `vlmgate policy test --help`"));
                 }
             }
             Err(problems) => {

@@ -12,7 +12,9 @@ use crate::config::{
     Config, Drain, JudgeConfig, LeftOut, PoliciesConfig, PolicyFolder, ProviderConfig,
     ProviderKind, Reload, ServerConfig, StoreConfig,
 };
+use crate::drill;
 use crate::ledger::Sync;
+use crate::panel::Care;
 
 /// A judge that the built-in configuration knows.
 struct Known {
@@ -72,6 +74,7 @@ pub(crate) fn config(environment: &Environment) -> Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_in_flight: 512,
             max_in_flight_bytes: 512 << 20,
+            max_queued: 512,
             drain: Drain { accept_for: Duration::from_secs(1), at_most: Duration::from_secs(20) },
         },
         keys: Vec::new(),
@@ -79,9 +82,15 @@ pub(crate) fn config(environment: &Environment) -> Config {
         providers,
         judges,
         policies: PoliciesConfig { folder: PolicyFolder::Shipped, reload: Reload::Watch },
+        drills: drill::Settings::default(),
         left_out,
         insecure_no_auth: false,
     }
+}
+
+/// The same with every judge, as if each key were there.
+pub(crate) fn everybody() -> Config {
+    config(&Environment::of(KNOWN.iter().map(|known| (known.variable, "unset"))))
 }
 
 fn provider(kind: ProviderKind, key: String) -> ProviderConfig {
@@ -104,5 +113,7 @@ fn judge(known: &Known) -> JudgeConfig {
         model: known.model.to_owned(),
         price: None,
         expect: None,
+        care: Care::default(),
+        stream: None,
     }
 }

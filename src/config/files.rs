@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::config::policy::read_policy;
 use crate::config::problem::{Problem, Problems, gather};
+use crate::config::rehearsal::ENDING as TESTS;
 use crate::domain::Digest;
 use crate::prompt::LoadedPolicy;
 
@@ -90,7 +91,7 @@ impl PolicyFiles {
             if path.ends_with(".yml") {
                 problems.push(whole(path, "policies are called *.yaml; rename it".to_owned()));
             }
-            if !path.ends_with(".yaml") || path.ends_with(".test.yaml") {
+            if !path.ends_with(".yaml") || path.ends_with(TESTS) {
                 continue;
             }
             match read_policy(path, self, judges) {
@@ -121,7 +122,8 @@ impl PolicyFiles {
     /// Everything wrong with it.
     pub fn read_policy(path: &Path, judges: Option<&[String]>) -> Result<LoadedPolicy, Problems> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let Some(name) = name.filter(|name| name.ends_with(".yaml")) else {
+        let Some(name) = name.filter(|name| name.ends_with(".yaml") && !name.ends_with(TESTS))
+        else {
             let shown = path.display().to_string();
             return Err(Problems::of_file(shown, "is not a policy file (*.yaml)"));
         };
@@ -147,7 +149,8 @@ impl PolicyFiles {
     /// Whether a file of this name can be a part of a policy.
     pub(crate) fn is_part(name: &str) -> bool {
         let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
-        ending.is_some_and(|ending| ENDINGS.contains(&ending))
+        // tests speak of a policy and are none: a new test is no reason to load it again
+        ending.is_some_and(|ending| ENDINGS.contains(&ending)) && !name.ends_with(TESTS)
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<&[u8]> {

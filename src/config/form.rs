@@ -241,7 +241,8 @@ macro_rules! form {
             ) -> Self {
                 Self {
                     $($field: fields.take(
-                        stringify!($field),
+                        // a key may be a word of Rust: `r#for`
+                        stringify!($field).trim_start_matches("r#"),
                         form!(@default $($default)?),
                         report,
                     ),)+
@@ -252,7 +253,7 @@ macro_rules! form {
                 $({
                     let default: Option<$type> = form!(@default $($default)?);
                     object.property::<$type>(
-                        stringify!($field),
+                        stringify!($field).trim_start_matches("r#"),
                         concat!($($doc),+),
                         default.is_some(),
                     );

@@ -388,6 +388,7 @@ fn route(form: &RouteForm) -> Option<RouteSpec> {
                 budget_ratio: hedge.budget.filled()?.0,
             }),
         },
+        stream: *form.stream.filled()?,
         on_deadline: *form.on_deadline.filled()?,
         on_no_judge: *form.on_no_judge.filled()?,
     })

@@ -236,13 +236,12 @@ form! {
         attempt_cap: Option<Time>,
         /// A second judge beside a slow first: off, or when and how often; default p95 and 10%.
         hedge: HedgeForm,
+        /// Whether an answer may leave at its scores, its reasons and its bill following within two seconds; default true. A judge that does not stream is waited for all the same.
+        stream: bool = true,
         /// The answer when the deadline comes first; default review.
         on_deadline: Fallback = Fallback::Review,
         /// The answer when every judge is down or refused the image; default review.
         on_no_judge: Fallback = Fallback::Review,
-    }
-    later {
-        "stream" => "early answers",
     }
 }
 

@@ -181,6 +181,7 @@ fn route_json(route: &RouteSpec) -> Json {
         max_attempts,
         attempt_cap,
         hedge,
+        stream,
         on_deadline,
         on_no_judge,
     } = route;
@@ -194,6 +195,7 @@ fn route_json(route: &RouteSpec) -> Json {
         "max_attempts": max_attempts,
         "attempt_cap": attempt_cap.map(|cap| cap.as_secs_f64()),
         "hedge": hedge,
+        "stream": stream,
         "on_deadline": fallback_word(*on_deadline),
         "on_no_judge": fallback_word(*on_no_judge),
     })

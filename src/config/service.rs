@@ -8,19 +8,24 @@ use secrecy::ExposeSecret;
 use crate::config::form::{Field, List, Table};
 use crate::config::problem::{Report, Spot, hint};
 use crate::config::service_file::{JudgeForm, KeyForm, ProviderForm, ServiceFile, StoreForm};
-use crate::config::units::{Name, Prose, Public, Time, show_time};
+use crate::config::units::{Name, Prose, Public, Time, Whole, show_time};
 use crate::config::{
     Config, Drain, GoogleAuth, JudgeConfig, KeyConfig, LOCAL_JUDGE, PoliciesConfig, PolicyFolder,
     ProviderConfig, ProviderKind, ServerConfig, StoreConfig,
 };
 use crate::domain::Price;
-use crate::panel::Expectation;
+use crate::domain::drill::Plan;
+use crate::drill;
+use crate::drill::schedule::Scheduled;
+use crate::panel::breaker::Rules;
+use crate::panel::{Care, Expectation};
 
 /// The settings that `raw` says, with relative paths from `dir`; `None` after at least one problem.
 pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Option<Config> {
     let providers = providers(raw, report);
     let judges = judges(raw, report);
     let keys = keys(raw, report);
+    let drills = drills(raw, report);
     let store = store(raw.store.filled()?, dir, report);
     let server = raw.server.filled()?;
     let drain = server.drain.filled()?;
@@ -37,6 +42,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
             listen: server.listen.filled()?.0,
             max_in_flight: usize::try_from(server.max_in_flight.filled()?.0).ok()?,
             max_in_flight_bytes: server.max_in_flight_bytes.filled()?.0,
+            max_queued: usize::try_from(server.max_queued.filled()?.0).ok()?,
             drain: Drain { accept_for, at_most },
         },
         keys: keys?,
@@ -47,6 +53,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
             folder: PolicyFolder::At(dir.join(folder)),
             reload: *policies.reload.filled()?,
         },
+        drills: drills?,
         left_out: Vec::new(),
         insecure_no_auth: false,
     })
@@ -83,6 +90,40 @@ fn keys(raw: &ServiceFile, report: &mut Report) -> Option<Vec<KeyConfig>> {
         keys.push(KeyConfig { name: name.text.clone(), sha256: sha256.0, roles });
     }
     Some(keys)
+}
+
+fn drills(raw: &ServiceFile, report: &mut Report) -> Option<drill::Settings> {
+    let form = raw.drills.filled()?;
+    let max_share = form.max_share.filled()?.0;
+    let mut scheduled = Vec::new();
+    for one in form.scheduled.filled()?.values() {
+        let judges: Vec<_> = raw.judges.filled()?.each().map(|(_, name, _)| &name.text).collect();
+        let Some(judge) = one.judge.get() else { continue };
+        if !judges.contains(&&judge.text) {
+            let hint = hint(&judge.text, judges.into_iter().map(String::as_str));
+            report.add(&one.judge.spot, format!("no judge is called \"{}\"{hint}", judge.text));
+        }
+        let share = one.share.filled()?.0;
+        if share <= 0.0 || max_share < share {
+            let most = max_share * 100.0;
+            report.add(&one.share.spot, format!("is not over 0 and at most max_share, {most}%"));
+        }
+        let (lasts, least, most) = (one.r#for.filled()?.0, drill::SPAN.0, drill::SPAN.1);
+        if lasts < least || most < lasts {
+            let (least, most) = (show_time(least), show_time(most));
+            report.add(&one.r#for.spot, format!("is not from {least} to {most}"));
+        }
+        let Some(every) = one.every.get().map(|every| every.0) else { continue };
+        let usual = Plan::of(judge.text.clone());
+        let whole = usual.baseline + lasts + usual.bounds.recovered_within;
+        if every < whole {
+            let (every, whole) = (show_time(every), show_time(whole));
+            report.add(&one.every.spot, format!("{every} is shorter than the drill, {whole}"));
+        }
+        let plan = Plan { fault: *one.fault.filled()?, share, lasts, ..usual };
+        scheduled.push(Scheduled { plan, every });
+    }
+    Some(drill::Settings { max_share, scheduled })
 }
 
 fn store(form: &StoreForm, dir: &Path, report: &mut Report) -> Option<StoreConfig> {
@@ -226,7 +267,22 @@ fn judge(form: &JudgeForm, report: &mut Report) -> Option<JudgeConfig> {
         model: form.model.get()?.text.clone(),
         price,
         expect,
+        care: care(form)?,
+        stream: form.stream.get().copied().flatten(),
     })
+}
+
+fn care(form: &JudgeForm) -> Option<Care> {
+    let max_in_flight = (*form.max_in_flight.get()?).map(|Whole(most)| most);
+    let mut rules = Rules::default();
+    if let Some(health) = form.health.get()? {
+        rules.strike_multiple = health.strike_at.get()?.0;
+        rules.threshold = health.open_at.get()?.0;
+        rules.hold = health.hold.get()?.0;
+        rules.longest_hold = rules.longest_hold.max(rules.hold);
+        rules.ramp = health.ramp.get()?.0;
+    }
+    Some(Care { rules, max_in_flight })
 }
 
 /// The folder of a file, for the paths in it.

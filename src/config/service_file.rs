@@ -7,8 +7,11 @@ use serde_json::{Value as Json, json};
 
 use crate::config::form::{At, Form, List, Table, Words, form, refuse};
 use crate::config::problem::Report;
-use crate::config::units::{Bytes, Name, PerMillion, Prose, Public, Time, Whole, seconds};
+use crate::config::units::{
+    Bytes, Name, Number, PerMillion, Prose, Public, Share, Time, Whole, seconds,
+};
 use crate::config::{ProviderKind, Reload};
+use crate::domain::drill::Fault;
 use crate::http::auth::Role;
 use crate::ledger::Sync;
 
@@ -27,6 +30,8 @@ form! {
         judges: Table<Name<Public>, JudgeForm, 100> = Table::default(),
         /// Where policies are.
         policies: PoliciesForm,
+        /// Judges broken on purpose for a while, to see that the others take over.
+        drills: DrillsForm,
     }
     later {
         "teams" => "team budgets",
@@ -39,15 +44,16 @@ form! {
     ServerForm {
         /// Address and port; default 127.0.0.1:8080. Also `--listen` and `VLMGATE_LISTEN`.
         listen: Address = Address(SocketAddr::from(([127, 0, 0, 1], 8080))),
-        /// Checks worked on at once; past it 503; default 512.
+        /// Checks worked on at once; who comes then waits in line; default 512.
         max_in_flight: Whole<1, 100_000> = Whole(512),
         /// Bytes of request bodies held at once; default 512MiB.
         max_in_flight_bytes: Bytes = Bytes(512 << 20),
+        /// Requests that wait in line, the newest served first; past it the oldest gets 503; default 512. 0: nobody waits.
+        max_queued: Whole<0, 100_000> = Whole(512),
         /// What happens between SIGTERM and the end.
         drain: DrainForm,
     }
     later {
-        "max_queued" => "the queue before the gate",
         "admin_listen" => "the separate admin address",
     }
 }
@@ -206,9 +212,26 @@ form! {
         price: Option<PriceForm>,
         /// How fast it is expected to be, before its own history says so.
         expect: Option<ExpectForm>,
+        /// Most calls at once; default: what it turns out to take, at most 512.
+        max_in_flight: Option<Whole<1, 100_000>>,
+        /// When it is passed over for being ill, and how it comes back.
+        health: Option<HealthForm>,
+        /// Whether its answers are asked for as a stream, so that a verdict can leave at its scores; default true, but false for openai-compatible servers and openrouter.
+        stream: Option<bool>,
     }
-    later {
-        "health" => "breaker settings for one judge",
+}
+
+form! {
+    /// When a judge is passed over for being ill, and how it comes back.
+    HealthForm {
+        /// A call this many times as old as the judge's normal p95 is evidence against it; default 1.25.
+        strike_at: Number<1, 10> = Number(1.25),
+        /// Evidence at which its breaker opens; a strike is 2.15, an answer -0.51; default 9.2.
+        open_at: Number<3, 1_000> = Number(9.2),
+        /// Between two probes that fail, at first; default 1s.
+        hold: Time = seconds(1.0),
+        /// From a quarter to all of the images once it is well again; default 2s.
+        ramp: Time = seconds(2.0),
     }
 }
 
@@ -262,6 +285,38 @@ form! {
         dir: Option<Prose<500>>,
         /// watch (the default), sighup, or off. A bad file keeps the last good one.
         reload: Reload = Reload::Watch,
+    }
+}
+
+form! {
+    /// Judges broken on purpose for a while, to see that the others take over.
+    DrillsForm {
+        /// Largest share of a judge's calls that a drill may break; default 50%.
+        max_share: Share = Share(0.5),
+        /// Drills that run by themselves.
+        scheduled: List<ScheduledForm, 0, 50> = List::of(Vec::new()),
+    }
+}
+
+form! {
+    /// A drill that runs by itself.
+    ScheduledForm {
+        /// One of judges.
+        judge: Name<Public>,
+        /// refuse (the default), blackhole or overload.
+        fault: Fault = Fault::Refuse,
+        /// Share of the judge's calls; default 20%.
+        share: Share = Share(0.2),
+        /// How long the judge is broken; default 60s.
+        r#for: Time = seconds(60.0),
+        /// From one beginning to the next, such as 7d.
+        every: Time,
+    }
+}
+
+impl Words for Fault {
+    fn words() -> Vec<(&'static str, Self)> {
+        Self::ALL.into_iter().map(|one| (one.label(), one)).collect()
     }
 }
 

@@ -42,13 +42,14 @@ impl Config {
         }
     }
 
-    /// What may be in flight at once.
+    /// What may be in flight at once, and how many may wait.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
             max_in_flight: self.server.max_in_flight,
             max_in_flight_bytes: usize::try_from(self.server.max_in_flight_bytes)
                 .unwrap_or(usize::MAX),
+            max_queued: self.server.max_queued,
         }
     }
 
@@ -79,10 +80,22 @@ impl Config {
         let mut settings = Vec::new();
         for (name, judge) in &self.judges {
             let Some(config) = self.providers.get(&judge.provider) else { continue };
-            let provider = provider_settings(&judge.provider, config, environment)?;
+            let credential = credential(&judge.provider, config, environment)?;
+            let provider = provider_settings(&judge.provider, config, credential);
             settings.push((provider, judge_settings(name, judge, config)));
         }
         Ok(settings)
+    }
+
+    /// The same without what proves who we are: nobody can be called with it.
+    #[must_use]
+    pub fn keyless_judge_settings(&self) -> Vec<(ProviderSettings, JudgeSettings)> {
+        let settings = self.judges.iter().filter_map(|(name, judge)| {
+            let config = self.providers.get(&judge.provider)?;
+            let provider = provider_settings(&judge.provider, config, Credential::None);
+            Some((provider, judge_settings(name, judge, config)))
+        });
+        settings.collect()
     }
 
     /// The judges that policies may name, `local` aside.
@@ -114,26 +127,33 @@ fn judge_settings(name: &str, judge: &JudgeConfig, provider: &ProviderConfig) ->
         family,
         price: judge.price.clone(),
         expect: judge.expect,
+        stream: judge.stream,
     }
 }
 
 fn provider_settings(
     name: &str,
     config: &ProviderConfig,
-    environment: &Environment,
-) -> Result<ProviderSettings, Problems> {
-    let key = config.key.clone();
-    let credential = match (&config.auth, key) {
-        (Some(auth), _) => Credential::Google(google(name, auth, environment)?),
-        (None, Some(key)) => Credential::Key(key),
-        (None, None) => Credential::None,
-    };
-    Ok(ProviderSettings {
+    credential: Credential,
+) -> ProviderSettings {
+    ProviderSettings {
         name: name.to_owned(),
         kind: kind(config),
         base_url: config.base_url.clone(),
         credential,
         connect_timeout: config.connect_timeout,
+    }
+}
+
+fn credential(
+    name: &str,
+    config: &ProviderConfig,
+    environment: &Environment,
+) -> Result<Credential, Problems> {
+    Ok(match (&config.auth, config.key.clone()) {
+        (Some(auth), _) => Credential::Google(google(name, auth, environment)?),
+        (None, Some(key)) => Credential::Key(key),
+        (None, None) => Credential::None,
     })
 }
 
