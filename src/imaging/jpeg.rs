@@ -7,6 +7,7 @@
 //! file that is cut or broken is refused instead of ending in grey.
 
 use image::metadata::Orientation;
+use memchr::memchr;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -19,14 +20,14 @@ use crate::imaging::decoded::{
 };
 
 /// Most scans in one file. Cameras and encoders write up to about 12; more is work for nothing.
-const MAX_SCANS: u16 = 64;
+pub(crate) const MAX_SCANS: u16 = 64;
 
 /// Most pixels visited by all scans together: 25 scans of 40 megapixels.
 const MAX_SCANNED_PX: u64 = 1_000_000_000;
 
-const SOI: u8 = 0xD8;
-const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
+pub(crate) const SOI: u8 = 0xD8;
+pub(crate) const EOI: u8 = 0xD9;
+pub(crate) const SOS: u8 = 0xDA;
 
 /// What the markers say.
 #[derive(Debug, Default)]
@@ -154,7 +155,7 @@ impl Outline {
         if u64::from(MAX_SCANS) < self.scans {
             return Err(corrupt(&format!("the file has more than {MAX_SCANS} scans")));
         }
-        let (coded, rest) = at.split_at(coded_length(at));
+        let (coded, rest) = at.split_at(coded_length(at).0);
         self.keep(SOS, header);
         self.lean.extend(coded);
         Ok(rest)
@@ -251,22 +252,22 @@ fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Length of the entropy-coded data at the start of `bytes`: up to the next marker that is no
-/// restart, or to the end.
-fn coded_length(bytes: &[u8]) -> usize {
-    let mut from = 0;
-    while let Some(next) = bytes.get(from..).and_then(|rest| rest.iter().position(is_prefix)) {
+/// Length of the entropy-coded data at the start of `bytes`, up to the next marker that is no
+/// restart or to the end, and the restarts in it.
+pub(crate) fn coded_length(bytes: &[u8]) -> (usize, u32) {
+    let (mut from, mut restarts) = (0, 0);
+    while let Some(next) = bytes.get(from..).and_then(|rest| memchr(0xFF, rest)) {
         let at = from + next;
         match bytes.get(at + 1) {
-            Some(0x00 | 0xD0..=0xD7) => from = at + 2,
+            Some(0x00) => from = at + 2,
+            Some(0xD0..=0xD7) => {
+                restarts += 1;
+                from = at + 2;
+            }
             Some(0xFF) => from = at + 1,
-            Some(_) => return at,
+            Some(_) => return (at, restarts),
             None => break,
         }
     }
-    bytes.len()
-}
-
-fn is_prefix(byte: &u8) -> bool {
-    *byte == 0xFF
+    (bytes.len(), restarts)
 }

@@ -51,7 +51,8 @@ pub(crate) fn measure(picture: &Picture, checks: &[CheckSpec]) -> Result<Measure
     for check in checks {
         let (value, limit, unit) = match &check.kind {
             CheckKind::Size { min_width_px, min_height_px, aspect } => {
-                size(picture, (*min_width_px, *min_height_px), *aspect)
+                let shown = (picture.width_px, picture.height_px);
+                size(shown, (*min_width_px, *min_height_px), *aspect)
             }
             CheckKind::Contrast { min_stddev } => {
                 (Some(contrast(&sample)), Limit::AtLeast(*min_stddev), "levels")
@@ -82,14 +83,33 @@ pub(crate) fn measure(picture: &Picture, checks: &[CheckSpec]) -> Result<Measure
     Ok(Measured { findings, measurements })
 }
 
+/// What the checks find in a picture of which only the size is known; `None` where one of them
+/// looks at pixels.
+pub(crate) fn by_size(shown: (u32, u32), checks: &[CheckSpec]) -> Option<Vec<Finding>> {
+    let find = |check: &CheckSpec| match &check.kind {
+        CheckKind::Size { min_width_px, min_height_px, aspect } => {
+            let (value, limit, unit) = size(shown, (*min_width_px, *min_height_px), *aspect);
+            Some(Finding::new(&check.id, value, limit, unit, check.on_fail))
+        }
+        CheckKind::Contrast { .. }
+        | CheckKind::Exposure { .. }
+        | CheckKind::Sharpness { .. }
+        | CheckKind::Background { .. }
+        | CheckKind::EdgeHalo { .. }
+        | CheckKind::BorderTouch { .. }
+        | CheckKind::Phash { .. } => None,
+    };
+    checks.iter().map(find).collect()
+}
+
 /// Width, height or width / height: of the lines a size is held to, the one that breaks, or else
 /// the one that comes nearest to breaking. Of the whole image, upright, in its own pixels.
 fn size(
-    picture: &Picture,
+    (width_px, height_px): (u32, u32),
     (min_width_px, min_height_px): (u32, u32),
     aspect: Option<(f64, f64)>,
 ) -> (Option<f64>, Limit, &'static str) {
-    let (width, height) = (f64::from(picture.width_px), f64::from(picture.height_px));
+    let (width, height) = (f64::from(width_px), f64::from(height_px));
     let lines = [
         Some((width, Limit::AtLeast(f64::from(min_width_px)), "px")),
         Some((height, Limit::AtLeast(f64::from(min_height_px)), "px")),

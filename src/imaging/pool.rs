@@ -250,7 +250,13 @@ mod tests {
 
     fn plan() -> Arc<Plan> {
         let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
-        Arc::new(Plan { max_pixels: 1, checks: Vec::new(), views: Vec::new(), encode })
+        Arc::new(Plan {
+            max_pixels: 1,
+            checks: Vec::new(),
+            views: Vec::new(),
+            encode,
+            measures: true,
+        })
     }
 
     fn soon() -> Deadline {

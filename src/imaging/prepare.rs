@@ -1,13 +1,48 @@
 //! Preparing is the CPU work on one image: decode, measure, make views, in that order, each begun
-//! only while somebody waits for it.
+//! only while somebody waits for it. An image of which nobody wants to know more than its size, and
+//! whose own bytes are its view, is [`forward`]ed: nothing of it is decoded.
 
-use crate::domain::Candidate;
+use crate::clock::Stopwatch;
+use crate::domain::{Candidate, Format};
 use crate::imaging::allowance::Allowance;
 use crate::imaging::decode::decode;
 use crate::imaging::decoded::Limits;
+use crate::imaging::lean::Lean;
 use crate::imaging::measure;
-use crate::imaging::view::views;
-use crate::imaging::{Plan, PrepareError, Prepared, Settings};
+use crate::imaging::view::{unchanged, views};
+use crate::imaging::{Measurements, Plan, PrepareError, Prepared, Settings};
+
+/// Most bytes of a picture that is sent as it came. Encoded by us one of 1024 px has 100 to 300 KB;
+/// what is far heavier would take longer to send to every judge than to encode again.
+const MAX_UNCHANGED_BYTES: usize = 1 << 20;
+
+/// What `plan` makes of a candidate that need not be decoded; `None`: decode it. Nothing is
+/// measured on pixels that nobody looked at.
+pub(crate) fn forward(candidate: &Candidate, plan: &Plan) -> Option<Prepared> {
+    let bytes = candidate.bytes();
+    let is_light = bytes.len() <= MAX_UNCHANGED_BYTES;
+    if !is_light || candidate.format() != Format::Jpeg || !plan.wants_no_pixels() {
+        return None;
+    }
+    let watch = Stopwatch::start();
+    let lean = Lean::of(bytes)?;
+    let (width_px, height_px) = (lean.width_px, lean.height_px);
+    if plan.max_pixels < u64::from(width_px) * u64::from(height_px) {
+        return None;
+    }
+    let findings = measure::by_size((width_px, height_px), &plan.checks)?;
+    let views = unchanged(&lean, &plan.views)?;
+    Some(Prepared {
+        width_px,
+        height_px,
+        findings,
+        measurements: Measurements::default(),
+        views,
+        decode_ms: 0.0,
+        checks_ms: 0.0,
+        views_ms: watch.elapsed_ms(),
+    })
+}
 
 /// Does the work of `plan` on `candidate`. `is_wanted` is asked between the steps.
 pub(crate) fn prepare(
@@ -17,6 +52,9 @@ pub(crate) fn prepare(
     allowance: &Allowance,
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Prepared, PrepareError> {
+    if let Some(forwarded) = forward(candidate, plan) {
+        return Ok(forwarded);
+    }
     let limits = Limits { max_pixels: plan.max_pixels, max_bytes: settings.max_decoded_bytes };
     let picture = decode(candidate, &limits, allowance)?;
     let decoded_at_ms = allowance.elapsed_ms();

@@ -9,8 +9,8 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use moxcms::ColorProfile;
 
 use super::*;
-use crate::domain::Format;
 use crate::domain::policy::Region;
+use crate::domain::{Format, OnFail};
 
 const WIDE: u16 = 48;
 const HIGH: u16 = 32;
@@ -92,7 +92,7 @@ fn stored(raw: &[u8]) -> Vec<u8> {
 
 fn plan(views: Vec<ViewSpec>, flatten_alpha: [u8; 3]) -> Arc<Plan> {
     let encode = Encoding { quality: 95, flatten_alpha };
-    Arc::new(Plan { max_pixels: 1_000_000, checks: Vec::new(), views, encode })
+    Arc::new(Plan { max_pixels: 1_000_000, checks: Vec::new(), views, encode, measures: true })
 }
 
 fn whole(max_side_px: u32) -> ViewSpec {
@@ -311,6 +311,69 @@ async fn a_view_carries_no_metadata() {
     use base64::Engine;
     let decoded = base64::engine::general_purpose::STANDARD.decode(view.base64.as_bytes()).unwrap();
     assert_eq!(decoded, view.bytes);
+}
+
+/// A plan that wants no pixels: the size alone is checked.
+fn pixel_free(views: Vec<ViewSpec>) -> Plan {
+    let kind = CheckKind::Size { min_width_px: 40, min_height_px: 40, aspect: None };
+    let size = CheckSpec { id: "size".to_owned(), kind, when: None, on_fail: OnFail::Flag };
+    let plan = Plan::clone(&plan(views, [0; 3]));
+    Plan { checks: vec![size], measures: false, ..plan }
+}
+
+#[tokio::test]
+async fn a_jpeg_of_which_nobody_wants_the_pixels_is_shown_as_it_came() {
+    let bytes = jpeg(&quarters(), ColorType::Rgb, |encoder| {
+        encoder.add_exif_metadata(&exif(1)).unwrap();
+    });
+    let views = vec![whole(48), ViewSpec { id: "again".to_owned(), ..whole(64) }];
+    let made = prepared(bytes.clone(), Arc::new(pixel_free(views))).await.unwrap();
+    assert_eq!((made.width_px, made.height_px), (48, 32));
+    let [one, again] = &made.views[..] else { panic!("two views") };
+    assert_eq!(shown(one), image::load_from_memory(&bytes).unwrap().to_rgb8(), "pixel by pixel");
+    assert!(!one.bytes.windows(4).any(|four| four == b"Exif"));
+    assert_eq!((again.id.as_str(), &again.bytes), ("again", &one.bytes));
+    // the size is known, and nothing else was measured
+    assert_eq!((made.findings[0].value, made.findings[0].passed), (Some(32.0), false));
+    assert_eq!((made.measurements, made.decode_ms), (Measurements::default(), 0.0));
+}
+
+#[tokio::test]
+async fn a_jpeg_is_decoded_for_whatever_its_header_does_not_tell() {
+    let bytes = jpeg(&quarters(), ColorType::Rgb, |_| {});
+    let free = || pixel_free(vec![whole(48)]);
+    let lower = Region { left: 0.0, top: 0.5, width: 1.0, height: 0.5 };
+    let contrast = CheckSpec {
+        id: "contrast".to_owned(),
+        kind: CheckKind::Contrast { min_stddev: 1.0 },
+        when: None,
+        on_fail: OnFail::Flag,
+    };
+    let plans = [
+        ("somebody measures", Plan { measures: true, ..free() }),
+        ("a check looks at pixels", Plan { checks: vec![contrast], ..free() }),
+        ("a view is smaller", Plan { views: vec![whole(48), whole(47)], ..free() }),
+        (
+            "a view is a part",
+            Plan { views: vec![ViewSpec { region: lower, ..whole(48) }], ..free() },
+        ),
+    ];
+    let (lean, sent) = (lean::Lean::of(&bytes).unwrap().bytes, bytes);
+    for (why, plan) in plans {
+        let made = prepared(sent.clone(), Arc::new(plan)).await.unwrap();
+        assert!(made.views.iter().all(|view| view.bytes != lean), "{why}");
+        assert!(made.decode_ms > 0.0, "{why}");
+    }
+    let few = Plan { max_pixels: 48 * 32 - 1, ..free() };
+    let refused = prepared(sent.clone(), Arc::new(few)).await.unwrap_err();
+    let is_large = matches!(
+        refused,
+        PrepareError::Inadmissible(Inadmissible::TooManyPixels { width_px: 48, .. })
+    );
+    assert!(is_large, "{refused}");
+    let cut = sent[..sent.len() - 2].to_vec();
+    let refused = prepared(cut, Arc::new(free())).await.unwrap_err();
+    assert!(refused.to_string().contains("cut off"), "{refused}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use crate::domain::policy::{Encoding, Region, ViewSpec};
 use crate::imaging::View;
+use crate::imaging::lean::Lean;
 use crate::imaging::picture::{Frame, Picture};
 
 /// The view could not be made: the encoder refused a size or wrote nothing.
@@ -36,6 +37,26 @@ pub(crate) fn views(
         made.push((frame, view));
     }
     Ok(made.into_iter().map(|(_, view)| view).collect())
+}
+
+/// The views of a picture that is sent as it came: all of them show it whole, none smaller. `None`
+/// where one of them does not.
+pub(crate) fn unchanged(lean: &Lean, specs: &[ViewSpec]) -> Option<Vec<View>> {
+    let size = (lean.width_px, lean.height_px);
+    let fits =
+        |spec: &ViewSpec| spec.region == Region::WHOLE && fitted(size, spec.max_side_px) == size;
+    if !specs.iter().all(fits) {
+        return None;
+    }
+    let base64: Arc<str> = STANDARD.encode(&lean.bytes).into();
+    let view = |spec: &ViewSpec| View {
+        id: spec.id.clone(),
+        width_px: lean.width_px,
+        height_px: lean.height_px,
+        bytes: lean.bytes.clone(),
+        base64: Arc::clone(&base64),
+    };
+    Some(specs.iter().map(view).collect())
 }
 
 /// The whole pixels that `region` covers, at least one.
