@@ -29,9 +29,10 @@
 //!
 //! [`gate`] tells the story on one screen; then [`domain`] (the nouns and the decision), [`panel`]
 //! (who is asked, and the race), [`provider`] (judges over HTTP, pure `encode` and `decode`),
-//! [`imaging`], [`ledger`], [`prompt`], [`http`], [`config`], [`app`] and [`cli`]. A module imports
-//! only earlier ones: `domain < clock < telemetry < prompt < imaging < panel < provider < ledger <
-//! gate < http < config < app < cli`; a test holds them to it.
+//! [`imaging`], [`ledger`], [`prompt`], [`rehearse`] (policy tests), [`drill`] (a judge broken on
+//! purpose), [`http`], [`config`], [`app`] and [`cli`]. A module imports only earlier ones: `domain
+//! < clock < telemetry < prompt < imaging < panel < provider < ledger < gate < rehearse < drill <
+//! http < config < app < cli`; a test holds them to it.
 //!
 //! # Invariants
 //!
@@ -56,6 +57,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod drill;
 pub mod gate;
 pub mod http;
 pub mod imaging;
@@ -63,4 +65,5 @@ pub mod ledger;
 pub mod panel;
 pub mod prompt;
 pub mod provider;
+pub mod rehearse;
 pub mod telemetry;

@@ -7,6 +7,10 @@
 //! not loaded any more stand still, and each reload that changes a policy leaves one more
 //! `vlmgate_policy_info` at 0 (people make revisions, so they stay few).
 
+pub mod door;
+pub mod drills;
+pub mod early;
+pub mod health;
 pub mod log;
 
 use std::time::Duration;
@@ -18,7 +22,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::domain::record::{Attempt, JudgeId, Record, Route};
-use crate::domain::{AttemptOutcome, Basis, Decision, Inadmissible, MicroUsd, Policy};
+use crate::domain::{AttemptOutcome, Basis, Decision, Inadmissible, MicroUsd, Policy, Tokens};
 
 /// Seconds; chosen for deadlines of 3 to 12 s and answers of about one.
 const SECONDS: &[f64] =
@@ -26,11 +30,19 @@ const SECONDS: &[f64] =
 /// Seconds; for the gate's own stages.
 const STAGE_SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Seconds; for how late a timer is.
+const LAG_SECONDS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 /// Scores, 0..=1.
 const SCORES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
 
 /// Where a check's time goes, in order.
 const STAGES: [&str; 6] = ["read", "decode", "checks", "prepare", "judge", "record"];
+
+/// What the time of an attempt is taken to: the moment when a verdict could leave, the last byte.
+const UNTIL: [&str; 2] = [UNTIL_SCORES, UNTIL_END];
+const UNTIL_SCORES: &str = "scores";
+const UNTIL_END: &str = "end";
 
 /// The reason of a failover from a judge that was not even asked (it is blocked for now).
 const SKIPPED: &str = "skipped";
@@ -42,12 +54,21 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_answers_late_total", "Answers that left after their deadline; must stay 0"),
     ("vlmgate_stage_seconds", "Where a check's time went; all but `judge` is the gate's own"),
     ("vlmgate_attempts_total", "Calls to judges by how they ended"),
-    ("vlmgate_attempt_seconds", "Time of calls to judges"),
+    ("vlmgate_attempt_seconds", "Time of calls to judges, until the scores and until the end"),
+    ("vlmgate_early_answers_total", "Judgements that left before their end, and how that ended"),
     ("vlmgate_failovers_total", "Attempts started because another failed"),
     (
         "vlmgate_hedges_total",
         "Attempts started beside a slow one, by whether they gave the verdict",
     ),
+    ("vlmgate_breaker_state", "1 for the state of each judge's breaker: closed, half_open or open"),
+    ("vlmgate_breaker_score", "Evidence against each judge; 0 is well, its breaker opens at 9.2"),
+    ("vlmgate_breaker_transitions_total", "Changes of each judge's breaker, by where to"),
+    ("vlmgate_strikes_total", "Calls that took far longer than their judge takes when it is well"),
+    ("vlmgate_judge_limit", "Calls that each judge takes at once, as learnt from its refusals"),
+    ("vlmgate_judge_in_flight", "Calls to each judge under way, probes included"),
+    ("vlmgate_budget_tokens", "Extra attempts that each budget could pay for now"),
+    ("vlmgate_budget_denied_total", "Extra attempts not made because their budget was empty"),
     ("vlmgate_second_opinions_total", "Second opinions, by whether both judges agreed"),
     ("vlmgate_score", "Scores by criterion and judge"),
     ("vlmgate_cost_usd_total", "Cost of calls to judges, cancelled ones estimated"),
@@ -55,15 +76,30 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_connections", "Open connections of callers"),
     ("vlmgate_in_flight", "Checks admitted and unfinished"),
     ("vlmgate_in_flight_bytes", "Bytes of the checks in flight"),
-    ("vlmgate_queued", "Images that wait for a worker"),
+    ("vlmgate_queued", "Requests that wait in line before the gate"),
+    ("vlmgate_queue_seconds", "Time in that line, by how it ended: served, shed, or gone"),
+    ("vlmgate_workers_queued", "Images that wait for a worker"),
+    (
+        "vlmgate_event_loop_lag_seconds",
+        "How late a tick of 100 ms came: what every request waits beside its own work",
+    ),
     ("vlmgate_shed_total", "Requests refused early, by reason"),
     ("vlmgate_inadmissible_total", "Uploads that were not judged, by reason"),
     ("vlmgate_unrecorded_total", "Verdicts answered before their record was written"),
     ("vlmgate_records_pending", "Records that wait to be written"),
-    ("vlmgate_records_dropped_total", "Records or images that could not be written"),
+    (
+        "vlmgate_records_dropped_total",
+        "Records, images or ends of early answers that could not be written",
+    ),
     ("vlmgate_client_gone_total", "Checks whose caller hung up"),
     ("vlmgate_reloads_total", "Policy reloads by result"),
     ("vlmgate_log_lines_dropped_total", "Log lines that stderr was too slow for"),
+    ("vlmgate_drills_total", "Drills by judge and how they ended; `refused` never began"),
+    ("vlmgate_drill_running", "1 while a drill breaks, or is about to break, the judge"),
+    (
+        "vlmgate_drill_last_success_timestamp_seconds",
+        "When a drill of the judge last passed; absent until one did",
+    ),
     ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
     ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
 ];
@@ -98,12 +134,18 @@ impl Exporter {
 pub fn install_metrics(lines_dropped: ErrorCounter) -> Result<Exporter, BuildError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("vlmgate_stage_seconds".to_owned()), STAGE_SECONDS)?
+        .set_buckets_for_metric(
+            Matcher::Full("vlmgate_event_loop_lag_seconds".to_owned()),
+            LAG_SECONDS,
+        )?
         .set_buckets_for_metric(Matcher::Full("vlmgate_score".to_owned()), SCORES)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .install_recorder()?;
     for (name, help) in METRICS {
         if name.ends_with("_total") {
             describe_counter!(*name, *help);
+        } else if name.ends_with("_timestamp_seconds") {
+            describe_gauge!(*name, Unit::Seconds, *help);
         } else if name.ends_with("_seconds") {
             describe_histogram!(*name, Unit::Seconds, *help);
         } else if *name == "vlmgate_score" {
@@ -138,8 +180,9 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
             attempts(&judge.name, *route, outcome).increment(0);
         }
         for outcome in AttemptOutcome::ALL {
-            drop(histogram_of_attempts(&judge.name, outcome));
+            drop(UNTIL.map(|until| histogram_of_attempts(&judge.name, outcome, until)));
         }
+        early::register(&judge.name);
         for criterion in &policy.criteria {
             drop(histogram_of_scores(&policy.name, &criterion.id, &judge.name));
         }
@@ -183,23 +226,20 @@ pub fn register_process() {
     counter!("vlmgate_panics_total").increment(0);
     counter!("vlmgate_log_lines_dropped_total").increment(0);
     gauge!("vlmgate_connections").set(0.0);
+    drop(histogram_of_lag());
     for stage in STAGES {
         drop(histogram_of_stages(stage));
     }
     for reason in Inadmissible::LABELS {
         counter!("vlmgate_inadmissible_total", "reason" => reason).increment(0);
     }
-    for what in ["row", "image"] {
+    for what in ["row", "image", "late"] {
         counter!("vlmgate_records_dropped_total", "what" => what).increment(0);
     }
     for result in ["ok", "refused"] {
         counter!("vlmgate_reloads_total", "result" => result).increment(0);
     }
-    for reason in Shed::ALL {
-        counter!("vlmgate_shed_total", "reason" => reason.label()).increment(0);
-    }
-    set_in_flight(0, 0);
-    set_queued(0);
+    door::register();
     set_records_pending(0);
 }
 
@@ -209,58 +249,17 @@ pub fn retire_policy(policy: &Policy) {
     gauge!("vlmgate_policy_info", "policy" => policy.name.clone(), "revision" => revision).set(0.0);
 }
 
-/// Why a request was refused early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shed {
-    /// `server.max_in_flight` checks are under way.
-    InFlight,
-    /// `server.max_in_flight_bytes` are held.
-    Bytes,
-    /// Too many images wait for a worker.
-    Workers,
-    /// Too many records wait to be written.
-    Journal,
-    /// The process is stopping.
-    Draining,
-}
-
-impl Shed {
-    /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::InFlight, Self::Bytes, Self::Workers, Self::Journal, Self::Draining];
-
-    /// The word used in metrics and problems.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::InFlight => "in_flight",
-            Self::Bytes => "bytes",
-            Self::Workers => "workers",
-            Self::Journal => "journal",
-            Self::Draining => "draining",
-        }
-    }
-}
-
-/// Counts everything that one finished check says.
+/// Counts everything that one finished check says, but of a check that is not complete neither
+/// verdict nor scores: those wait for [`count_verdict`].
 pub fn count_check(record: &Record) {
     let policy = record.policy.name.as_str();
-    let decision = record.verdict.decided();
-    let judge = record.judge.as_ref().map_or("", |judge| judge.name.as_str());
-    let route = record.route.map_or("", Route::label);
-    verdicts(policy, decision, record.verdict.basis, judge, route).increment(1);
-    histogram_of_verdicts(policy, decision).record(record.timing.total / 1_000.0);
+    histogram_of_verdicts(policy, record.verdict.decided()).record(record.timing.total / 1_000.0);
     let timing = &record.timing;
     let record_ms = timing.record.unwrap_or(0.0);
     let took_ms =
         [timing.read, timing.decode, timing.checks, timing.prepare, timing.judge, record_ms];
     for (stage, ms) in STAGES.into_iter().zip(took_ms) {
         histogram_of_stages(stage).record(ms / 1_000.0);
-    }
-    for scored in &record.verdict.scores {
-        if let Some(score) = scored.score {
-            histogram_of_scores(policy, &scored.criterion, judge).record(score);
-        }
     }
     if record.client_gone {
         counter!("vlmgate_client_gone_total").increment(1);
@@ -273,6 +272,24 @@ pub fn count_check(record: &Record) {
         counter!("vlmgate_second_opinions_total", "policy" => policy.to_owned(), "agreed" => agreed)
             .increment(1);
     }
+    if record.complete {
+        count_verdict(record);
+    }
+}
+
+/// Counts the verdict and the scores of a check. Every rate is taken over these, so an early answer
+/// is counted when its end is known, and one that was found blind never.
+pub fn count_verdict(record: &Record) {
+    let policy = record.policy.name.as_str();
+    let decision = record.verdict.decided();
+    let judge = record.judge.as_ref().map_or("", |judge| judge.name.as_str());
+    let route = record.route.map_or("", Route::label);
+    verdicts(policy, decision, record.verdict.basis, judge, route).increment(1);
+    for scored in &record.verdict.scores {
+        if let Some(score) = scored.score {
+            histogram_of_scores(policy, &scored.criterion, judge).record(score);
+        }
+    }
 }
 
 fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
@@ -281,16 +298,18 @@ fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
         let judge = attempt.judge.name.as_str();
         attempts(judge, attempt.route, attempt.outcome).increment(1);
         let took = Duration::from_millis(attempt.took_ms).as_secs_f64();
-        histogram_of_attempts(judge, attempt.outcome).record(took);
-        add_cost(judge, attempt.cost);
-        if let Some(count) = attempt.tokens {
-            tokens(judge, "input").increment(count.input.saturating_sub(count.cached));
-            tokens(judge, "cached").increment(count.cached);
-            tokens(judge, "output").increment(count.output);
+        histogram_of_attempts(judge, attempt.outcome, UNTIL_SCORES).record(took);
+        if let Some(ended_ms) = attempt.ended_ms {
+            let took = Duration::from_millis(ended_ms).as_secs_f64();
+            histogram_of_attempts(judge, attempt.outcome, UNTIL_END).record(took);
+            add_cost(judge, attempt.cost);
+            add_tokens(judge, attempt.tokens);
         }
         match attempt.route {
             Route::Hedge => {
-                let won = winner == Some(&attempt.judge);
+                // the only judge is hedged with itself
+                let is_answer = attempt.outcome == AttemptOutcome::Judged;
+                let won = is_answer && winner == Some(&attempt.judge);
                 let result = if won { "won" } else { "lost" };
                 counter!("vlmgate_hedges_total", "judge" => judge.to_owned(), "result" => result)
                     .increment(1);
@@ -300,9 +319,10 @@ fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
                 let reason = failed.map_or(SKIPPED, |one| one.outcome.label());
                 failovers(policy, from, judge, reason).increment(1);
             }
-            Route::Primary | Route::SecondOpinion => {}
+            Route::Primary | Route::SecondOpinion | Route::Probe => {}
         }
-        if attempt.outcome.is_failure() {
+        // a probe that fails is nobody's turn
+        if attempt.outcome.is_failure() && attempt.route != Route::Probe {
             failed = Some(attempt);
         }
     }
@@ -329,14 +349,22 @@ fn histogram_of_stages(stage: &'static str) -> metrics::Histogram {
     histogram!("vlmgate_stage_seconds", "stage" => stage)
 }
 
+fn histogram_of_lag() -> metrics::Histogram {
+    histogram!("vlmgate_event_loop_lag_seconds")
+}
+
 fn histogram_of_scores(policy: &str, criterion: &str, judge: &str) -> metrics::Histogram {
     histogram!("vlmgate_score", "policy" => policy.to_owned(), "criterion" => criterion.to_owned(),
         "judge" => judge.to_owned())
 }
 
-fn histogram_of_attempts(judge: &str, outcome: AttemptOutcome) -> metrics::Histogram {
+fn histogram_of_attempts(
+    judge: &str,
+    outcome: AttemptOutcome,
+    until: &'static str,
+) -> metrics::Histogram {
     histogram!("vlmgate_attempt_seconds", "judge" => judge.to_owned(),
-        "outcome" => outcome.label(), "until" => "end")
+        "outcome" => outcome.label(), "until" => until)
 }
 
 fn attempts(judge: &str, route: Route, outcome: AttemptOutcome) -> metrics::Counter {
@@ -353,6 +381,14 @@ fn tokens(judge: &str, kind: &'static str) -> metrics::Counter {
     counter!("vlmgate_tokens_total", "judge" => judge.to_owned(), "kind" => kind)
 }
 
+fn add_tokens(judge: &str, count: Option<Tokens>) {
+    if let Some(count) = count {
+        tokens(judge, "input").increment(count.input.saturating_sub(count.cached));
+        tokens(judge, "cached").increment(count.cached);
+        tokens(judge, "output").increment(count.output);
+    }
+}
+
 /// Adds to a judge's bill. A gauge that only rises: the recorder's counters are whole numbers, and
 /// a check costs a fraction of a cent.
 fn add_cost(judge: &str, cost: MicroUsd) {
@@ -360,36 +396,15 @@ fn add_cost(judge: &str, cost: MicroUsd) {
     gauge!("vlmgate_cost_usd_total", "judge" => judge.to_owned()).increment(usd);
 }
 
-/// Sets how many checks are in flight and how many bytes they hold.
-pub fn set_in_flight(checks: usize, bytes: usize) {
-    gauge!("vlmgate_in_flight").set(whole(checks));
-    gauge!("vlmgate_in_flight_bytes").set(whole(bytes));
-}
-
-/// Counts a connection that a caller opened.
-pub fn count_connection_opened() {
-    gauge!("vlmgate_connections").increment(1.0);
-}
-
-/// Counts one that ended.
-pub fn count_connection_closed() {
-    gauge!("vlmgate_connections").decrement(1.0);
-}
-
-/// Sets how many images wait for a worker.
-pub fn set_queued(images: usize) {
-    gauge!("vlmgate_queued").set(whole(images));
+/// Records how late a tick of the runtime came.
+pub fn record_lag(late: Duration) {
+    histogram_of_lag().record(late.as_secs_f64());
 }
 
 /// Sets how many records wait to be written.
 pub fn set_records_pending(records: u64) {
     let records = usize::try_from(records).unwrap_or(usize::MAX);
     gauge!("vlmgate_records_pending").set(whole(records));
-}
-
-/// Counts a request refused early.
-pub fn count_shed(reason: Shed) {
-    counter!("vlmgate_shed_total", "reason" => reason.label()).increment(1);
 }
 
 /// Counts an upload that was not judged.
@@ -407,10 +422,11 @@ pub fn count_unrecorded() {
     counter!("vlmgate_unrecorded_total").increment(1);
 }
 
-/// Sets how many records and images could not be written since the start.
-pub fn set_dropped(rows: u64, images: u64) {
+/// Sets how many records, images and remainders of early answers were lost since the start.
+pub fn set_dropped(rows: u64, images: u64, late: u64) {
     counter!("vlmgate_records_dropped_total", "what" => "row").absolute(rows);
     counter!("vlmgate_records_dropped_total", "what" => "image").absolute(images);
+    counter!("vlmgate_records_dropped_total", "what" => "late").absolute(late);
 }
 
 /// Counts a policy reload.
