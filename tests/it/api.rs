@@ -280,20 +280,24 @@ async fn a_reload_is_all_or_nothing_and_changes_the_revision() {
     world.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_keys_a_caller_needs_the_role() {
+/// Keys of a caller who may check and of one who may read, each called as its secret.
+fn keys() -> String {
     // the digests of "check-key" and "read-key"
     let digest = |key: &str| {
         use sha2::Digest;
         let digest = sha2::Sha256::digest(key.as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    let config = format!(
+    format!(
         "keys:\n  - {{ name: studio, sha256: \"{}\", roles: [check] }}\n  - {{ name: page, sha256: \"{}\", roles: [read] }}\n",
         digest("check-key"),
         digest("read-key")
-    );
-    let world = World::of(Plan { config, ..Plan::default() }).await;
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_keys_a_caller_needs_the_role() {
+    let world = World::of(Plan { config: keys(), ..Plan::default() }).await;
     assert_eq!(world.post(mug()).await.0, 401);
     assert_eq!(world.post_with(mug(), &[("authorization", "Bearer nobody")]).await.0, 401);
     assert_eq!(world.post_with(mug(), &[("authorization", "Bearer read-key")]).await.0, 403);
@@ -301,6 +305,33 @@ async fn with_keys_a_caller_needs_the_role() {
     assert_eq!(world.post_with(mug(), &[("x-api-key", "check-key")]).await.0, 200);
     assert_eq!(world.get("/v1/verdicts").await.0, 401);
     assert_eq!(world.get("/livez").await.0, 200);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_caller_who_is_still_sending() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::of(Plan { config: keys(), ..Plan::default() }).await;
+    let path = "/v1/verdicts?policy=product-photo&vars.category=home&vars.background=white";
+    for (path, headers, expected) in [
+        (path, "Content-Type: image/jpeg\r\n", "401"),
+        (path, "Authorization: Bearer read-key\r\nContent-Type: image/jpeg\r\n", "403"),
+        (path, "Authorization: Bearer check-key\r\nContent-Type: text/plain\r\n", "415"),
+        ("/v1/nothing", "Authorization: Bearer check-key\r\n", "404"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\n\
+             Content-Length: 8000000\r\n\r\n",
+            world.address
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // more than the buffers on the way hold, and all of it before the answer is looked at
+        stream.write_all(&vec![0; 8_000_000]).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{expected}: {answer}");
+    }
     world.stop().await;
 }
 
@@ -326,8 +357,9 @@ async fn a_body_that_trickles_in_is_refused_when_it_is_too_late_to_judge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_gate_sheds_at_once_and_says_when_to_come_again() {
-    let plan = Plan { config: "server: { max_in_flight: 1 }\n".to_owned(), ..Plan::default() };
+async fn a_full_gate_without_a_line_sheds_at_once_and_says_when_to_come_again() {
+    let config = "server: { max_in_flight: 1, max_queued: 0 }\n".to_owned();
+    let plan = Plan { config, ..Plan::default() };
     let world = World::of(plan).await;
     let mut slow = crate::world::healthy();
     slow.latency = loadtest::Latency::ConstantMs(1_000);

@@ -103,7 +103,7 @@ fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
     checks.extend(also);
     let view = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 64 };
     let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
-    Arc::new(Plan { max_pixels: MAX_PIXELS, checks, views: vec![view], encode })
+    Arc::new(Plan { max_pixels: MAX_PIXELS, checks, views: vec![view], encode, measures: true })
 }
 
 /// One worker, so that the peak is that of one image. An unoptimised build decodes slowly, hence
@@ -179,6 +179,40 @@ async fn every_bad_file_ends_as_the_manifest_expects_in_bounded_memory() {
         .filter(|(file, _)| ARGUED.iter().all(|(argued, _)| !file.ends_with(argued)))
         .collect();
     assert!(unargued.is_empty(), "{unargued:#?}");
+}
+
+/// The same files where nobody wants their pixels: most JPEGs among them are not decoded then.
+#[tokio::test]
+async fn a_bad_file_that_is_not_decoded_is_refused_by_its_header_or_shown_without_metadata() {
+    let Some(entries) = corpus("bad/") else { return };
+    let (imaging, usual) = (imaging(), plan([]));
+    let view = ViewSpec { max_side_px: u16::MAX.into(), ..usual.views[0].clone() };
+    let free = Plan { checks: Vec::new(), views: vec![view], measures: false, ..(*usual).clone() };
+    let (free, mut forwarded, mut unseen) = (Arc::new(free), 0, Vec::new());
+    for entry in &entries {
+        let file = entry.get("file");
+        let decoded = prepare(&imaging, entry, &usual).await;
+        let outcome = prepare(&imaging, entry, &free).await;
+        match (&decoded, &outcome) {
+            (Ok(decoded), Ok(made)) => {
+                let size = (made.width_px, made.height_px);
+                assert_eq!(size, (decoded.width_px, decoded.height_px), "{file}");
+            }
+            // broken inside a scan: only decoding tells
+            (Err(PrepareError::Inadmissible(Inadmissible::Corrupt { .. })), Ok(_)) => {
+                unseen.push(file);
+            }
+            _ => assert_eq!(decoded.as_ref().err(), outcome.as_ref().err(), "{file}"),
+        }
+        let Ok(made) = outcome else { continue };
+        forwarded += usize::from(made.decode_ms == 0.0);
+        let shown = &made.views[0].bytes;
+        for word in ["Exif", "http:", "Photoshop", "ICC_PROFILE", "MPF\0"] {
+            let holds = shown.windows(word.len()).any(|window| window == word.as_bytes());
+            assert!(!holds, "{file}: {word}");
+        }
+    }
+    println!("bad files that were not decoded: {forwarded}; broken and shown: {unseen:?}");
 }
 
 /// The most memory this process has held, where the system says so.

@@ -16,6 +16,7 @@ use vlmgate::domain::judgement::Score;
 use vlmgate::domain::policy::{CheckKind, Encoding, Measure, Region, ViewSpec};
 use vlmgate::domain::{Candidate, CheckSpec, Format, OnFail};
 use vlmgate::imaging::{Imaging, Plan, Prepared, Settings};
+use vlmgate::panel::struck::Struck;
 use vlmgate::panel::{Asked, Judge, Question};
 use vlmgate::provider::local::LocalJudge;
 
@@ -76,7 +77,7 @@ pub(crate) fn cut_png(side: u16, seed: u64, halo_px: f64) -> Vec<u8> {
     png(side, &pixels.concat(), ExtendedColorType::Rgba8)
 }
 
-fn png(side: u16, pixels: &[u8], colour: ExtendedColorType) -> Vec<u8> {
+pub(crate) fn png(side: u16, pixels: &[u8], colour: ExtendedColorType) -> Vec<u8> {
     let mut bytes = Vec::new();
     let encoder = PngEncoder::new(&mut bytes);
     encoder.write_image(pixels, side.into(), side.into(), colour).expect("a drawn PNG");
@@ -84,7 +85,7 @@ fn png(side: u16, pixels: &[u8], colour: ExtendedColorType) -> Vec<u8> {
 }
 
 /// A mug in the unit square: a cylinder between two ellipses and a handle on its right.
-struct Mug {
+pub(crate) struct Mug {
     side: u16,
     centre: f64,
     top: f64,
@@ -97,7 +98,7 @@ struct Mug {
 const TILT: f64 = 0.24;
 
 impl Mug {
-    fn new(side: u16, seed: u64) -> Self {
+    pub(crate) fn new(side: u16, seed: u64) -> Self {
         const GLAZES: [[f64; 3]; 6] = [
             [0.16, 0.36, 0.52],
             [0.60, 0.26, 0.18],
@@ -112,7 +113,7 @@ impl Mug {
         Self { side, centre: 0.46 + nudge, top: 0.30, bottom: 0.74 + nudge, radius: 0.21, glaze }
     }
 
-    fn each_pixel<T>(&self, mut pixel: impl FnMut(f64, f64) -> T) -> Vec<T> {
+    pub(crate) fn each_pixel<T>(&self, mut pixel: impl FnMut(f64, f64) -> T) -> Vec<T> {
         let side = self.side;
         let at = |place: u16| (f64::from(place) + 0.5) / f64::from(side);
         (0..side)
@@ -122,7 +123,7 @@ impl Mug {
     }
 
     /// Signed distance to the mug's outline in pixels, negative inside.
-    fn distance(&self, x: f64, y: f64) -> f64 {
+    pub(crate) fn distance(&self, x: f64, y: f64) -> f64 {
         let beside = (x - self.centre).abs() - self.radius;
         let wall = beside.max(self.top - y).max(y - self.bottom);
         let ends = self.ellipse(x, y, self.top, 1.0).min(self.ellipse(x, y, self.bottom, 1.0));
@@ -148,7 +149,7 @@ impl Mug {
     }
 
     /// The mug's colour: a lit cylinder with a highlight, a hand-painted band and a dark inside.
-    fn colour(&self, x: f64, y: f64) -> [f64; 3] {
+    pub(crate) fn colour(&self, x: f64, y: f64) -> [f64; 3] {
         if self.ellipse(x, y, self.top, 0.91) < 0.0 {
             let depth = ((y - self.top) / self.radius / TILT + 1.0) / 2.0;
             return self.glaze.map(|c| c * (0.30 + 0.35 * depth));
@@ -176,7 +177,7 @@ impl Mug {
     }
 
     /// The white sweep with the mug's shadow: dense where it stands, soft to the right.
-    fn sweep(&self, x: f64, y: f64) -> f64 {
+    pub(crate) fn sweep(&self, x: f64, y: f64) -> f64 {
         let foot = self.bottom + self.radius * TILT * 0.55;
         let contact = ((x - self.centre) / (self.radius * 1.02), (y - foot) / 0.035);
         let cast = ((x - self.centre - 0.10) / (self.radius * 1.35), (y - foot + 0.005) / 0.055);
@@ -185,15 +186,15 @@ impl Mug {
     }
 }
 
-fn coverage(distance_px: f64) -> f64 {
+pub(crate) fn coverage(distance_px: f64) -> f64 {
     (0.5 - distance_px).clamp(0.0, 1.0)
 }
 
-fn mix(from: [f64; 3], to: [f64; 3], share: f64) -> [f64; 3] {
+pub(crate) fn mix(from: [f64; 3], to: [f64; 3], share: f64) -> [f64; 3] {
     std::array::from_fn(|i| from[i] + (to[i] - from[i]) * share)
 }
 
-fn byte(level: f64) -> u8 {
+pub(crate) fn byte(level: f64) -> u8 {
     let level = (level.clamp(0.0, 1.0) * 255.0).round();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
     let byte = level as u8;
@@ -303,6 +304,8 @@ async fn check(bytes: &[u8], breaks: &[&str], passes: Option<bool>) {
         measurements: prepared.measurements,
         reason_chars: 160,
         max_output_tokens: 300,
+        struck: Struck::default(),
+        early: true,
     };
     let deadline = Deadline::after(Duration::from_secs(1));
     let answered = LocalJudge::new().judge(&question, deadline).await.expect("a judgement");
@@ -330,7 +333,7 @@ async fn prepare(bytes: &[u8]) -> Prepared {
     ];
     let view = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 64 };
     let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
-    let plan = Plan { max_pixels: 40_000_000, checks, views: vec![view], encode };
+    let plan = Plan { max_pixels: 40_000_000, checks, views: vec![view], encode, measures: true };
     let candidate = Candidate::admit(bytes.to_vec().into(), &Format::ALL, 12 << 20);
     let settings = Settings { max_decode_time: Duration::from_secs(20), ..Settings::default() };
     let imaging = Imaging::new(settings).expect("threads");

@@ -78,6 +78,10 @@ judges:
   mini: { provider: openai, model: gpt-6-luna, price: { input: 0.10, output: 0.50 }, expect: { p50: 650ms, p95: 900ms } }
   own-vlm: { provider: own, model: qwen }
 policies: { dir: policies, reload: watch }
+drills:
+  max_share: 30%
+  scheduled:
+    - { judge: mini, fault: blackhole, share: 10%, for: 2m, every: 7d }
 ";
 
 const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -224,7 +228,6 @@ expect: { reject_rate: { low: 3%, high: 12% }, p95: 1500ms }
 #[test]
 fn keys_of_parts_still_to_come_are_refused_by_name_and_nothing_else_is() {
     insta::assert_snapshot!(load(EVERY_KEY).unwrap_err(), @r#"
-    policies/p.yaml:47:3: route.stream: `stream` belongs to early answers, which this version does not have yet; remove it
     policies/p.yaml:48:1: offset_by_judge: `offset_by_judge` belongs to calibration, which this version does not have yet; remove it
     policies/p.yaml:58:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
     policies/p.yaml:59:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it

@@ -1,6 +1,7 @@
 //! The ledger as the gate and the pages use it, on real files.
 
 mod keeping;
+mod late;
 mod reading;
 mod records;
 mod trouble;
@@ -141,6 +142,12 @@ async fn everything_that_waits_is_one_commit_in_the_order_it_came() {
     assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
     let commits = ledger.stats().commits;
     assert!(commits <= 2, "one for what the writer had in hand, one for the rest: {commits}");
+}
+
+/// A connection of one's own to the file.
+async fn raw(dir: &TempDir) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(settings(dir.path()).path);
+    SqliteConnection::connect_with(&options).await.unwrap()
 }
 
 /// Somebody else's write lock on the file: until `release`, no commit gets through.

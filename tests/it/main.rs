@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that the helpers in here are test code too
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod api;
 #[cfg(test)]
 mod cli;
@@ -12,15 +14,27 @@ mod crash;
 #[cfg(test)]
 mod drawn;
 #[cfg(test)]
+mod drills;
+#[cfg(test)]
+mod early;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod files;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod policies;
+#[cfg(test)]
+mod props;
+#[cfg(test)]
+mod rehearsals;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

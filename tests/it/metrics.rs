@@ -53,6 +53,12 @@ async fn a_failover_is_counted_in_series_that_were_there_before() {
         ("vlmgate_inadmissible_total{reason=\"unknown_format\"}", 1.0),
         ("vlmgate_answers_late_total", 0.0),
         ("vlmgate_in_flight", 0.0),
+        ("vlmgate_queued", 0.0),
+        ("vlmgate_workers_queued", 0.0),
+        ("vlmgate_shed_total{reason=\"judges\"}", 0.0),
+        ("vlmgate_shed_total{reason=\"queue_full\"}", 0.0),
+        ("vlmgate_shed_total{reason=\"too_late\"}", 0.0),
+        ("vlmgate_queue_seconds_count{end=\"gone\"}", 0.0),
     ];
     let route = vec!["openai-mini", "claude-haiku"];
     check_after(route, Fault::status(529), &expected).await;

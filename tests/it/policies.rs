@@ -109,3 +109,37 @@ async fn the_same_policy_has_one_revision_and_judged_by_tells_judges_apart() {
     assert_ne!(first["judged_by"], second["judged_by"]);
     world.stop().await;
 }
+
+/// The shipped policy without what looks at pixels: one view that shows the mug as it is, no check.
+fn pixel_free(route: Vec<&'static str>) -> Plan {
+    let policy = fs::read_to_string(root().join("policies/product-photo.yaml")).expect("a policy");
+    let (_, behind) = policy.split_once("\nchecks:\n").expect("its checks");
+    let (checks, _) = behind.split_once("\n# What a judge is asked").expect("what follows them");
+    let gone = |text: &str| (text.to_owned(), String::new());
+    let contact = "    - { id: contact, crop: { bottom: 35% }, max_side: 768 }\n";
+    Plan { route, edits: vec![gone(checks), gone("checks:\n"), gone(contact)], ..Plan::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_decoded_only_where_somebody_goes_by_its_pixels() {
+    let world = World::of(pixel_free(vec!["openai-mini"])).await;
+    let (_, verdict) = world.post(mug()).await;
+    assert_eq!((&verdict["verdict"], &verdict["basis"]), (&json!("pass"), &json!("judge")));
+    assert_eq!(verdict["timing_ms"]["decode"], 0.0, "{verdict}");
+    assert_eq!(
+        (&verdict["image"]["width_px"], &verdict["image"]["height_px"]),
+        (&json!(900), &json!(900))
+    );
+    let cut = mug()[..60_000].to_vec();
+    let (status, problem) = world.post(cut).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("corrupt")));
+    world.stop().await;
+    let mut fallback = pixel_free(vec!["openai-mini"]);
+    fallback.edits.push(("on_deadline: review".to_owned(), "on_deadline: local".to_owned()));
+    for plan in [pixel_free(vec!["openai-mini", "local"]), fallback] {
+        let world = World::of(plan).await;
+        let (_, verdict) = world.post(mug()).await;
+        assert!(verdict["timing_ms"]["decode"].as_f64().unwrap() > 0.0, "{verdict}");
+        world.stop().await;
+    }
+}

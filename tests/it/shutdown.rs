@@ -58,6 +58,23 @@ impl Gate {
         Deadline::after(LONG).bound(draining).await.expect("it stays ready");
     }
 
+    /// Waits until so many requests are in flight or in line.
+    async fn holds(&self, requests: usize) {
+        let held = async {
+            loop {
+                let parts = client().get(format!("{}/readyz?verbose", self.url)).send().await;
+                let parts = parts.unwrap().text().await.unwrap();
+                let parts: Value = serde_json::from_str(&parts).unwrap();
+                let count = |key: &str| parts[key].as_u64().unwrap();
+                if count("in_flight") + count("queued") == requests as u64 {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        Deadline::after(LONG).bound(held).await.expect("they do not come in");
+    }
+
     async fn ends(&mut self, within: Duration) -> ExitStatus {
         let ended = async {
             loop {
@@ -137,6 +154,51 @@ async fn a_second_signal_does_not_wait_for_what_is_in_flight() {
     // well before the check's deadline and the drain's end
     assert_eq!(gate.ends(Duration::from_secs(6)).await.code(), Some(0));
     assert!(asked.join_next().await.unwrap().unwrap().is_err(), "the caller is cut off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_under_a_blackhole_at_load_it_answers_everybody_and_ends_in_time() {
+    const CALLERS: usize = 40;
+    let (deadline, accept_for) = (Duration::from_secs(2), Duration::from_secs(1));
+    let server = "max_in_flight: 24, max_queued: 64, drain: { accept_for: 1s, at_most: 20s }";
+    let folder = tempfile::tempdir().unwrap();
+    let providers = start_providers();
+    let plan =
+        Plan { deadline_ms: 2_000, config: format!("server: {{ {server} }}\n"), ..Plan::default() };
+    let config = write_files(folder.path(), &providers, &plan);
+    for provider in &providers {
+        provider.set_behaviour(Behaviour::failing(Fault::Blackhole));
+    }
+    let mut gate = Gate::start(&config);
+    let (client, mut asked) = (client(), JoinSet::new());
+    for _ in 0..CALLERS {
+        let sent = client.post(format!("{}/v1/verdicts?vars.background=white", gate.url));
+        asked.spawn(sent.header("content-type", "image/jpeg").body(mug()).send());
+    }
+    gate.holds(CALLERS).await;
+    gate.terminate();
+    gate.ends(accept_for + deadline + Duration::from_secs(1)).await;
+    let mut ids = Vec::new();
+    while let Some(answered) = asked.join_next().await {
+        let answer = answered.unwrap().expect("an answer is lost");
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        match status.as_u16() {
+            200 => {
+                // on a busy disk the answer may leave first: the record must be there all the same
+                assert_eq!(said["basis"], "deadline", "{said}");
+                ids.push(said["id"].as_str().unwrap().to_owned());
+            }
+            503 => assert!(headers.contains_key("retry-after"), "{said}"),
+            other => panic!("{other}: {said}"),
+        }
+    }
+    assert!(24 <= ids.len(), "those inside are answered: {}", ids.len());
+    let gate = Gate::start(&config);
+    for id in ids {
+        let found = client.get(format!("{}/v1/verdicts/{id}", gate.url)).send().await.unwrap();
+        assert_eq!(found.status(), 200, "{id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,27 @@ async fn every_answer_is_what_the_document_says() {
     let reloaded = world.client.post(world.url("/admin/reload")).send().await.expect("an answer");
     let reloaded = serde_json::from_str(&reloaded.text().await.expect("text")).expect("JSON");
     check(&spec, "Reloaded", &reloaded);
+    check_drills(&spec, &world).await;
     check(&spec, "Problem", &world.post(b"no image".to_vec()).await.1);
     check(&spec, "Problem", &world.get("/v1/verdicts?colour=red").await.1);
     world.stop().await;
+}
+
+/// A drill that begins, is looked at, is in the way of another, and ends.
+async fn check_drills(spec: &Value, world: &World) {
+    let start = async |plan: Value| {
+        let sent = world.client.post(world.url("/admin/drills")).body(plan.to_string());
+        let text = sent.send().await.expect("an answer").text().await.expect("text");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let begun = start(json!({ "judge": "openai-mini" })).await;
+    check(spec, "Drill", &begun);
+    check(spec, "DrillList", &world.get("/admin/drills").await.1);
+    check(spec, "Problem", &start(json!({ "judge": "openai-mini" })).await);
+    check(spec, "Problem", &start(json!({ "judge": "openai-mini", "share": 1 })).await);
+    let path = format!("/admin/drills/{}", begun["id"].as_str().expect("an id"));
+    let stopped = world.client.delete(world.url(&path)).send().await.expect("an answer");
+    let stopped = serde_json::from_str(&stopped.text().await.expect("text")).expect("JSON");
+    check(spec, "Drill", &stopped);
+    check(spec, "Drill", &world.get(&path).await.1);
 }

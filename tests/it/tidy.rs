@@ -15,6 +15,8 @@ const ORDER: &[&str] = &[
     "provider",
     "ledger",
     "gate",
+    "rehearse",
+    "drill",
     "http",
     "config",
     "app",

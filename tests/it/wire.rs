@@ -7,11 +7,13 @@
 
 mod aside;
 mod calls;
+mod early;
 mod google;
 mod requests;
 mod responses;
 mod sight;
-mod stub;
+pub(crate) mod sse;
+pub(crate) mod stub;
 
 use std::fs;
 use std::path::PathBuf;
@@ -80,6 +82,20 @@ fn judge_with(
     model: &str,
     credential: Credential,
 ) -> ProviderJudge {
+    build(kind, base_url, (model, false), credential)
+}
+
+/// A judge whose answers are streamed.
+fn streaming(kind: Kind, base_url: Option<String>, model: &str) -> ProviderJudge {
+    build(kind, base_url, (model, true), Credential::Key(SecretString::from("sk-hush")))
+}
+
+fn build(
+    kind: Kind,
+    base_url: Option<String>,
+    (model, stream): (&str, bool),
+    credential: Credential,
+) -> ProviderJudge {
     let provider = ProviderSettings {
         name: "house".to_owned(),
         kind,
@@ -93,6 +109,7 @@ fn judge_with(
         family: None,
         price: Some(vlmgate::domain::Price { input_nano_usd: 1_000, ..Default::default() }),
         expect: None,
+        stream: Some(stream),
     };
     ProviderJudge::new(&provider, &judge).expect("a judge")
 }

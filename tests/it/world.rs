@@ -13,8 +13,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vlmgate::app::App;
+use vlmgate::clock::Deadline;
 use vlmgate::config::environment::Environment;
 use vlmgate::config::{Config, Overrides};
+use vlmgate::drill::schedule::Scheduled;
 
 /// The judges of every world, in the shipped policy's order, with the dialect behind each.
 pub(crate) const JUDGES: [(&str, Dialect); 4] = [
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) config: String,
     /// What is replaced in the policy before it is loaded.
     pub(crate) edits: Vec<(String, String)>,
+    /// Drills that run by themselves, however often a file could not say.
+    pub(crate) scheduled: Vec<Scheduled>,
 }
 
 impl Default for Plan {
@@ -43,6 +47,7 @@ impl Default for Plan {
             deadline_ms: 5_000,
             config: String::new(),
             edits: Vec::new(),
+            scheduled: Vec::new(),
         }
     }
 }
@@ -112,9 +117,12 @@ pub(crate) fn write_files(folder: &Path, providers: &[SimulatedProvider], plan: 
     }
     fs::write(&file, policy).unwrap();
     let data = folder.join("data");
+    // on a busy machine a connection may take longer than the 300 ms that are usual
+    let judges = loadtest::vlmgate_config(providers);
+    let judges = judges.replace("base_url:", "connect_timeout: 2s, base_url:");
     let text = format!(
         "{}\nstore: {{ url: \"sqlite://{}/vlmgate.db\" }}\npolicies: {{ dir: {}, reload: watch }}\n{}",
-        loadtest::vlmgate_config(providers),
+        judges,
         data.display(),
         policies.display(),
         plan.config
@@ -148,10 +156,21 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let providers = start_providers();
         let config = write_files(folder.path(), &providers, &plan);
+        Self::serve(folder, providers, &config, plan.scheduled).await
+    }
+
+    /// A world of the files in `folder`.
+    pub(crate) async fn serve(
+        folder: TempDir,
+        providers: Vec<SimulatedProvider>,
+        config: &Path,
+        scheduled: Vec<Scheduled>,
+    ) -> Self {
         let overrides =
             Overrides { listen: Some("127.0.0.1:0".to_owned()), ..Overrides::default() };
-        let config = Config::read(&config, &Environment::of([]), &overrides);
-        let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        let config = Config::read(config, &Environment::of([]), &overrides);
+        let mut config = config.unwrap_or_else(|problems| panic!("{problems}"));
+        config.drills.scheduled = scheduled;
         let app = App::build(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -171,7 +190,9 @@ impl World {
     /// Waits until the provider behind `judge` has been asked.
     pub(crate) async fn asked(&self, judge: &str) {
         let is_question = |call: &loadtest::CallLog| call.kind == loadtest::CallKind::Question;
-        self.provider(judge).until(|calls| calls.iter().any(is_question)).await;
+        let asked = self.provider(judge).until(|calls| calls.iter().any(is_question));
+        let asked = Deadline::after(Duration::from_secs(20)).bound(asked).await;
+        assert!(asked.is_ok(), "{judge} was never asked");
     }
 
     /// How many questions the provider behind `judge` was asked.

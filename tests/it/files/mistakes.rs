@@ -202,8 +202,8 @@ const SHAPE: &[Mistake] = &[
     },
     Mistake {
         from: "route:\n",
-        to: "route:\n  stream: true\n",
-        told: "29:3: route.stream: `stream` belongs to early answers, which this version does not have yet; remove it",
+        to: "route:\n  stream: \"yes\"\n",
+        told: r#"29:11: route.stream: "yes" is not true or false"#,
         schema: Refuses,
     },
     Mistake {

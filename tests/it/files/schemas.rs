@@ -2,7 +2,7 @@
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_assert, proptest};
 use vlmgate::config::environment::Environment;
-use vlmgate::config::{policy_schema, service_schema};
+use vlmgate::config::{policy_schema, service_schema, test_schema};
 
 use crate::files::{EVERY_KEY, POLICY, SERVICE, json, load, service, validator};
 
@@ -43,6 +43,7 @@ proptest! {
 fn the_committed_schemas_are_those_of_the_reader() {
     let schemas = [
         ("policies/schemas/policy.v1.schema.json", policy_schema()),
+        ("policies/schemas/policy-test.v1.schema.json", test_schema()),
         ("policies/schemas/vlmgate.v1.schema.json", service_schema()),
     ];
     for (path, schema) in schemas {
@@ -63,6 +64,10 @@ fn the_schemas_take_what_the_reader_takes() {
         let errors: Vec<_> = policy.iter_errors(&json(text)).map(|one| one.to_string()).collect();
         assert_eq!(errors, Vec::<String>::new());
     }
+    let tests = validator(&test_schema());
+    let shipped = std::fs::read_to_string("policies/product-photo.test.yaml").expect("shipped");
+    let errors: Vec<_> = tests.iter_errors(&json(&shipped)).map(|one| one.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
     let service = validator(&service_schema());
     let errors: Vec<_> = service.iter_errors(&json(SERVICE)).map(|one| one.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new());

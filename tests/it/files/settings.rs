@@ -8,6 +8,9 @@ use secrecy::ExposeSecret;
 use vlmgate::config::environment::Environment;
 use vlmgate::config::files::PolicyFiles;
 use vlmgate::config::{Config, LOCAL_JUDGE, Overrides, PolicyFolder};
+use vlmgate::domain::drill::Fault;
+use vlmgate::panel::Care;
+use vlmgate::panel::breaker::Rules;
 
 use crate::files::mistakes::Schema::{CannotTell, Refuses};
 use crate::files::mistakes::{Mistake, check};
@@ -31,6 +34,23 @@ fn the_service_file_becomes_plain_settings() {
     assert_eq!((price.input_nano_usd, price.output_nano_usd), (100, 500));
     assert_eq!(price.cached_nano_usd, 100, "without a price of its own cached costs as input");
     assert_eq!(mini.expect.expect("stated").p95, Duration::from_millis(900));
+    assert!((config.drills.max_share - 0.3).abs() < 1e-9);
+    let scheduled = &config.drills.scheduled[0];
+    assert_eq!((scheduled.plan.judge.as_str(), scheduled.plan.fault), ("mini", Fault::Blackhole));
+    assert_eq!(scheduled.plan.lasts, Duration::from_secs(120));
+    assert_eq!(scheduled.every, Duration::from_secs(7 * 86_400));
+}
+
+#[test]
+fn a_judge_s_health_is_looked_after_as_usual_unless_it_is_said_how() {
+    let config = service(SERVICE).expect("it is right");
+    assert_eq!(config.judges["own-vlm"].care, Care::default());
+    let text = "model: qwen, max_in_flight: 8, health: { open_at: 12, hold: 5s, strike_at: 2 }";
+    let care = service(&with(SERVICE, "model: qwen", text)).expect("right").judges["own-vlm"].care;
+    assert_eq!(care.max_in_flight, Some(8));
+    let Rules { threshold, hold, longest_hold, strike_multiple, ramp, .. } = care.rules;
+    assert_eq!((hold, longest_hold, ramp.as_secs()), (longest_hold, Duration::from_secs(5), 2));
+    assert!((threshold - 12.0).abs() < 1e-9 && (strike_multiple - 2.0).abs() < 1e-9);
 }
 
 #[test]
@@ -149,8 +169,8 @@ const CONFIG: &[Mistake] = &[
     },
     Mistake {
         from: "listen: 127.0.0.1:8080",
-        to: "listen: 127.0.0.1:8080\n  max_queued: 512",
-        told: "3:3: server.max_queued: `max_queued` belongs to the queue before the gate, which this version does not have yet; remove it",
+        to: "listen: 127.0.0.1:8080\n  max_queued: 1e9",
+        told: "3:15: server.max_queued: 1000000000 is not a whole number from 0 to 100000",
         schema: Refuses,
     },
     Mistake {
@@ -281,8 +301,14 @@ const CONFIG: &[Mistake] = &[
     },
     Mistake {
         from: "model: qwen",
-        to: "model: qwen, health: {}",
-        told: "15:42: judges.own-vlm.health: `health` belongs to breaker settings for one judge, which this version does not have yet; remove it",
+        to: "model: qwen, max_in_flight: 0",
+        told: "15:57: judges.own-vlm.max_in_flight: 0 is not a whole number from 1 to 100000",
+        schema: Refuses,
+    },
+    Mistake {
+        from: "model: qwen",
+        to: "model: qwen, health: { strike_at: 0.5, open: 9 }",
+        told: "15:63: judges.own-vlm.health.strike_at: 0.5 is not between 1 and 10\n15:68: judges.own-vlm.health.open: is not a key here; did you mean `open_at`?",
         schema: Refuses,
     },
     Mistake {
@@ -302,5 +328,41 @@ const CONFIG: &[Mistake] = &[
         to: "keys:\n  - { name: a, sha256: \"${STUDIO_SHA256}\", roles: [check] }\n  - { name: a, sha256: \"${STUDIO_SHA256}\", roles: [read] }\n",
         told: "7:13: keys[1].name: two keys are called \"a\"\n7:24: keys[1].sha256: is the key of \"a\" too; each caller has its own",
         schema: CannotTell,
+    },
+    Mistake {
+        from: "{ judge: mini, fault",
+        to: "{ judge: minni, fault",
+        told: r#"20:16: drills.scheduled[0].judge: no judge is called "minni"; did you mean `mini`?"#,
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "fault: blackhole",
+        to: "fault: nuke",
+        told: r#"20:29: drills.scheduled[0].fault: "nuke" is not known here; known: refuse, blackhole, overload"#,
+        schema: Refuses,
+    },
+    Mistake {
+        from: "share: 10%",
+        to: "share: 40%",
+        told: "20:47: drills.scheduled[0].share: is not over 0 and at most max_share, 30%",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "for: 2m",
+        to: "for: 20m",
+        told: "20:57: drills.scheduled[0].for: is not from 1s to 10m",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "every: 7d",
+        to: "every: 2m",
+        told: "20:68: drills.scheduled[0].every: 2m is shorter than the drill, 175s",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: ", every: 7d",
+        to: "",
+        told: "20:7: drills.scheduled[0].every: is missing",
+        schema: Refuses,
     },
 ];

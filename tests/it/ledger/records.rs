@@ -94,6 +94,7 @@ fn attempt(name: &str, outcome: AttemptOutcome) -> Attempt {
         scores: Vec::new(),
         started_ms: 9,
         took_ms: 640,
+        ended_ms: Some(640),
         tokens: None,
         cost: MicroUsd(190),
         request_id: None,
@@ -206,6 +207,7 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
         detail: notes.1,
         started_ms: numbers[0],
         took_ms: numbers[1],
+        ended_ms: Some(numbers[1]),
         cost: MicroUsd(numbers[2]),
     })
 }

@@ -19,24 +19,6 @@ const UNUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "no request is streamed yet",
-        &[
-            "anthropic-stream",
-            "anthropic-structured-stream-helper",
-            "anthropic-vertex-stream",
-            "gemini-stream",
-            "gemini-structured-stream",
-            "gemini-v1beta-stream",
-            "gemini-v1beta-structured-stream",
-            "mistral-stream",
-            "mistral-structured-stream",
-            "openai-stream",
-            "openai-structured-stream",
-            "vertex-stream",
-            "vertex-structured-stream",
-        ],
-    ),
-    (
         "log probabilities are not asked for",
         &["gemini-logprobs", "gemini-v1beta-logprobs", "vertex-logprobs", "openai-logprobs"],
     ),
@@ -99,7 +81,7 @@ const UNUSED: &[(&str, &[&str])] = &[
     ),
     (
         "other makers' models on Vertex are no kind of provider here",
-        &["anthropic-vertex-plain", "mistral-vertex-plain"],
+        &["anthropic-vertex-plain", "anthropic-vertex-stream", "mistral-vertex-plain"],
     ),
     ("the client refuses to send it", &["anthropic-plain-temperature"]),
 ];

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use vlmgate::clock::Deadline;
 use vlmgate::domain::{AttemptOutcome, MicroUsd};
 use vlmgate::imaging::Measurements;
+use vlmgate::panel::struck::Struck;
 use vlmgate::panel::{Answered, Asked, AttemptError, Judge, Question};
 use vlmgate::provider::ProviderJudge;
 use vlmgate::provider::settings::{Credential, Kind};
@@ -29,6 +30,8 @@ pub(crate) fn question() -> Question {
         measurements: Measurements::default(),
         reason_chars: 100,
         max_output_tokens: 300,
+        struck: Struck::default(),
+        early: true,
     }
 }
 

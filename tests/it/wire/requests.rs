@@ -70,6 +70,8 @@ const GEMINI_JSON: (&str, &str) = ("/generationConfig/responseMimeType", ALWAYS)
 /// What sets our Gemini requests apart from the plain golden ones.
 const GEMINI_PLAIN: &[(&str, &str)] =
     &[ROLE, RESOLUTION, TEMPERATURE, THINKING, ALLOWANCE, GEMINI_SCHEMA, GEMINI_JSON];
+/// The same where the golden one is bound to a schema too.
+const GEMINI_SAMPLED: &[(&str, &str)] = &[ROLE, RESOLUTION, TEMPERATURE, THINKING, ALLOWANCE];
 const HAIKU: &[(&str, &str)] = &[OUTPUT, ("/thinking", FAMILY)];
 
 impl Case {
@@ -114,6 +116,7 @@ impl Case {
             family: self.family.map(str::to_owned),
             price: Some(Price::default()),
             expect: None,
+            stream: Some(self.fixture.contains("stream")),
         };
         ProviderJudge::new(&provider, &judge).expect("a judge")
     }
@@ -129,6 +132,8 @@ fn openai() -> Vec<Case> {
     let kind = || Kind::OpenAi;
     vec![
         Case::new("openai-structured", kind(), mini, &[SEED, DETAILED, MINIMUM, MAXIMUM]),
+        Case::new("openai-structured-stream", kind(), mini, &[SEED, DETAILED, MINIMUM, MAXIMUM]),
+        Case::new("openai-stream", kind(), mini, &[SEED, DETAILED, FORMAT]),
         Case::new("openai-plain-jpeg", kind(), mini, &[SEED, DETAILED, FORMAT]),
         Case::new("openai-detail-high", kind(), mini, &[SEED, FORMAT]),
         Case::new(
@@ -211,6 +216,13 @@ fn anthropic() -> Vec<Case> {
             &[("/output_config/effort", FAMILY), ("/thinking", FAMILY)],
         ),
         Case::new("anthropic-thinking-disabled-effort-low", kind(new), haiku, &[]),
+        Case::new("anthropic-stream", kind(new), haiku, HAIKU),
+        Case::new(
+            "anthropic-structured-stream-helper",
+            kind(new),
+            haiku,
+            &[("/output_config/effort", FAMILY), ("/thinking", FAMILY)],
+        ),
         Case::new("anthropic-plain-jpeg", kind(new), haiku, HAIKU),
         Case::new("anthropic-two-images", kind(new), haiku, HAIKU),
         Case::new(
@@ -234,6 +246,10 @@ fn gemini() -> Vec<Case> {
         Case::new("gemini-v1beta-plain-jpeg", kind("v1beta"), flash, GEMINI_PLAIN),
         Case::new("gemini-v1beta-two-images", kind("v1beta"), flash, GEMINI_PLAIN),
         Case::new("gemini-v1beta-media-resolution-global", kind("v1beta"), flash, GEMINI_PLAIN),
+        Case::new("gemini-stream", kind("v1"), flash, GEMINI_PLAIN),
+        Case::new("gemini-v1beta-stream", kind("v1beta"), flash, GEMINI_PLAIN),
+        Case::new("gemini-structured-stream", kind("v1"), flash, GEMINI_SAMPLED),
+        Case::new("gemini-v1beta-structured-stream", kind("v1beta"), flash, GEMINI_SAMPLED),
     ]
 }
 
@@ -248,6 +264,8 @@ fn vertex() -> Vec<Case> {
         case("vertex-structured-no-sampling", &[ROLE, RESOLUTION]),
         case("vertex-plain-jpeg", GEMINI_PLAIN),
         case("vertex-two-images", GEMINI_PLAIN),
+        case("vertex-stream", GEMINI_PLAIN),
+        case("vertex-structured-stream", GEMINI_SAMPLED),
         Case::new("vertex-express-plain", express, flash, GEMINI_PLAIN),
     ]
 }
@@ -257,6 +275,8 @@ fn mistral() -> Vec<Case> {
         |name, differences| Case::new(name, Kind::Mistral, "mistral-medium-3-5", differences);
     vec![
         case("mistral-structured", &[STREAM, RANDOM_SEED, EFFORT]),
+        case("mistral-stream", &[RANDOM_SEED, EFFORT, FORMAT]),
+        case("mistral-structured-stream", &[RANDOM_SEED, EFFORT]),
         case("mistral-plain-jpeg", &[STREAM, RANDOM_SEED, EFFORT, FORMAT]),
         case(
             "mistral-two-images",

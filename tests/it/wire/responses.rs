@@ -1,6 +1,8 @@
 //! Every classified golden response comes to the outcome that its class and its reason ask for.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,9 +12,10 @@ use vlmgate::panel::AttemptError;
 use vlmgate::provider::answer::Said;
 use vlmgate::provider::dialect::{Dialect, decode};
 use vlmgate::provider::google_auth;
+use vlmgate::provider::stream::{Assembly, assemble};
 use vlmgate::provider::wire::{Reply, WireResponse};
 
-use crate::wire::{bytes, fixture_shape, json};
+use crate::wire::{bytes, fixture_shape, json, path};
 
 use AttemptOutcome as O;
 
@@ -252,4 +255,39 @@ fn a_body_cut_anywhere_is_never_a_verdict() {
             }
         }
     }
+}
+
+/// Every way to cut a stream into pieces comes to the same reply, or to the same error.
+#[test]
+fn a_stream_reads_the_same_in_pieces_of_any_size() {
+    let mut streams = 0;
+    for file in fs::read_dir(path("responses")).expect("the fixtures") {
+        let file = file.expect("a file").path();
+        let is_stream = file.extension().is_some_and(|extension| extension == "sse");
+        let name = file.file_stem().and_then(OsStr::to_str).expect("a name");
+        if !is_stream || !path(&format!("responses/{name}.json")).exists() {
+            continue;
+        }
+        streams += 1;
+        let response = response(name);
+        let whole = assemble(dialect(name), &response);
+        for size in [1, 2, 3, 7, 37, response.body.len()] {
+            let headers = response.headers.clone();
+            let mut assembly = Assembly::new(dialect(name), response.status, headers);
+            let mut texts = vec![String::new()];
+            let pieces = response.body.chunks(size).try_for_each(|piece| {
+                assembly.feed(piece);
+                while assembly.step()? {
+                    let text = &assembly.reply().text;
+                    assert!(text.starts_with(texts.last().expect("a text")), "{name}: {size}");
+                    texts.push(text.clone());
+                }
+                Ok(())
+            });
+            let reply = pieces.and_then(|()| assembly.finish(response.whole));
+            assert_eq!(reply, whole, "{name} in pieces of {size}");
+        }
+    }
+    println!("{streams} streams in pieces of six sizes");
+    assert_eq!(streams, 36);
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// What the server does with one request.
@@ -12,6 +13,8 @@ pub(crate) enum Answer {
     Bytes(Vec<u8>),
     /// Writes these bytes and then nothing more.
     Hang(Vec<u8>),
+    /// Writes these bytes, waits to be told, writes those and closes.
+    Parts(Vec<u8>, Arc<Notify>, Vec<u8>),
 }
 
 /// One request as it came.
@@ -90,6 +93,11 @@ async fn serve(
         Answer::Hang(bytes) => {
             let _gone = stream.write_all(&bytes).await;
             std::future::pending::<()>().await;
+        }
+        Answer::Parts(first, go_on, second) => {
+            let _gone = stream.write_all(&first).await;
+            go_on.notified().await;
+            let _gone = stream.write_all(&second).await;
         }
     }
 }
