@@ -116,15 +116,15 @@ pub struct TimingBody {
     pub checks: f64,
     /// Making the views.
     pub prepare: f64,
-    /// Writing the record.
-    pub record: f64,
+    /// Writing the record; a stored record cannot know it.
+    pub record: Option<f64>,
 }
 
 impl TimingBody {
     /// The gate's own time: everything but waiting for judges.
     #[must_use]
     pub fn overhead(&self) -> f64 {
-        self.read + self.decode + self.checks + self.prepare + self.record
+        self.read + self.decode + self.checks + self.prepare + self.record.unwrap_or(0.0)
     }
 }
 
@@ -199,6 +199,14 @@ mod tests {
         let nobody = r#"{"basis":"deadline","judge":null}"#;
         let nobody: VerdictBody = serde_json::from_str(nobody).unwrap();
         assert!(!nobody.is_judged() && nobody.judge_name().is_empty());
+    }
+
+    #[test]
+    fn a_stored_record_does_not_know_how_long_its_own_writing_took() {
+        let text = r#"{"timing_ms":{"read":0.5,"decode":0.0,"record":null},"client_gone":true}"#;
+        let record: VerdictBody = serde_json::from_str(text).unwrap();
+        assert!(record.client_gone && record.timing_ms.record.is_none());
+        assert!((record.timing_ms.overhead() - 0.5).abs() < 1e-9);
     }
 
     #[test]
