@@ -17,7 +17,7 @@ pub(super) const COLUMNS: [(&str, &str); 6] = [
     ("verdict_share", "verdicts"),
     ("primary_share", "primary"),
     ("extra_calls", "extra calls"),
-    ("recovery", "recovery"),
+    ("recovery_s", "recovery"),
 ];
 
 /// The widest a title may be.

@@ -78,7 +78,10 @@ pub(crate) async fn version(binary: &Path) -> String {
     let asked = Command::new(binary).arg("--version").output().await;
     asked.map_or_else(
         |problem| format!("unknown: {problem}"),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        |output| {
+            let told = String::from_utf8_lossy(&output.stdout);
+            told.trim().trim_start_matches("vlmgate ").to_owned()
+        },
     )
 }
 
