@@ -98,9 +98,14 @@ async fn a_drill_passes_with_real_traffic_and_restores_the_judge() {
             assert!(outcome.is_empty() || ended == outcome || ended == "cancelled", "{verdict}");
             assert_eq!(ends.next(), None, "{verdict}");
         }
-        let after = admin.post().await;
-        assert_eq!(after["judge"]["name"], "openai-mini", "restored: {after}");
-        assert!(!was_struck(&after), "{after}");
+        let mut judged_by = BTreeSet::new();
+        for _ in 0..20 {
+            let after = admin.post().await;
+            assert!(!was_struck(&after), "{after}");
+            judged_by.insert(after["judge"]["name"].to_string());
+        }
+        // a breaker that has just closed lets only some in at first
+        assert!(judged_by.contains("\"openai-mini\""), "restored: {judged_by:?}");
     }
     let (_, listed) = admin.get("/admin/drills").await;
     let faults: Vec<_> =
@@ -334,7 +339,7 @@ async fn the_command_tells_the_result_by_its_exit_code_and_a_success_outlives_a_
     assert_eq!(passed.status.code(), Some(0), "{passed:?}");
     let table = text(&passed.stdout);
     assert!(table.starts_with("PASSED") && table.contains("struck: "), "{table}");
-    assert!(text(&passed.stderr).contains(": fault, before "), "a line now and then: {passed:?}");
+    assert!(text(&passed.stderr).contains(", before "), "a line now and then: {passed:?}");
 
     providers[1].set_behaviour(Behaviour::failing(Fault::status(500)));
     let failed = drill(&admin, &[&short[..], &["--json"]].concat()).await;
