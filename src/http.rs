@@ -7,8 +7,8 @@
 //!
 //! [`auth`] says who calls, [`headers`] what they said beside the body, [`body`] what they sent,
 //! [`filter`] what they asked to see, [`idempotency`] what is under way, `linger` reads on where
-//! they were refused, [`presence`] whether they are still there, [`problem`] how a refusal reads; `verdicts`, `records`, `drills` and `admin` are
-//! the handlers.
+//! they were refused, [`presence`] whether they are still there, [`problem`] how a refusal reads;
+//! `verdicts`, `records`, `drills` and `admin` are the handlers.
 
 mod admin;
 pub mod auth;

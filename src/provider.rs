@@ -2,8 +2,8 @@
 //!
 //! It is asked by encode → send → decode. Encoding and decoding are pure functions of a
 //! [`dialect`], tested against golden messages; only [`transport`] waits, under the attempt's
-//! deadline, up to the last byte, or up to the scores where the answer streams. A key is held as a secret and appears in no error, log or debug
-//! text.
+//! deadline, up to the last byte, or up to the scores where the answer streams. A key is held as a
+//! secret and appears in no error, log or debug text.
 
 use std::sync::Arc;
 use std::time::Duration;

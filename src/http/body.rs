@@ -2,8 +2,9 @@
 //! the image alone, multipart, and JSON with base64.
 //!
 //! Image-sized bodies are the default case. What announces too many bytes is refused by its head
-//! ([`check_head`]) before a byte is read, so that `Expect: 100-continue` saves the upload. The JSON form is kept as one buffer
-//! and unpacked in a second, synchronous step, so that the caller can choose a thread for it.
+//! ([`check_head`]) before a byte is read, so that `Expect: 100-continue` saves the upload. The
+//! JSON form is kept as one buffer and unpacked in a second, synchronous step, so that the caller
+//! can choose a thread for it.
 
 use axum::body::Body;
 use axum::extract::Request;

@@ -11,7 +11,7 @@
 //! one at a time and ever further apart; once they succeed they follow each other until the sum is
 //! down. One that fails starts the evidence anew: a judge that fails four calls of ten has a lucky
 //! run of probes sooner or later, and one that is well has not to fear it. A breaker that opens
-//! again soon after it closed asks for more good probes each time, and stays open longer: evidence
+//! again soon after it closed stays open for a while and asks for more good probes each time: evidence
 //! tells a judge that is back from one that pauses between two spells, a mere wait does not.
 
 use std::time::Duration;
@@ -51,6 +51,8 @@ const FLAP_DEMANDS: f64 = 1.4;
 const FLAPS_COUNTED: i32 = 3;
 /// A breaker that opens within this of its last closing flaps.
 const FLAP_MEMORY: Duration = Duration::from_secs(60);
+/// The least time open of a judge that flaps.
+const FLAPPING_OPEN: Duration = Duration::from_secs(10);
 /// Probes may start this long before a flapping breaker may close.
 const PROBES_BEFORE_CLOSING: Duration = Duration::from_secs(2);
 /// How long a judge that will not work as it is configured is left alone.
@@ -71,10 +73,6 @@ pub struct Rules {
     pub longest_hold: Duration,
     /// From a quarter to all of the images after closing.
     pub ramp: Duration,
-    /// The least time open of a judge that flaps, before it doubles.
-    pub least_open: Duration,
-    /// The longest it is doubled to.
-    pub longest_open: Duration,
 }
 
 impl Default for Rules {
@@ -85,8 +83,6 @@ impl Default for Rules {
             hold: Duration::from_secs(1),
             longest_hold: Duration::from_secs(3),
             ramp: Duration::from_secs(2),
-            least_open: Duration::from_secs(5),
-            longest_open: Duration::from_secs(10),
         }
     }
 }
@@ -321,13 +317,8 @@ impl Breaker {
         }
         let flaps = self.closed_at.is_some_and(|at| now < at + FLAP_MEMORY);
         self.flaps = if flaps { self.flaps.saturating_add(1) } else { 0 };
-        let Rules { hold, least_open, longest_open, .. } = self.rules;
-        let least = if flaps {
-            least_open.mul_f64(2.0_f64.powi(self.flaps.min(16))).min(longest_open)
-        } else {
-            Duration::ZERO
-        };
-        let until = now + least;
+        let until = if flaps { now + FLAPPING_OPEN } else { now };
+        let hold = self.rules.hold;
         let probe_at = (now + hold).max(until.checked_sub(PROBES_BEFORE_CLOSING).unwrap_or(now));
         self.place = Place::Open { probe_at, hold, until };
     }

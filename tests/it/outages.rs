@@ -2,14 +2,13 @@
 //! whose every answer was drawn beforehand, on a clock that jumps. Time is virtual, so figures in
 //! seconds are facts about the algorithm and not about the machine.
 //!
-//! The scenario tests run short worlds. `cargo test --test it outages::tables -- --ignored
-//! --nocapture` prints the long ones, three seeds each.
+//! The scenario tests run short worlds. `cargo bench --bench outages -- long` prints the long ones,
+//! three seeds each.
 
 mod chance;
 mod figures;
 mod judges;
 mod run;
-mod tables;
 mod world;
 
 use vlmgate::panel::Care;

@@ -48,7 +48,7 @@ fn a_judge_s_health_is_looked_after_as_usual_unless_it_is_said_how() {
     let text = "model: qwen, max_in_flight: 8, health: { open_at: 12, hold: 5s, strike_at: 2 }";
     let care = service(&with(SERVICE, "model: qwen", text)).expect("right").judges["own-vlm"].care;
     assert_eq!(care.max_in_flight, Some(8));
-    let Rules { threshold, hold, longest_hold, strike_multiple, ramp, .. } = care.rules;
+    let Rules { threshold, hold, longest_hold, strike_multiple, ramp } = care.rules;
     assert_eq!((hold, longest_hold, ramp.as_secs()), (longest_hold, Duration::from_secs(5), 2));
     assert!((threshold - 12.0).abs() < 1e-9 && (strike_multiple - 2.0).abs() < 1e-9);
 }

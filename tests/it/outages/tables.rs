@@ -5,6 +5,9 @@ use crate::outages::judges::NAMES;
 use crate::outages::run::Run;
 use crate::outages::world::{Fault, Spans, World};
 
+/// The spans of the published simulation.
+const LONG: Spans = Spans { warm_up: 40.0, healthy: 40.0, fault: 120.0, recovery: 50.0 };
+
 /// Every fault of the published simulation.
 fn scenarios() -> Vec<(&'static str, World)> {
     let both = |a, b| World { faults: vec![(0, a), (1, b)], ..World::healthy() };
@@ -48,17 +51,15 @@ fn print(title: &str, seeds: &[u64], of: impl Fn(World) -> World) {
     }
 }
 
-#[test]
-#[ignore = "prints tables; seconds of work for a person to read"]
-fn short_worlds() {
+/// One seed of short worlds: seconds of work.
+pub(crate) fn short_worlds() {
     print("40 images a second", &[1], |world| world);
     print("40 images a second, streaming", &[1], |world| World { streams: true, ..world });
 }
 
-#[test]
-#[ignore = "prints tables; minutes of work for a person to read"]
-fn long_worlds() {
-    let long = |world| World { spans: Spans::LONG, ..world };
+/// Three seeds of long worlds, as in the published simulation: minutes of work.
+pub(crate) fn long_worlds() {
+    let long = |world| World { spans: LONG, ..world };
     print("40 images a second", &[1, 2, 3], long);
     print("40 images a second, streaming", &[1, 2, 3], |world| World {
         streams: true,
@@ -89,9 +90,8 @@ fn tell(world: World) {
     }
 }
 
-#[test]
-#[ignore = "prints one run second by second, for a person to read"]
-fn one_run_told() {
+/// One run, second by second.
+pub(crate) fn one_run_told() {
     let both = vec![(0, Fault::Blackhole), (1, Fault::Blackhole)];
     tell(World { faults: both, ..World::healthy() });
 }

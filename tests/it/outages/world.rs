@@ -125,9 +125,6 @@ impl Spans {
     /// Enough to see one fault begin and end.
     pub(crate) const SHORT: Self =
         Self { warm_up: 20.0, healthy: 20.0, fault: 40.0, recovery: 30.0 };
-    /// Those of the published simulation.
-    pub(crate) const LONG: Self =
-        Self { warm_up: 40.0, healthy: 40.0, fault: 120.0, recovery: 50.0 };
 
     /// When the fault begins.
     pub(crate) fn fault_at(self) -> f64 {
