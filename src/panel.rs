@@ -184,6 +184,13 @@ pub trait Judge: Send + Sync + fmt::Debug {
     /// How fast it is expected to be; `None`: no idea yet.
     fn expectation(&self) -> Option<Expectation>;
 
+    /// Whether its answer to `question`, which else would leave at its scores, is waited for to the
+    /// end for now: then it takes longer than this judge usually does, and is not ill for it.
+    fn waits_for_end(&self, question: &Question) -> bool {
+        let Question { .. } = question;
+        false
+    }
+
     /// Whether it only stands in: it answers when no judge that looks at the image can. It is never
     /// asked beside one that still may, except when the deadline is all but there, and never for a
     /// second opinion.

@@ -308,6 +308,11 @@ impl Judge for ProviderJudge {
         self.dialect.label()
     }
 
+    fn waits_for_end(&self, question: &Question) -> bool {
+        let may_leave = question.early && self.model.streams;
+        may_leave && !self.sight.is_believed(self.dialect.counts_first())
+    }
+
     fn expectation(&self) -> Option<Expectation> {
         self.expect
     }

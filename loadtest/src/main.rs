@@ -14,9 +14,12 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use loadtest::report::Report;
+use loadtest::rig::RigError;
 use loadtest::rig::command::RunArgs;
 use loadtest::rig::sustain::SustainArgs;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 
 /// Simulated providers on real sockets, and load with faults that holds a gate to its figures.
 #[derive(Debug, Parser)]
@@ -52,6 +55,9 @@ struct ReportArgs {
 /// The exit code of a run that missed a figure.
 const MISSED: u8 = 100;
 
+/// The exit code of a command line that asks for what cannot be.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     let options = Cli::parse();
     // the rig must be on time with few hands: the gate beside it needs the cores
@@ -59,7 +65,8 @@ fn main() -> ExitCode {
     let ended = runtime.map_err(Into::into).and_then(|runtime| perform(&options.command, &runtime));
     ended.unwrap_or_else(|problem| {
         tell(&format!("loadtest: {problem}"));
-        ExitCode::FAILURE
+        let is_usage = problem.downcast_ref().is_some_and(RigError::is_usage);
+        if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     })
 }
 
@@ -70,13 +77,13 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(options) => {
-            let run = runtime.block_on(options.run(tell))?;
+            let run = runtime.block_on(unless_stopped(options.run(tell)))?;
             let is_broken = run.scenarios.iter().any(|scenario| scenario.broken.is_some());
             let report = Report::merge(vec![run])?;
             conclude(&report, Some(&options.out().join("report.html")), is_broken)
         }
         Command::Sustain(options) => {
-            let run = runtime.block_on(options.run(tell))?;
+            let run = runtime.block_on(unless_stopped(options.run(tell)))?;
             let report = Report::merge(vec![run])?;
             conclude(&report, Some(&options.out().join("report.html")), false)
         }
@@ -85,6 +92,22 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
             let runs = report.rows.iter().flat_map(|row| &row.runs);
             let is_broken = runs.into_iter().any(|run| run.broken.is_some());
             conclude(&report, options.html.as_deref(), is_broken)
+        }
+    }
+}
+
+/// What `work` comes to, unless this process is told to stop: then it is dropped, and with it the gate
+/// and the providers that it started.
+async fn unless_stopped<T>(
+    work: impl Future<Output = Result<T, RigError>>,
+) -> Result<T, Box<dyn Error>> {
+    let mut stop = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => Ok(done?),
+        _ = stop.recv() => Err("told to stop".into()),
+        asked = tokio::signal::ctrl_c() => {
+            asked?;
+            Err("stopped".into())
         }
     }
 }

@@ -42,6 +42,7 @@ use crate::provider::door::Door;
 use crate::provider::prepare::Counter;
 use crate::provider::slots::Bucket;
 use crate::provider::slots::Slots;
+pub(crate) use crate::provider::slots::congestion;
 use crate::provider::standing::Standing;
 use crate::wire::Wire;
 
@@ -60,6 +61,8 @@ pub struct Settings {
     pub key: Option<String>,
     /// What all its chances hang on: the same seed and the same images give the same run.
     pub seed: u64,
+    /// Phases, seconds, over each of which its drift is level; none: it drifts as it comes.
+    pub drift_phases_s: Vec<u32>,
     /// How many calls its log keeps: the newest; older ones are only counted.
     pub max_calls_logged: usize,
     /// Whether the log keeps prompts and headers, which are most of an entry.
@@ -79,6 +82,7 @@ impl Settings {
             behaviour: Behaviour::default(),
             key: None,
             seed: 0,
+            drift_phases_s: Vec::new(),
             max_calls_logged: 10_000,
             logs_prompts: true,
             max_body_bytes: 64 << 20,
@@ -132,7 +136,10 @@ impl SimulatedProvider {
             counter: Mutex::default(),
             slots: Mutex::default(),
             bucket: Mutex::default(),
-            drift: Drift::new(&Chance::of(&[&seed, settings.name.as_bytes(), b"drift"])),
+            drift: Drift::new(
+                &Chance::of(&[&seed, settings.name.as_bytes(), b"drift"]),
+                &settings.drift_phases_s,
+            ),
             began: Instant::now(),
             ids: AtomicU64::default(),
             connections: AtomicUsize::default(),

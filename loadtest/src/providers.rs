@@ -47,6 +47,10 @@ pub(crate) struct Options {
     /// What all chances hang on: the same seed and the same images give the same run.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Phases, seconds, over each of which a provider is as fast on the whole as its law says; without
+    /// them its speed drifts as it comes.
+    #[arg(long, value_name = "15,15,40", value_delimiter = ',')]
+    drift_phases: Vec<u32>,
     /// How many calls each log keeps: the newest.
     #[arg(long, value_name = "N", default_value_t = 250_000)]
     max_calls_logged: usize,
@@ -180,6 +184,7 @@ fn start(options: &Options, named: &Named) -> io::Result<SimulatedProvider> {
         listen: (Ipv4Addr::LOCALHOST, *port).into(),
         behaviour,
         seed: options.seed,
+        drift_phases_s: options.drift_phases.clone(),
         max_calls_logged: options.max_calls_logged,
         logs_prompts: false,
         ..Settings::new(*dialect)

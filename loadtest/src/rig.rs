@@ -63,6 +63,12 @@ pub enum RigError {
 }
 
 impl RigError {
+    /// Whether another command line would mend it: a flag, a target, a scenario file.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage(_) | Self::Scenario(_))
+    }
+
     /// What was tried when an operation of the system failed.
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();

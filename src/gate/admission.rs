@@ -106,7 +106,7 @@ impl Door {
     /// # Errors
     /// Why there is no room; answered at once.
     pub fn admit(&self, size_bytes: usize, ledger: &Ledger) -> Result<Admission, Shed> {
-        self.shared.let_in(&mut self.shared.lock(), (size_bytes, &[]), ledger)
+        self.shared.let_in(&mut self.shared.lock(), (size_bytes, now(), &[]), ledger)
     }
 
     /// Lets `newcomer` in as soon as there is room for it. Dropping the future takes it out of the
@@ -202,7 +202,7 @@ impl Shared {
     fn let_in(
         self: &Arc<Self>,
         line: &mut Line,
-        (size_bytes, judges): (usize, &[String]),
+        (size_bytes, joined, judges): (usize, Instant, &[String]),
         ledger: &Ledger,
     ) -> Result<Admission, Shed> {
         if let Some(lacking) = line.lacks(size_bytes) {
@@ -212,7 +212,7 @@ impl Shared {
             return Err(Shed::Judges);
         }
         let slot = ledger.reserve().map_err(|_| Shed::Journal)?;
-        line.take(size_bytes);
+        line.take(size_bytes, joined);
         let permits = Permits { shared: Arc::clone(self), size_bytes, is_approaching: true };
         Ok(Admission { slot, permits })
     }
@@ -221,12 +221,14 @@ impl Shared {
     fn try_let_in(
         self: &Arc<Self>,
         line: &mut Line,
-        (newcomer, useful_until): (&Newcomer<'_>, Instant),
+        newcomer: &Newcomer<'_>,
+        (joined, useful_until): (Instant, Instant),
         ledger: &Ledger,
     ) -> Result<Admission, Shed> {
-        let let_in = self.let_in(line, (newcomer.size_bytes, newcomer.judges), ledger);
+        let wants = (newcomer.size_bytes, joined, newcomer.judges);
+        let let_in = self.let_in(line, wants, ledger);
         if matches!(let_in, Err(Shed::Judges)) && !self.has_hope_of(newcomer.judges, useful_until) {
-            return self.let_in(line, (newcomer.size_bytes, &[]), ledger);
+            return self.let_in(line, (newcomer.size_bytes, joined, &[]), ledger);
         }
         let_in
     }
@@ -238,12 +240,13 @@ impl Shared {
         newcomer: Newcomer<'a>,
         ledger: &Ledger,
     ) -> Result<Received<'a>, Shed> {
-        let useful_until = self.useful_until(&newcomer);
+        let (useful_until, joined) = (self.useful_until(&newcomer), now());
         let mut line = self.lock();
+        line.came(joined);
         if line.is_closed() {
             return Err(Shed::Draining);
         }
-        let lacked = match self.try_let_in(&mut line, (&newcomer, useful_until), ledger) {
+        let lacked = match self.try_let_in(&mut line, &newcomer, (joined, useful_until), ledger) {
             Ok(admission) => {
                 self.settle(&line);
                 return Ok(Received::In(admission));
@@ -253,7 +256,7 @@ impl Shared {
         if line.has_no_places() || !line.could_fit(newcomer.size_bytes) {
             return Err(lacked);
         }
-        if useful_until <= now() {
+        if useful_until <= joined {
             return Err(Shed::TooLate);
         }
         let place = Arc::new(Place::default());
@@ -301,7 +304,8 @@ impl Shared {
             | Shed::Workers
             | Shed::Journal
             | Shed::QueueFull
-            | Shed::TooLate => drains_in,
+            | Shed::TooLate
+            | Shed::Overtaken => drains_in,
             // another replica answers
             Shed::Draining => RETRY_SOONEST,
         };
@@ -354,13 +358,17 @@ impl Waiting<'_> {
             return self.end(LineEnd::Shed, Look::Away(Shed::TooLate));
         }
         let mut line = self.shared.lock();
+        if line.has_no_hope(self.since.started()) {
+            drop(line);
+            return self.end(LineEnd::Shed, Look::Away(Shed::Overtaken));
+        }
         let is_my_turn = line.turn().is_some_and(|(ticket, _)| ticket == self.ticket);
         if !is_my_turn {
             self.lacked = line.lacks(self.newcomer.size_bytes).unwrap_or(self.lacked);
             return Look::Later(useful_until.min(now + LOOK_ABOUT));
         }
-        let wants = (&self.newcomer, useful_until);
-        match self.shared.try_let_in(&mut line, wants, ledger) {
+        let times = (self.since.started(), useful_until);
+        match self.shared.try_let_in(&mut line, &self.newcomer, times, ledger) {
             Ok(admission) => {
                 line.leave(self.ticket);
                 self.shared.settle(&line);

@@ -402,6 +402,7 @@ fn shed(turned_away: TurnedAway) -> Problem {
         | Shed::Judges
         | Shed::QueueFull
         | Shed::TooLate
+        | Shed::Overtaken
         | Shed::Workers => Problem::overloaded(detail, retry_after),
     }
 }

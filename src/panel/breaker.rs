@@ -9,10 +9,12 @@
 //!
 //! An open breaker is probed by real requests beside the judge that is asked. Probes that fail come
 //! one at a time and ever further apart; once they succeed they follow each other until the sum is
-//! down. One that fails starts the evidence anew: a judge that fails four calls of ten has a lucky
-//! run of probes sooner or later, and one that is well has not to fear it. A breaker that opens
-//! again soon after it closed stays open for a while and asks for more good probes each time: evidence
-//! tells a judge that is back from one that pauses between two spells, a mere wait does not.
+//! down, the more at once the more of them succeeded: a judge that fails four calls of ten would else
+//! be shown one image in ten for nothing. One that fails starts the evidence anew: such a judge has a
+//! lucky run of probes sooner or later, and one that is well has not to fear it. Whoever was lucky is
+//! found out soon: for a while after closing, judgements in time take off only half. A breaker that
+//! opens again soon after it closed stays open for a while and asks for more good probes each time:
+//! evidence tells a judge that is back from one that pauses between two spells, a mere wait does not.
 
 use std::time::Duration;
 
@@ -22,13 +24,17 @@ use crate::panel::BreakerState;
 
 /// What a judgement in time takes off the sum.
 const GOOD: f64 = 0.51;
+/// The share of that in the first time after closing …
+const GOOD_AT_FIRST: f64 = 0.5;
+/// … which is this long.
+const AT_FIRST: Duration = Duration::from_secs(30);
 /// What a call that outlived its strike age adds.
 const STRIKE: f64 = 2.15;
 /// What a probe's judgement takes off.
 const PROBE_GOOD: f64 = 0.9;
 /// The least weight of an error: one that came back at once.
 const LEAST_WEIGHT: f64 = 0.10;
-/// Time lost up to this share of the strike age weighs no more than the least.
+/// Time lost up to this share of the normal p95 weighs no more than the least.
 const FREE_SHARE: f64 = 0.15;
 /// A judge that just said 429 is alive and congested: no strikes for this long.
 const NO_STRIKES_AFTER_LIMIT: Duration = Duration::from_secs(5);
@@ -38,9 +44,14 @@ const PROBES_SUCCEED_BELOW: f64 = 0.5;
 const CLOSES_AT: f64 = 1.0;
 /// The share of the threshold that a breaker closes with.
 const CLOSED_SHARE: f64 = 0.4;
-/// Probes under way at once.
+/// Probes under way at once, at most …
 const MOST_PROBES: u32 = 4;
+/// … one more for every good one running, which takes this off the sum.
+const EVIDENCE_A_PROBE: f64 = PROBE_GOOD;
 const HOLD_GROWTH: f64 = 1.5;
+/// A probe that fails after so much evidence for its judge, four good ones running, is as likely one
+/// of the slow calls that every judge has: the next follows soon.
+const ALL_BUT_BACK: f64 = 4.0 * PROBE_GOOD;
 /// How far a hold is spread to either side, so that replicas do not probe in step.
 const HOLD_SPREAD: f64 = 0.2;
 /// The share of images a breaker lets through right after it closed.
@@ -81,7 +92,7 @@ impl Default for Rules {
             strike_multiple: 1.25,
             threshold: 9.2,
             hold: Duration::from_secs(1),
-            longest_hold: Duration::from_secs(3),
+            longest_hold: Duration::from_millis(2_500),
             ramp: Duration::from_secs(2),
         }
     }
@@ -113,7 +124,7 @@ pub enum Fault {
         /// Whether the judge answered another call of late.
         answers: bool,
     },
-    /// It failed after a time that is this share of the strike age.
+    /// It failed after a time that is this share of the judge's normal p95.
     Error {
         /// 0 or more.
         time_lost: f64,
@@ -225,8 +236,10 @@ impl Breaker {
     pub fn good(&mut self, turn: Turn, now: Instant) {
         self.bad_requests = 0;
         let credit = PROBE_GOOD / FLAP_DEMANDS.powi(self.flaps.min(FLAPS_COUNTED));
+        let is_at_first = self.closed_at.is_some_and(|at| now < at + AT_FIRST);
+        let good = if is_at_first { GOOD_AT_FIRST * GOOD } else { GOOD };
         match (&mut self.place, turn) {
-            (Place::Closed, _) => self.score = (self.score - GOOD).max(0.0),
+            (Place::Closed, _) => self.score = (self.score - good).max(0.0),
             // it was asked for want of a better one, perhaps long ago: only probes open the way back
             (Place::Open { .. }, Turn::InTurn) => {}
             (Place::Open { probe_at, until, .. }, Turn::Probe) => {
@@ -280,10 +293,9 @@ impl Breaker {
     /// Whether an image may be shown to the judge beside the one that is asked. A probe of a judge
     /// whose probes fail is paid for by `pay`. Each probe must be ended by [`Breaker::probe_ended`].
     pub fn probe(&mut self, now: Instant, pay: impl FnOnce() -> bool) -> bool {
-        let succeed = self.probes_succeed();
+        let (succeed, has_room) = (self.probes_succeed(), self.probes < self.most_probes());
         let Place::Open { probe_at, hold, .. } = &mut self.place else { return false };
-        let most = if succeed { MOST_PROBES } else { 1 };
-        if now < *probe_at || most <= self.probes || !(succeed || pay()) {
+        if now < *probe_at || !has_room || !(succeed || pay()) {
             return false;
         }
         if !succeed {
@@ -291,6 +303,13 @@ impl Breaker {
         }
         self.probes += 1;
         true
+    }
+
+    /// How many probes may be under way at once.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to a few")]
+    fn most_probes(&self) -> u32 {
+        let evidence = (self.rules.threshold - self.score).max(0.0);
+        (1 + (evidence / EVIDENCE_A_PROBE) as u32).min(MOST_PROBES)
     }
 
     /// A probe is over, however it ended.
@@ -337,10 +356,12 @@ impl Breaker {
     }
 
     fn probe_failed(&mut self, (now, jitter): (Instant, f64)) {
-        let Rules { threshold, longest_hold, .. } = self.rules;
+        let Rules { threshold, longest_hold, hold: shortest_hold, .. } = self.rules;
+        let was_good = threshold - self.score;
         let Place::Open { probe_at, hold, .. } = &mut self.place else { return };
         self.score = threshold;
-        *hold = hold.mul_f64(HOLD_GROWTH).min(longest_hold);
+        let is_lapse = ALL_BUT_BACK <= was_good;
+        *hold = if is_lapse { shortest_hold } else { hold.mul_f64(HOLD_GROWTH).min(longest_hold) };
         let spread = 1.0 + HOLD_SPREAD * (2.0 * jitter.clamp(0.0, 1.0) - 1.0);
         *probe_at = (*probe_at).max(now + hold.mul_f64(spread));
     }

@@ -4,7 +4,8 @@
 //! the last byte where an answer left early: until then the judge is busy with it), and a call that
 //! was cut short counts as slower than its age. Its bill is the estimate: providers
 //! charge for most of what was cancelled. A call that outlives its strike age is evidence against
-//! its judge at that moment, whatever becomes of it; one cancelled before says nothing.
+//! its judge at that moment, whatever becomes of it; one cancelled before says nothing. So does the
+//! rest of an answer whose scores have left: a judge that stops in the middle of its answers is ill.
 
 use std::any::Any;
 use std::fmt;
@@ -23,7 +24,7 @@ use crate::clock::{Deadline, Stopwatch};
 use crate::domain::{Attempt, AttemptOutcome, Judgement, MicroUsd, Route};
 use crate::panel::board::{Evidence, Place};
 use crate::panel::breaker::{Fault, Turn};
-use crate::panel::rest::Rest;
+use crate::panel::rest::{Held, Rest, Vigil};
 use crate::panel::seat::{InFlight, Seat, Told, whole_ms};
 use crate::panel::{Answered, AttemptError, Question, now};
 
@@ -73,6 +74,8 @@ pub(crate) struct Call<'a> {
     estimate: MicroUsd,
     reply: BoxFuture<'a, Reply>,
     strike_age: Duration,
+    /// Whether it is waited for to an end that is usually not waited for.
+    whole: bool,
     /// Whether it is a probe although it is somebody's turn.
     is_probe: bool,
     /// Whether it outlived that, and the seat knows.
@@ -105,10 +108,12 @@ impl<'a> Call<'a> {
         let estimate = seat.judge().estimate(asking.question);
         let in_flight = Some(seat.enter());
         let question = asking.question;
+        let whole = seat.judge().waits_for_end(question);
         let judging = async move { seat.judge().judge(question, deadline).await };
         Self {
             seat,
-            strike_age: seat.strike_age(asking.budget),
+            strike_age: seat.strike_age(whole, asking.budget),
+            whole,
             asking,
             route,
             watch: Stopwatch::start(),
@@ -204,8 +209,17 @@ impl<'a> Call<'a> {
         };
         // of a judgement that left early only the scores are in
         let ended_ms = attempt.ended_ms.filter(|_| answered.rest.is_none());
-        let rest = answered.rest.map(|rest| rest.holding(self.in_flight.take()));
+        let rest = answered.rest.map(|rest| rest.watched_by(self.vigil()));
         Ended::Judged(Attempt { ended_ms, ..attempt }, answered.judgement, rest)
+    }
+
+    /// What keeps an eye on the rest of this call's answer.
+    fn vigil(&mut self) -> Option<Vigil> {
+        let Asking { peers, jitter, budget, .. } = &self.asking;
+        let strikes_at = self.started() + self.seat.strike_age(true, *budget);
+        let held =
+            Held { peers: Arc::clone(peers), turn: self.turn(), jitter: *jitter, budget: *budget };
+        Some(Vigil::new(self.in_flight.take()?, held, strikes_at))
     }
 
     fn failed(mut self, error: AttemptError) -> Ended {
@@ -310,14 +324,18 @@ impl<'a> Call<'a> {
             took,
             strike_age: self.strike_age,
             struck: self.struck,
+            whole: self.whole,
             evidence: self.evidence(),
         }
     }
 
     fn evidence(&self) -> Evidence<'_> {
+        Evidence { route: &self.asking.peers, turn: self.turn(), jitter: self.asking.jitter }
+    }
+
+    fn turn(&self) -> Turn {
         let is_probe = self.is_probe || self.route == Route::Probe;
-        let turn = if is_probe { Turn::Probe } else { Turn::InTurn };
-        Evidence { route: &self.asking.peers, turn, jitter: self.asking.jitter }
+        if is_probe { Turn::Probe } else { Turn::InTurn }
     }
 
     fn attempt(&self, outcome: AttemptOutcome) -> Attempt {

@@ -10,6 +10,7 @@
 //! behind the first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ pub(crate) enum Reach {
     /// Where there is none, to those whose breaker is open or that are full.
     OutOfTurn,
     /// At last to those that asked us to stay away, the soonest free first; not to those who want
-    /// that for longer than there is time.
+    /// that for longer than there is time. They are waited for, not asked.
     Anybody,
 }
 
@@ -146,6 +147,22 @@ impl Choice {
             Reach::Anybody => next.or_else(out_of_turn).or_else(blocked),
         };
         next.map(|(one, _)| one.seat)
+    }
+
+    /// How long until the first of `line` that asked us to stay away may be asked again; `None`: none
+    /// will be back in time.
+    pub(crate) fn back_in<'a>(
+        &self,
+        line: impl IntoIterator<Item = InLine<'a>>,
+        draw: Draw,
+    ) -> Option<Duration> {
+        if self.is_settled() {
+            return None;
+        }
+        let allowed = line.into_iter().filter(|one| self.allows(one.seat));
+        let waits = allowed.filter_map(|one| one.seat.standing(draw.chance, draw.now).blocked_for);
+        let left = draw.until.saturating_duration_since(draw.now);
+        waits.filter(|wait| *wait < left).min()
     }
 
     fn allows(&self, seat: &Seat) -> bool {

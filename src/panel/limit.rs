@@ -1,8 +1,10 @@
 //! How many calls a judge takes at once, learnt from its "too many".
 //!
 //! Additive increase, multiplicative decrease: one cut by a quarter per burst of 429s, and a slow
-//! rise while the limit is being used. A limit that nobody reaches does not grow, so it stays near
-//! what was last seen to work.
+//! rise while the limit is being used. A cut starts from the most that was under way since the last,
+//! as TCP's does from its flight size (RFC 5681, 3.1): where 110 calls are too many, a limit of 256
+//! says nothing. A limit that nobody reaches does not grow, so it stays near what was last seen to
+//! work.
 
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ const MOST: u32 = 512;
 /// A limit below this would starve the judge of the calls that could raise it.
 const LEAST: u32 = 4;
 const CUT: f64 = 0.75;
+/// A judge that refuses although it has fewer calls than this counts them by the minute, not at once.
+const FEW: u32 = 32;
 /// 429s come in bursts: the calls sent together are refused together.
 const CUT_EVERY: Duration = Duration::from_millis(300);
 /// What a limit's worth of successes adds.
@@ -28,6 +32,8 @@ pub struct Limit {
     limit: f64,
     least: f64,
     most: f64,
+    /// The most calls under way since the last cut.
+    peak: u32,
     cut_at: Option<Instant>,
 }
 
@@ -40,6 +46,7 @@ impl Limit {
             limit: f64::from(cap.unwrap_or(START).max(1)),
             least: f64::from(LEAST.min(most)),
             most: f64::from(most),
+            peak: 0,
             cut_at: None,
         }
     }
@@ -69,6 +76,11 @@ impl Limit {
         self.limit as u32
     }
 
+    /// A call started; with it `in_flight` are under way.
+    pub fn entered(&mut self, in_flight: u32) {
+        self.peak = self.peak.max(in_flight);
+    }
+
     /// A judgement came while `in_flight` calls were under way.
     pub fn succeeded(&mut self, in_flight: u32) {
         if self.limit <= 2.0 * f64::from(in_flight) {
@@ -80,7 +92,9 @@ impl Limit {
     pub fn refused(&mut self, now: Instant) {
         if self.cut_at.is_none_or(|at| at + CUT_EVERY < now) {
             self.cut_at = Some(now);
-            self.limit = (self.limit * CUT).max(self.least);
+            let was = self.limit.min(f64::from(self.peak.max(FEW)));
+            self.limit = (was * CUT).max(self.least);
+            self.peak = 0;
         }
     }
 }
@@ -112,15 +126,37 @@ mod tests {
     #[test]
     fn a_burst_of_refusals_cuts_once() {
         let (mut limit, now) = (Limit::new(Some(100)), Instant::now());
+        limit.entered(100);
         (0..40).for_each(|at| limit.refused(now + ms(at)));
         assert_eq!(limit.whole(), 75);
+        limit.entered(80);
         limit.refused(now + ms(301));
         assert_eq!(limit.whole(), 56);
     }
 
     #[test]
+    fn a_cut_starts_from_the_most_that_was_under_way() {
+        let (mut limit, now) = (Limit::new(None), Instant::now());
+        [90, 120, 100].into_iter().for_each(|in_flight| limit.entered(in_flight));
+        limit.refused(now);
+        assert_eq!(limit.whole(), 90);
+        limit.entered(80);
+        limit.refused(now + ms(301));
+        assert_eq!(limit.whole(), 60);
+    }
+
+    #[test]
+    fn a_few_calls_that_are_refused_say_little_of_how_many_fit() {
+        let (mut limit, now) = (Limit::new(None), Instant::now());
+        limit.entered(1);
+        limit.refused(now);
+        assert_eq!(limit.whole(), 24);
+    }
+
+    #[test]
     fn a_limits_worth_of_successes_adds_two_while_half_of_it_is_used() {
         let (mut limit, now) = (Limit::new(Some(100)), Instant::now());
+        limit.entered(100);
         limit.refused(now);
         let before = limit.limit;
         (0..75).for_each(|_| limit.succeeded(30));
@@ -141,6 +177,7 @@ mod tests {
             let most = cap.unwrap_or(512);
             for (refused, wait_ms, in_flight) in events {
                 now += ms(wait_ms);
+                limit.entered(in_flight);
                 if refused { limit.refused(now) } else { limit.succeeded(in_flight) }
                 prop_assert!((most.min(4)..=most).contains(&limit.whole()), "{limit:?}");
             }

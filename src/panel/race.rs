@@ -193,6 +193,8 @@ struct Course<'a> {
     counted: u32,
     hedge_at: Option<Instant>,
     repeat_at: Option<Instant>,
+    /// When a judge that asked us to stay away is back, where nobody else is left.
+    back_at: Option<Instant>,
     has_last_chance: bool,
     /// Whether every judge is down: one is asked, and nobody beside or after it but probes.
     is_hopeless: bool,
@@ -237,6 +239,7 @@ impl<'a> Course<'a> {
             counted: 0,
             hedge_at: None,
             repeat_at: None,
+            back_at: None,
             has_last_chance: hedging.is_some(),
             is_hopeless: brown_out.is_some(),
             may_stand_in: true,
@@ -245,7 +248,8 @@ impl<'a> Course<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.running.is_empty() && self.probing.is_empty() && self.repeat_at.is_none()
+        let waits = self.repeat_at.is_some() || self.back_at.is_some();
+        self.running.is_empty() && self.probing.is_empty() && !waits
     }
 
     async fn next(&mut self) -> Event {

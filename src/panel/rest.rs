@@ -1,19 +1,25 @@
 //! The rest is what still comes of an answer whose scores have left: reasons, usage, the bill.
 //!
 //! It owns what it reads from, so whoever holds it may read on wherever it likes, and dropping it
-//! cancels the reading.
+//! cancels the reading. While it is read its judge is watched: an end that stays away for longer than
+//! ends do while the judge is well is evidence against it, as a call without an answer is.
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::{self, Instant, Sleep};
 
 use crate::clock::Deadline;
 use crate::domain::{MicroUsd, Tokens};
+use crate::panel::board::{Evidence, Place};
+use crate::panel::breaker::Turn;
+use crate::panel::now;
 use crate::panel::seat::InFlight;
 
 /// What came after the scores.
@@ -66,8 +72,53 @@ pub struct Rest {
     /// What came, until it is taken.
     part: Option<Box<LatePart>>,
     estimate: MicroUsd,
-    /// What the judge's limit counts, until the end.
-    in_flight: Option<InFlight>,
+    /// Until the end; `None` too where nobody wants to know.
+    vigil: Option<Vigil>,
+}
+
+/// What a judge's breaker is to be told along with a strike.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// The places of the route's judges that look at images.
+    pub(crate) peers: Arc<[Place]>,
+    /// Whether the judge was asked in its turn.
+    pub(crate) turn: Turn,
+    /// 0..1, to spread what follows.
+    pub(crate) jitter: f64,
+    /// What the policy gives a race.
+    pub(crate) budget: Duration,
+}
+
+/// An eye on a judge that still has to end an answer.
+pub(crate) struct Vigil {
+    /// What the judge's limit counts.
+    in_flight: InFlight,
+    held: Held,
+    /// `None`: it has struck.
+    strikes: Option<Pin<Box<Sleep>>>,
+}
+
+impl Vigil {
+    /// A watch that strikes at `strikes_at`.
+    pub(crate) fn new(in_flight: InFlight, held: Held, strikes_at: Instant) -> Self {
+        Self { in_flight, held, strikes: Some(Box::pin(time::sleep_until(strikes_at))) }
+    }
+
+    fn watch(&mut self, context: &mut Context<'_>) {
+        let is_due = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(context).is_ready();
+        if self.strikes.as_mut().is_some_and(is_due) {
+            self.strikes = None;
+            let Held { peers, turn, jitter, budget } = &self.held;
+            let evidence = Evidence { route: peers, turn: *turn, jitter: *jitter };
+            self.in_flight.seat().strike(evidence, (*budget, now()));
+        }
+    }
+
+    fn ended(self, part: &LatePart) {
+        if let Some(took) = part.took.filter(|_| part.is_sound()) {
+            self.in_flight.seat().record_end(took);
+        }
+    }
 }
 
 impl fmt::Debug for Rest {
@@ -82,22 +133,29 @@ impl Rest {
     /// What `reading` will come to; the bill is `estimate` where it comes to nothing.
     #[must_use]
     pub fn new(estimate: MicroUsd, reading: BoxFuture<'static, LatePart>) -> Self {
-        Self { reading: Some(reading), part: None, estimate, in_flight: None }
+        Self { reading: Some(reading), part: None, estimate, vigil: None }
     }
 
-    /// The same, counting as a call under way until its end.
-    pub(crate) fn holding(self, in_flight: Option<InFlight>) -> Self {
-        Self { in_flight, ..self }
+    /// The same, with its judge being watched until its end.
+    pub(crate) fn watched_by(self, vigil: Option<Vigil>) -> Self {
+        Self { vigil, ..self }
     }
 
     /// Reads what is there; ready at the end.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(reading) = &mut self.reading else { return Poll::Ready(()) };
-        reading.as_mut().poll(context).map(|part| {
-            self.part = Some(Box::new(part));
-            self.reading = None;
-            self.in_flight = None;
-        })
+        let Poll::Ready(part) = reading.as_mut().poll(context) else {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(context);
+            }
+            return Poll::Pending;
+        };
+        if let Some(vigil) = self.vigil.take() {
+            vigil.ended(&part);
+        }
+        self.part = Some(Box::new(part));
+        self.reading = None;
+        Poll::Ready(())
     }
 
     /// What came, if all of it has come already and is sound. Does not wait.
@@ -147,8 +205,6 @@ pub async fn reading_beside<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use tokio::time;
 
     fn part(blind: bool) -> LatePart {
         LatePart {

@@ -49,6 +49,8 @@ struct Health {
     latency: Latency,
     /// How fast it is while it is well.
     normal: Latency,
+    /// The same to the end of answers of which the scores leave, or usually do.
+    whole: Latency,
     limit: Limit,
     /// Until when the provider asked us to stay away.
     blocked_until: Option<Instant>,
@@ -87,6 +89,8 @@ pub(crate) struct Told<'a> {
     pub(crate) strike_age: Duration,
     /// Whether it did.
     pub(crate) struck: bool,
+    /// Whether it was waited for to an end that is usually not waited for.
+    pub(crate) whole: bool,
     /// Its bearing on the breaker.
     pub(crate) evidence: Evidence<'a>,
 }
@@ -102,6 +106,7 @@ impl Seat {
         let health = Health {
             latency: Latency::new(expectation),
             normal: Latency::normal(expectation),
+            whole: Latency::normal(None),
             limit: Limit::new(max_in_flight),
             blocked_until: None,
             judged_at: None,
@@ -135,7 +140,8 @@ impl Seat {
 
     /// A call starts; it is over when what is returned is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let others = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.health().limit.entered(others.saturating_add(1));
         InFlight(Arc::clone(self))
     }
 
@@ -146,7 +152,9 @@ impl Seat {
         {
             let mut health = self.health();
             health.latency.record(told.took);
-            if is_closed {
+            if is_closed && told.whole {
+                health.whole.record(told.took);
+            } else if is_closed {
                 health.normal.record(told.took);
             }
             health.limit.succeeded(in_flight);
@@ -156,6 +164,13 @@ impl Seat {
         }
         if !told.struck && !self.stands_in() {
             self.board.good(self.place, told.evidence.turn, now);
+        }
+    }
+
+    /// An answer whose scores had left came to its end `took` after its call.
+    pub(crate) fn record_end(&self, took: Duration) {
+        if self.is_closed() {
+            self.health().whole.record(took);
         }
     }
 
@@ -190,7 +205,9 @@ impl Seat {
             health.misses = health.misses.saturating_add(1);
         }
         let least = Duration::from_millis(1);
-        let time_lost = told.took.as_secs_f64() / told.strike_age.max(least).as_secs_f64();
+        // of the normal p95, at which a hedge would have come to its caller's help
+        let p95 = told.strike_age.max(least).div_f64(self.rules.strike_multiple.max(1.0));
+        let time_lost = told.took.as_secs_f64() / p95.as_secs_f64();
         self.board.bad(self.place, Fault::Error { time_lost }, told.evidence, now);
     }
 
@@ -300,9 +317,12 @@ impl Seat {
         hedge::lead(&self.health().latency, budget)
     }
 
-    /// The age at which a call strikes under a policy that gives `budget`.
-    pub(crate) fn strike_age(&self, budget: Duration) -> Duration {
-        hedge::strike_age(&self.health().normal, self.rules.strike_multiple, budget)
+    /// The age at which a call strikes under a policy that gives `budget`; `whole`: one that is waited
+    /// for to an end that is usually not waited for.
+    pub(crate) fn strike_age(&self, whole: bool, budget: Duration) -> Duration {
+        let health = self.health();
+        let normal = if whole { &health.whole } else { &health.normal };
+        hedge::strike_age(normal, self.rules.strike_multiple, budget)
     }
 
     /// Its p95 while it is well.
@@ -408,6 +428,13 @@ impl Seat {
 #[derive(Debug)]
 #[must_use = "dropping it says that the call is over"]
 pub(crate) struct InFlight(Arc<Seat>);
+
+impl InFlight {
+    /// Who is busy.
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

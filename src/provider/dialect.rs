@@ -71,6 +71,15 @@ impl Dialect {
         }
     }
 
+    /// Whether a stream tells what the pictures cost before it says anything of them.
+    #[must_use]
+    pub const fn counts_first(self) -> bool {
+        match self {
+            Self::Anthropic | Self::Gemini => true,
+            Self::OpenAi | Self::Mistral => false,
+        }
+    }
+
     /// Adds an event of a stream to the reply so far.
     pub(crate) fn add(self, reply: &mut Reply, event: &Value) {
         match self {

@@ -171,11 +171,13 @@ impl Streamed {
                 .collect(),
         };
         let (cost, request_id) = (self.reader.estimate, self.assembly.reply().request_id.clone());
-        let rest = Rest::new(cost, self.read_rest(scores).boxed());
+        // dropped before the end, even before the first look at it, it stays open whether the model saw
+        let proof = Proof(Some(Arc::clone(&self.reader.sight)));
+        let rest = Rest::new(cost, self.read_rest(scores, proof).boxed());
         Answered { judgement, tokens: None, cost, request_id, rest: Some(rest) }
     }
 
-    async fn read_rest(mut self, early: Vec<f64>) -> LatePart {
+    async fn read_rest(mut self, early: Vec<f64>, proof: Proof) -> LatePart {
         let ended = self.read_to_end().await;
         let Self { reader, assembly, .. } = self;
         let took = Some(reader.watch.elapsed()).filter(|_| matches!(ended, Ok(true)));
@@ -191,6 +193,7 @@ impl Streamed {
         } else if reasons.is_ok() {
             reader.sight.saw();
         }
+        proof.settle(tokens.or(known).is_some() || reasons.is_ok());
         let cost = tokens.map_or(reader.estimate, |tokens| reader.price.cost(tokens));
         LatePart { reasons, tokens, cost, request_id, blind, took }
     }
@@ -204,6 +207,25 @@ impl Streamed {
                 Piece::End => return Ok(true),
                 Piece::Broken => return Ok(false),
             }
+        }
+    }
+}
+
+/// What is still owed of an answer that left early: the count that shows that its model saw.
+struct Proof(Option<Arc<Sight>>);
+
+impl Proof {
+    fn settle(mut self, is_given: bool) {
+        if is_given {
+            self.0 = None;
+        }
+    }
+}
+
+impl Drop for Proof {
+    fn drop(&mut self) {
+        if let Some(sight) = &self.0 {
+            sight.was_unproven();
         }
     }
 }

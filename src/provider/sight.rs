@@ -144,6 +144,8 @@ pub struct Sight(Mutex<Shown>);
 #[derive(Debug, Default)]
 struct Shown {
     seen_in_a_row: u32,
+    /// How many were seen since the end of one that had left early never came; `None`: none has.
+    seen_since_unproven: Option<u32>,
     /// Until [`SEEN_IN_A_ROW`] answers passed again.
     distrusted: bool,
 }
@@ -162,11 +164,20 @@ impl Sight {
         proven || (tokens.is_some() && !shown.distrusted)
     }
 
+    /// Whether answers may leave before their end, if nothing in them speaks against it; `counts_first`:
+    /// the provider counts the pictures before it says anything else.
+    #[must_use]
+    pub fn is_believed(&self, counts_first: bool) -> bool {
+        let shown = self.shown();
+        SEEN_IN_A_ROW <= shown.seen_in_a_row || (counts_first && !shown.distrusted)
+    }
+
     /// A complete answer, whose judge saw the pictures. A provider that counts nothing cannot be
     /// caught: its answers count as seen, as [`Floor::blindness`] takes them.
     pub fn saw(&self) {
         let mut shown = self.shown();
         shown.seen_in_a_row = shown.seen_in_a_row.saturating_add(1);
+        shown.seen_since_unproven = shown.seen_since_unproven.map(|seen| seen.saturating_add(1));
         if SEEN_IN_A_ROW <= shown.seen_in_a_row {
             shown.distrusted = false;
         }
@@ -177,6 +188,17 @@ impl Sight {
         let mut shown = self.shown();
         shown.seen_in_a_row = 0;
         shown.distrusted |= left_early;
+    }
+
+    /// An answer that had left early, and whose count never came: whether its judge saw the pictures
+    /// stays unknown. One may be an accident; with a second one among twenty the judge is believed in
+    /// advance no more, until twenty in a row came to their end.
+    pub fn was_unproven(&self) {
+        let mut shown = self.shown();
+        if shown.seen_since_unproven.is_some_and(|seen| seen < SEEN_IN_A_ROW) {
+            shown.seen_in_a_row = 0;
+        }
+        shown.seen_since_unproven = Some(0);
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -311,6 +333,27 @@ mod tests {
         sight.was_blind(false);
         assert!(!sight.may_leave_early(&floor(100), None));
         assert!(sight.may_leave_early(&floor(100), counted(100)), "nothing blind had left early");
+    }
+
+    #[test]
+    fn a_judge_whose_ends_never_come_is_not_believed_in_advance_for_ever() {
+        let sight = Sight::default();
+        let see = |answers: u32| (0..answers).for_each(|_| sight.saw());
+        let is_believed = || sight.may_leave_early(&floor(100), None);
+        see(SEEN_IN_A_ROW);
+        sight.was_unproven();
+        assert!(is_believed(), "once is an accident");
+        see(SEEN_IN_A_ROW);
+        sight.was_unproven();
+        assert!(is_believed(), "so is once in a while");
+        see(SEEN_IN_A_ROW - 1);
+        sight.was_unproven();
+        assert!(!is_believed());
+        assert!(sight.may_leave_early(&floor(100), counted(100)), "a count in the stream is proof");
+        see(SEEN_IN_A_ROW - 1);
+        assert!(!is_believed());
+        see(1);
+        assert!(is_believed());
     }
 
     #[test]

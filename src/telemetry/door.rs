@@ -21,6 +21,8 @@ pub enum Shed {
     QueueFull,
     /// It waited until no judge could have answered in time.
     TooLate,
+    /// Others came long after it and are in, and more come than are served.
+    Overtaken,
     /// Too many images wait for a worker.
     Workers,
     /// The process is stopping.
@@ -29,13 +31,14 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::InFlight,
         Self::Bytes,
         Self::Journal,
         Self::Judges,
         Self::QueueFull,
         Self::TooLate,
+        Self::Overtaken,
         Self::Workers,
         Self::Draining,
     ];
@@ -50,6 +53,7 @@ impl Shed {
             Self::Judges => "judges",
             Self::QueueFull => "queue_full",
             Self::TooLate => "too_late",
+            Self::Overtaken => "overtaken",
             Self::Workers => "workers",
             Self::Draining => "draining",
         }

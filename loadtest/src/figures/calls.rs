@@ -3,6 +3,7 @@
 use crate::evidence::Call;
 use crate::evidence::Evidence;
 use crate::figures::Measured;
+use crate::provider::congestion;
 use crate::quantile::number;
 use crate::quantile::share;
 use crate::sample::AttemptBody;
@@ -38,9 +39,22 @@ fn attempts(evidence: &Evidence, span: (f64, f64)) -> impl Iterator<Item = &Atte
 /// Calls of a span and the images they were for.
 ///
 /// A provider that refuses connections sees no call and a caller that was not answered tells of
-/// none, so the larger of both accounts is taken.
+/// none, so the larger of both accounts is taken. A log does not say which image a call was for: those
+/// begun in the span for images of before it are taken off by what the answers tell, and those begun
+/// after it for images of the span are added.
 fn calls_and_images(evidence: &Evidence, span: (f64, f64)) -> (usize, usize) {
-    let logged = evidence.called_in(span).count();
+    let (start_s, end_s) = span;
+    let began_in = |due: (f64, f64), began: (f64, f64)| {
+        let answered =
+            evidence.due_in(due).filter_map(|one| Some((one.sent_s, one.verdict.as_ref()?)));
+        let all = answered.flat_map(|(sent_s, verdict)| {
+            verdict.attempts.iter().map(move |one| sent_s + one.started_ms / 1_000.0)
+        });
+        all.filter(|at_s| began.0 <= *at_s && *at_s < began.1).count()
+    };
+    let carried_in = began_in((f64::MIN, start_s), span);
+    let carried_out = began_in(span, (end_s, f64::MAX));
+    let logged = evidence.called_in(span).count().saturating_sub(carried_in) + carried_out;
     let told = attempts(evidence, span).count();
     let is_served = |one: &&Sample| !one.is_shed();
     (logged.max(told), evidence.due_in(span).filter(is_served).count())
@@ -62,6 +76,15 @@ pub(super) fn extra(evidence: &Evidence) -> Measured {
 pub(super) fn per_image(evidence: &Evidence) -> Measured {
     let (calls, images) = calls_and_images(evidence, evidence.fault());
     (share(calls, images), images)
+}
+
+/// Calls an image while nobody answers, those apart that only see whether somebody is back.
+pub(super) fn after5_per_image(evidence: &Evidence) -> Measured {
+    let (start_s, end_s) = evidence.fault();
+    let span = (start_s + 5.0, end_s);
+    let (calls, images) = calls_and_images(evidence, span);
+    let probes = attempts(evidence, span).filter(|one| one.route == "probe").count();
+    (share(calls.saturating_sub(probes), images), images)
 }
 
 /// Calls to the primary in a span: those it logged, or those that the answers tell of if more.
@@ -114,7 +137,8 @@ fn stay_away(call: &Call) -> Option<(&str, f64, f64)> {
     Some((call.provider.as_str(), ended_s + 0.05, ended_s + call.retry_after_s? - 0.05))
 }
 
-/// How often a breaker went from something else to open within a span.
+/// How often a breaker that had been closed was so no more within a span: a probe that fails, and
+/// turns half-open to open again, keeps nobody away who was let in before.
 fn opens_in(evidence: &Evidence, span: (f64, f64), judge: Option<&str>) -> Measured {
     let (start_s, end_s) = span;
     let is_judge = |name: &str| judge.is_none_or(|judge| judge == name);
@@ -123,7 +147,8 @@ fn opens_in(evidence: &Evidence, span: (f64, f64), judge: Option<&str>) -> Measu
     let opens = opens.filter(|(_, now)| start_s <= now.at_s && now.at_s < end_s);
     let opens = opens.flat_map(|(before, now)| {
         now.breakers.iter().filter(move |(name, state)| {
-            state.as_str() == "open" && before.breakers.get(*name).is_some_and(|was| was != "open")
+            state.as_str() != "closed"
+                && before.breakers.get(*name).is_some_and(|was| was == "closed")
         })
     });
     let count = opens.filter(|(name, _)| is_judge(name)).count();
@@ -178,7 +203,8 @@ pub(super) fn goodput(evidence: &Evidence) -> Measured {
     let mut capacity_per_s = 0.0;
     for (provider, usual_s) in USUAL_CALL_S {
         let Some(slots) = evidence.scenario.slots.get(provider) else { return (None, 0) };
-        let call_s = mean_call_s(evidence, provider).unwrap_or(usual_s);
+        // a provider at its limit is slower than one with room: that is what its slots can give
+        let call_s = mean_call_s(evidence, provider).unwrap_or(usual_s) * congestion(1, 1);
         capacity_per_s += (slots * evidence.rate_per_s).floor() / call_s;
     }
     let ended = evidence.samples.iter().filter(|one| start_s <= one.ended_s && one.ended_s < end_s);

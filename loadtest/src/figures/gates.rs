@@ -104,6 +104,12 @@ pub(super) fn joined(evidence: &Evidence) -> Measured {
     (share(joined, verdicts.len()), verdicts.len())
 }
 
+pub(super) fn rig_late(evidence: &Evidence) -> Measured {
+    let late: Vec<f64> =
+        evidence.samples.iter().map(|one| (one.sent_s - one.due_s) * 1_000.0).collect();
+    (quantile(&late, 0.99), late.len())
+}
+
 pub(super) fn queue(evidence: &Evidence) -> Measured {
     let seen: Vec<f64> = evidence.ticks.iter().filter_map(|tick| tick.queued).map(count).collect();
     (quantile(&seen, 1.0), seen.len())

@@ -107,8 +107,15 @@ fn a_quiet_run_meets_every_gate() {
     let mut evidence = world("");
     change(&mut evidence, 0..600, |one| {
         let score = ScoreBody { score: 0.9, pass_at: 0.7 };
-        one.verdict.as_mut().unwrap().scores = [("cutout".to_owned(), score)].into();
+        let verdict = one.verdict.as_mut().unwrap();
+        verdict.scores = [("cutout".to_owned(), score)].into();
+        verdict.attempts[0].request_id = Some(verdict.id.clone());
     });
+    let logged = |one: &Sample| {
+        let request_id = one.verdict.as_ref().map(|verdict| verdict.id.clone());
+        Call { request_id, ..call("a", one.due_s) }
+    };
+    evidence.calls = evidence.samples.iter().map(logged).collect();
     evidence.ticks.push(Tick { rss_mb: Some(100.0), ..Tick::default() });
     let figures = figures(&evidence);
     for (id, _) in GATES {
@@ -327,6 +334,48 @@ fn a_closed_loop_hides_what_its_callers_waited() {
         one.ended_s = one.due_s + 2.0;
     });
     check(&evidence, "hidden_wait", Some(0.25));
+}
+
+#[test]
+fn a_rig_that_was_late_is_no_measure_but_where_builds_run_beside_it() {
+    let mut evidence = world("");
+    change(&mut evidence, 0..20, |one| one.sent_s += 0.03);
+    let verdict = |evidence: &Evidence| {
+        figures(evidence).into_iter().find(|one| one.id == RIG_LATE).unwrap().verdict
+    };
+    assert_eq!(verdict(&evidence), FigureVerdict::Missed);
+    evidence.is_short = true;
+    assert_eq!(verdict(&evidence), FigureVerdict::Stated);
+}
+
+#[test]
+fn waits_of_a_streamed_scenario_are_held_to_the_plain_healthy_p95() {
+    let lines = "
+targets:
+  - { figure: p95, at_most: 0.5 }
+  - { figure: p95_of_plain, at_most: 0.5 }
+";
+    let mut evidence = world(lines);
+    let verdict = |evidence: &Evidence, id: &str| {
+        figures(evidence).into_iter().find(|one| one.id == id).unwrap().verdict
+    };
+    assert_eq!(verdict(&evidence, "p95"), FigureVerdict::Stated);
+    assert_eq!(verdict(&evidence, "p95_of_plain"), FigureVerdict::Missed);
+    evidence.scenario.streamed = false;
+    assert_eq!(verdict(&evidence, "p95"), FigureVerdict::Missed);
+    assert_eq!(verdict(&evidence, "p95_of_plain"), FigureVerdict::NotApplicable);
+}
+
+#[test]
+fn probes_are_no_calls_of_an_image_while_nobody_answers() {
+    let mut evidence = world("");
+    change(&mut evidence, 200..400, |one| {
+        let attempts = &mut one.verdict.as_mut().unwrap().attempts;
+        let probe = AttemptBody { route: "probe".to_owned(), ..attempts[0].clone() };
+        attempts.push(probe);
+    });
+    check(&evidence, "calls_per_image", Some(2.0));
+    check(&evidence, "after5_calls_per_image", Some(1.0));
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Slots {
 }
 
 /// How many times slower a call is that finds so many of the slots taken.
-pub(super) fn congestion(in_use: u32, slots: u32) -> f64 {
+pub(crate) fn congestion(in_use: u32, slots: u32) -> f64 {
     let load = f64::from(in_use) / f64::from(slots.max(1));
     1.0 + CONGESTION * (load - FREE_SHARE).max(0.0)
 }

@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Hold the gate, the providers or the rig to cores: `gate=0`
     #[arg(long, value_name = "NAME=CORES", value_parser = pin)]
     pin: Vec<(String, String)>,
+    /// No scenario reads answers as they come; every p95 is then held to the healthy p95 itself
+    #[arg(long)]
+    plain: bool,
     /// Where the outcome goes
     #[arg(long, value_name = "DIR", default_value = "target/loadtest")]
     out: PathBuf,
@@ -95,8 +98,10 @@ impl RunArgs {
         for seed in self.seed..self.seed + self.seeds {
             let mut baseline = Baseline::default();
             for scenario in &scenarios {
-                let needs = scenario.streamed && !baseline.knows_plain();
-                if needs && world.target == TargetKind::Gate && scenario.target.is_none() {
+                if !baseline.knows_plain()
+                    && world.target == TargetKind::Gate
+                    && scenario.target.is_none()
+                {
                     tell("P: the healthy baseline without streaming");
                     let plain = world.run(self.plain_baseline()?, seed, &mut baseline).await;
                     run.scenarios.push(plain);
@@ -122,6 +127,9 @@ impl RunArgs {
         all.retain(is_chosen);
         if self.short {
             all = all.into_iter().filter_map(Scenario::shortened).collect();
+        }
+        for scenario in &mut all {
+            scenario.streamed &= !self.plain;
         }
         if all.is_empty() {
             return Err(RigError::Usage("no scenario is left to run".to_owned()));

@@ -60,7 +60,8 @@ pub(crate) async fn binary(given: Option<&Path>) -> Result<PathBuf, RigError> {
         return Ok(path);
     }
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "-p", "vlmgate"]).stdin(Stdio::null());
+    // the whole workspace: of one package alone cargo builds some crates again, with other features
+    cargo.args(["build", "--release", "--workspace"]).stdin(Stdio::null());
     let built = cargo.status().await.map_err(RigError::io(
         "cargo is not there to build the gate (name a built one with --gate)",
     ))?;

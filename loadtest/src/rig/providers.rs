@@ -121,6 +121,10 @@ impl Host {
         let program = env::current_exe().map_err(RigError::io("this program's own path"))?;
         let mut command = gate::command(&program, cores);
         command.args(["providers", "--admin", "0", "--seed", &seed.to_string()]);
+        let phases = scenario.seconds.parts();
+        let phases: Vec<String> =
+            phases.iter().map(|(_, start_s, end_s)| format!("{:.0}", end_s - start_s)).collect();
+        command.args(["--drift-phases", &phases.join(",")]);
         for (name, (dialect, _, _)) in PROVIDERS.iter().zip(KINDS) {
             command.arg("--provider").arg(format!("{name}={}:0", dialect.label()));
         }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::arrivals::arrivals;
 use crate::evidence::Evidence;
+use crate::figures::RIG_LATE_AT_MOST_MS;
 use crate::figures::attribution;
 use crate::figures::figures;
 use crate::gallery::Gallery;
@@ -48,9 +49,6 @@ use crate::sample::Sample;
 use crate::scenario::Scenario;
 use crate::timeline::timeline;
 use crate::web::Web;
-
-/// Sent later than this the rig was too busy to measure by.
-const TOO_LATE_MS: f64 = 25.0;
 
 /// What is driven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -371,7 +369,7 @@ fn punctuality(evidence: &Evidence) -> Punctuality {
         late_p50_ms: of(0.5),
         late_p99_ms: of(0.99),
         late_max_ms: of(1.0),
-        rig_was_bottleneck: is_open && TOO_LATE_MS < of(0.99),
+        rig_was_bottleneck: is_open && RIG_LATE_AT_MOST_MS < of(0.99),
     }
 }
 

@@ -2,7 +2,10 @@
 //! Pure: it is told the time and what the judges say, and waits for nothing.
 //!
 //! The newest is served first. Under overload a first-come line makes everybody too late: whoever
-//! reaches its head has used up the time that a judge needs. The newest has all of it.
+//! reaches its head has used up the time that a judge needs. The newest has all of it. The price is
+//! that whoever has been overtaken once is overtaken for as long as more come than are served, so
+//! that one is told at once instead of at the end of its time. A burst that is over is another matter:
+//! the line shrinks, and everybody in it is served.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -26,8 +29,12 @@ const FEW_APPROACHING: usize = 8;
 /// The gate is crowded above this share of its checks, in hundredths.
 const CROWDED_PERCENT: usize = 80;
 
-/// How much the latest gap between two who leave counts.
-const GAP_WEIGHT: f64 = 0.1;
+/// How much the latest gap between two who come, or two who leave, counts: at 200 a second it is
+/// half forgotten after 0.2 s.
+const GAP_WEIGHT: f64 = 0.02;
+
+/// Whoever came so long before one who has been let in was overtaken.
+const OVERTAKEN_AFTER: Duration = Duration::from_millis(400);
 
 /// A place in the line; later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +82,11 @@ pub(super) struct Line {
     waiting: BTreeMap<Ticket, Waiter>,
     next: u64,
     is_closed: bool,
+    /// When the youngest of those let in had come.
+    youngest_in: Option<Instant>,
+    /// How fast they come …
+    arrivals: Pace,
+    /// … and how fast those inside leave while others wait.
     pace: Pace,
 }
 
@@ -89,6 +101,8 @@ impl Line {
             waiting: BTreeMap::new(),
             next: 0,
             is_closed: false,
+            youngest_in: None,
+            arrivals: Pace::default(),
             pace: Pace::default(),
         }
     }
@@ -127,9 +141,15 @@ impl Line {
         judges_have_room && (!self.judges_are_short || self.approaching < most_approaching)
     }
 
-    /// Lets one in for which there is room.
-    pub(super) fn take(&mut self, size_bytes: usize) {
+    /// One came.
+    pub(super) fn came(&mut self, now: Instant) {
+        self.arrivals.one(now);
+    }
+
+    /// Lets one in that came at `joined`, for which there is room.
+    pub(super) fn take(&mut self, size_bytes: usize, joined: Instant) {
         debug_assert!(self.lacks(size_bytes).is_none(), "taken without room");
+        self.youngest_in = self.youngest_in.max(Some(joined));
         self.in_flight += 1;
         self.approaching += 1;
         self.held_bytes += size_bytes;
@@ -144,7 +164,16 @@ impl Line {
     pub(super) fn give_back(&mut self, size_bytes: usize, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(size_bytes);
-        self.pace.one_left(now, !self.waiting.is_empty());
+        // gaps count only while somebody waits: otherwise they are those of the arrivals
+        if self.waiting.is_empty() { self.pace.pause() } else { self.pace.one(now) }
+    }
+
+    /// Whether one that came at `joined` waits in vain: others came long after it and are in already,
+    /// and more come than are served.
+    pub(super) fn has_no_hope(&self, joined: Instant) -> bool {
+        let is_overtaken =
+            self.youngest_in.is_some_and(|youngest| joined + OVERTAKEN_AFTER <= youngest);
+        is_overtaken && self.arrivals.is_faster_than(&self.pace)
     }
 
     /// Puts `waiter` into the line. When it is full the oldest makes room: of all in the line it
@@ -215,23 +244,32 @@ impl Line {
     }
 }
 
-/// How fast those inside leave while others wait.
+/// How fast something happens again and again.
 #[derive(Debug, Default)]
 struct Pace {
-    last_left: Option<Instant>,
-    /// Seconds between two who leave, smoothed; `None`: not known yet.
+    last: Option<Instant>,
+    /// Seconds from one to the next, smoothed; `None`: not known yet.
     gap_s: Option<f64>,
 }
 
 impl Pace {
-    /// Gaps count only while somebody waits: otherwise they are those of the arrivals.
-    fn one_left(&mut self, now: Instant, somebody_waits: bool) {
-        if let Some(last) = self.last_left.filter(|_| somebody_waits) {
+    fn one(&mut self, now: Instant) {
+        if let Some(last) = self.last {
             let gap_s = now.saturating_duration_since(last).as_secs_f64();
             let known_s = self.gap_s.unwrap_or(gap_s);
             self.gap_s = Some(known_s + GAP_WEIGHT * (gap_s - known_s));
         }
-        self.last_left = somebody_waits.then_some(now);
+        self.last = Some(now);
+    }
+
+    /// The gap until the next one does not count.
+    fn pause(&mut self) {
+        self.last = None;
+    }
+
+    /// Whether that is known, and so.
+    fn is_faster_than(&self, other: &Self) -> bool {
+        self.gap_s.zip(other.gap_s).is_some_and(|(own_s, other_s)| own_s < other_s)
     }
 
     fn of(&self, waiters: usize) -> Duration {

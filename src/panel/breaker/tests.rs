@@ -184,7 +184,7 @@ fn probes_that_fail_come_one_at_a_time_and_ever_further_apart() {
     assert!(!scene.probes(), "one is under way");
     scene.breaker.bad(STRIKE_ALONE, Turn::Probe, scene.others, (scene.now, 0.5));
     scene.breaker.probe_ended();
-    for hold in [1.5, 2.25, 3.0, 3.0] {
+    for hold in [1.5, 2.25, 2.5, 2.5] {
         scene.later(hold - 0.01);
         assert!(!scene.probes(), "after {hold} s");
         scene.later(0.02);
@@ -246,6 +246,41 @@ fn ten_clean_probes_close_it_and_a_quarter_of_the_images_come_back_at_first() {
 }
 
 #[test]
+fn the_more_probes_succeed_the_more_are_under_way_at_once() {
+    let mut scene = Scene::new().opened();
+    scene.later(1.0);
+    let mut at_once = Vec::new();
+    for _ in 0..9 {
+        let mut probes = scene.breaker.clone();
+        at_once.push((0..9).take_while(|_| probes.probe(scene.now, || true)).count());
+        scene.probe_is(true);
+    }
+    assert_eq!(at_once, [1, 2, 3, 4, 4, 4, 4, 4, 4]);
+}
+
+#[test]
+fn a_judge_that_is_ill_again_soon_after_closing_is_found_out_sooner() {
+    // three calls of ten fail, and cost what a call costs
+    let calls_until_open = |mut scene: Scene| {
+        let opens = |scene: &Scene| !scene.breaker.is_closed();
+        (0..1_000).find(|call| {
+            match call % 10 {
+                0 | 3 | 6 => scene.bad(Fault::Error { time_lost: 0.8 }),
+                _ => scene.breaker.good(Turn::InTurn, scene.now),
+            }
+            opens(&scene)
+        })
+    };
+    let mut closed = Scene::new().opened();
+    closed.later(1.0);
+    closed.closes();
+    let mut healed = Scene { breaker: closed.breaker.clone(), ..closed };
+    healed.later(31.0);
+    let soon = calls_until_open(Scene { breaker: healed.breaker.clone(), ..closed });
+    assert_eq!((soon, calls_until_open(healed)), (Some(13), Some(26)));
+}
+
+#[test]
 fn one_bad_probe_starts_the_evidence_anew() {
     let mut scene = Scene::new().opened();
     scene.later(1.0);
@@ -253,10 +288,26 @@ fn one_bad_probe_starts_the_evidence_anew() {
     assert_eq!(scene.breaker.state(), BreakerState::HalfOpen);
     scene.probe_is(false);
     assert_eq!(scene.breaker.state(), BreakerState::Open);
-    scene.later(1.4);
+    scene.later(0.9);
     assert!(!scene.probes());
     scene.later(0.2);
     scene.closes();
+}
+
+#[test]
+fn a_judge_that_is_all_but_back_is_looked_at_again_soon_and_one_that_was_lucky_is_not() {
+    for (good, hold) in [(1, 2.25), (3, 2.25), (4, 1.0), (8, 1.0)] {
+        let mut scene = Scene::new().opened();
+        scene.later(1.0);
+        scene.probe_is(false);
+        scene.later(2.0);
+        (0..good).for_each(|_| scene.probe_is(true));
+        scene.probe_is(false);
+        scene.later(hold - 0.01);
+        assert!(!scene.probes(), "{good} good ones");
+        scene.later(0.02);
+        assert!(scene.probes(), "{good} good ones");
+    }
 }
 
 #[test]

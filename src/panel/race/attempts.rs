@@ -19,23 +19,58 @@ const REPEAT_AFTER: Duration = Duration::from_millis(40);
 const LONGEST_REPEAT: Duration = Duration::from_millis(320);
 /// Calls of the only judge for one image at most, those that failed at once included.
 const MOST_REPEATS: u32 = 6;
+/// How long an image waits, more or less, for room at a judge that is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The most of what is left that an attempt may take from those behind it for its own p95's sake.
 const LARGEST_SHARE: f64 = 0.75;
 /// What is said of an attempt that was still under way at the deadline.
 const TOO_LATE: &str = "the deadline came first";
 
 impl<'a> Course<'a> {
-    /// The first attempt starts whatever it costs.
+    /// The first attempt starts whatever it costs, but waits where every judge asked for that.
     pub(super) fn start(&mut self) {
         if !self.may_start() {
             return;
         }
         let hedges = self.entry.route.hedge.map(|spec| spec.budget_ratio);
         self.panel.budgets().admit(hedges, now());
-        let Some(seat) = self.pick(&self.unasked, Reach::Anybody) else { return };
-        let preferred = self.entry.route.judges.first().is_some_and(|name| name == seat.name());
-        self.launch(seat, if preferred { Route::Primary } else { Route::Failover });
+        let Some(seat) = self.pick(&self.unasked, Reach::OutOfTurn) else {
+            return self.await_somebody();
+        };
+        self.launch(seat, self.first_route(seat));
         self.probe_beside();
+    }
+
+    /// Why `seat` is asked if nobody was asked before.
+    fn first_route(&self, seat: &Seat) -> Route {
+        let preferred = self.entry.route.judges.first().is_some_and(|name| name == seat.name());
+        if preferred { Route::Primary } else { Route::Failover }
+    }
+
+    /// Everybody who is left asked us to stay away: the first who will be back is waited for. A call
+    /// before that is refused again, and lengthens the time for all.
+    fn await_somebody(&mut self) {
+        self.back_at = self.back_in().map(|wait| now() + wait);
+    }
+
+    /// Somebody who had asked us to stay away is back; so are, at this very moment, all the images
+    /// that wait for the same judge. Those for whom it has no room look again in a while.
+    pub(super) fn return_to_line(&mut self) {
+        self.back_at = None;
+        let in_turn = self.next_in_line(Reach::InTurn);
+        let Some(next) = in_turn.or_else(|| self.next_in_line(Reach::OutOfTurn)) else {
+            if self.may_follow() {
+                self.await_somebody();
+            }
+            return;
+        };
+        let may_wait = LOOK_AGAIN + next.lead(self.budget) < self.entry.deadline.left();
+        if in_turn.is_none() && next.is_closed() && may_wait {
+            self.back_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
+            return;
+        }
+        let route = if self.started == 0 { self.first_route(next) } else { Route::Failover };
+        self.launch(next, route);
     }
 
     /// Takes the `reply` of the runner `at`; a valid judgement ends the race.
@@ -122,12 +157,16 @@ impl<'a> Course<'a> {
         }
         let next = match (self.running.is_empty(), looked) {
             _ if self.is_hopeless => self.next_in_line(Reach::InTurn),
-            (true, _) => self.next_in_line(Reach::Anybody),
+            (true, _) => self.next_in_line(Reach::OutOfTurn),
             (false, true) => self.next_to_look(Reach::OutOfTurn),
             (false, false) => None,
         };
-        if let Some(next) = next {
-            self.launch(next, Route::Failover);
+        match next {
+            Some(next) => self.launch(next, Route::Failover),
+            None if self.running.is_empty() && !self.is_hopeless && self.may_follow() => {
+                self.await_somebody();
+            }
+            None => {}
         }
     }
 

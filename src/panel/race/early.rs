@@ -2,6 +2,9 @@
 
 use super::*;
 
+use futures_util::future::join_all;
+
+use crate::panel::BreakerState;
 use crate::panel::race::scene::{Scene, story};
 use crate::panel::script::{Act, BILL, ESTIMATE, Script, answers};
 
@@ -34,6 +37,21 @@ async fn the_history_of_a_judge_is_of_its_scores() {
     }
     let p95_ms = scene.panel.statuses().first().and_then(|one| one.p95_ms);
     assert!(p95_ms.is_some_and(|p95| (280..=320).contains(&p95)), "{p95_ms:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_that_stops_behind_its_scores_opens_and_one_that_goes_on_does_not() {
+    for (rest_ms, opens) in [(60_000, true), (1_500, false)] {
+        let scene = Scene::scripted(&[early(300, rest_ms), answers(400)]);
+        let raced = join_all((0..8).map(|_| scene.race())).await;
+        let rests = raced.into_iter().map(|(raced, _)| raced.rest.expect("it left early"));
+        let reading = rests.map(|rest| rest.read(Deadline::after(Duration::from_millis(1_900))));
+        let took = Stopwatch::start();
+        join_all(reading).await;
+        assert!(took.elapsed() <= Duration::from_millis(1_900));
+        let judge = scene.panel.statuses().into_iter().next().expect("a");
+        assert_eq!(judge.breaker == BreakerState::Open, opens, "{rest_ms} ms: {judge:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

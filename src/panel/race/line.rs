@@ -1,6 +1,7 @@
 //! Who may be asked next in a race.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::MicroUsd;
 use crate::panel::choice::{Draw, InLine, Reach};
@@ -53,6 +54,13 @@ impl<'a> Course<'a> {
     pub(super) fn stand_in(&self) -> Option<&'a Arc<Seat>> {
         let standing_in = self.unasked.iter().copied().filter(|one| one.seat.stands_in());
         self.pick(&standing_in.collect::<Vec<_>>(), Reach::InTurn)
+    }
+
+    /// How long until a judge that asked us to stay away may be asked, where nobody else may be.
+    pub(super) fn back_in(&self) -> Option<Duration> {
+        let until = self.entry.deadline.instant();
+        let draw = Draw { chance: self.chance, now: now(), until };
+        self.choice.back_in(self.unasked.iter().copied(), draw)
     }
 
     fn unasked_to_look(&self) -> Vec<InLine<'a>> {

@@ -99,7 +99,7 @@ impl<'a> Course<'a> {
             caller_gone: caller_gone.clone(),
             peers: Arc::clone(&self.peers),
             jitter,
-            until: Deadline::after(seat.strike_age(budget)),
+            until: Deadline::after(seat.strike_age(seat.judge().waits_for_end(question), budget)),
             budget,
         };
         let place = self.started;

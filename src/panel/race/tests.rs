@@ -358,11 +358,34 @@ async fn a_rate_limit_without_a_delay_blocks_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_ask_us_to_stay_away_the_soonest_free_is_asked() {
+async fn when_all_ask_us_to_stay_away_the_soonest_free_is_waited_for() {
     let scene = Scene::scripted(&[answers(300), answers(400)]);
     scene.panel.seat("a").unwrap().block(Duration::from_secs(9), now());
     scene.panel.seat("b").unwrap().block(Duration::from_secs(3), now());
-    scene.check("judged by b at 400 ms: b failover judged 0+400").await;
+    scene.check("judged by b at 3400 ms: b failover judged 3000+400").await;
+    // also after one that was refused just now
+    let scene = Scene::scripted(&[limited(20, 2_000), answers(400)]);
+    scene.panel.seat("b").unwrap().block(Duration::from_secs(1), now());
+    let told = "judged by b at 1400 ms: a primary rate_limited 0+20, b failover judged 1000+400";
+    scene.check(told).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_judge_without_room_looks_again_and_asks_in_the_end() {
+    let scene = Scene::scripted(&[answers(300)]);
+    let seat = Arc::clone(scene.panel.seat("a").unwrap());
+    seat.block(Duration::from_secs(1), now());
+    let crowd: Vec<_> = (0..256).map(|_| seat.enter()).collect();
+    let leaving = async {
+        time::sleep(Duration::from_millis(1_500)).await;
+        drop(crowd);
+    };
+    let race = async {
+        let (raced, _) = scene.race().await;
+        let started_ms = raced.attempts[0].started_ms;
+        assert!((1_500..1_650).contains(&started_ms), "{started_ms}");
+    };
+    tokio::join!(race, leaving);
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,6 +169,36 @@ async fn a_blind_answer_that_left_early_turns_early_answers_off_for_twenty() {
 }
 
 #[tokio::test]
+async fn a_judge_whose_ends_never_come_is_soon_waited_for() {
+    for dialect in [Dialect::OpenAi, Dialect::Mistral] {
+        let [first, second] = good(dialect, SEEN);
+        let whole = answer(&[&first, &second]);
+        let (calls, never) = (std::sync::atomic::AtomicUsize::new(0), Arc::new(Notify::new()));
+        let stub =
+            Stub::start(move |_| match calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                20 | 21 => Answer::Parts(answer(&[&first]), Arc::clone(&never), second.clone()),
+                _ => Answer::Bytes(whole.clone()),
+            })
+            .await;
+        let (judge, question) = (judge(dialect, &stub), question());
+        assert!(judge.waits_for_end(&question), "{dialect:?} has shown nothing yet");
+        for _ in 0..20 {
+            ask_whole(&judge).await;
+        }
+        for _ in 0..2 {
+            assert!(!judge.waits_for_end(&question), "{dialect:?}");
+            let part = ask_whole(&judge).await.rest.expect("trusted").cut();
+            assert_eq!(part.reasons.unwrap_err().kind, LateKind::Truncated);
+        }
+        assert!(judge.waits_for_end(&question), "{dialect:?}: two of twenty stayed unproven");
+        for _ in 0..20 {
+            assert!(ask_whole(&judge).await.rest.is_none(), "{dialect:?}");
+        }
+        assert!(ask_whole(&judge).await.rest.is_some(), "{dialect:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_judge_whose_count_is_too_low_at_the_start_is_waited_for_and_found_blind() {
     for dialect in [Dialect::Anthropic, Dialect::Gemini] {
         let [first, second] = good(dialect, BLIND);
