@@ -349,6 +349,19 @@ fn a_rig_that_was_late_is_no_measure_but_where_builds_run_beside_it() {
 }
 
 #[test]
+fn under_another_deadline_only_the_gates_are_held() {
+    let mut evidence = world("targets: [{ figure: verdict_share, at_least: 1.1 }]");
+    evidence.deadline_ms = 400;
+    let verdict = |evidence: &Evidence, id: &str| {
+        figures(evidence).into_iter().find(|one| one.id == id).unwrap().verdict
+    };
+    assert_eq!(verdict(&evidence, "verdict_share"), FigureVerdict::Stated);
+    assert_eq!(verdict(&evidence, "F1"), FigureVerdict::Missed);
+    evidence.scenario.deadline_ms = Some(400);
+    assert_eq!(verdict(&evidence, "verdict_share"), FigureVerdict::Missed);
+}
+
+#[test]
 fn waits_of_a_streamed_scenario_are_held_to_the_plain_healthy_p95() {
     let lines = "
 targets:
