@@ -2,7 +2,8 @@
 //! before a restart.
 //!
 //! A drill that is refused (another judge is open, say) is logged, counted, and tried again within
-//! the hour.
+//! the hour. Each run comes a little later than it is due, by a chance of its own: replicas that were
+//! started together would else break the same judge at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ pub const BY: &str = "schedule";
 
 /// How soon a drill runs that never ran, and how soon a refused one is tried again.
 const SOON: Duration = Duration::from_secs(3_600);
+
+/// The largest share of the time between two runs that the next is put off by.
+const SPREAD: f64 = 0.1;
 
 /// Longest between two looks at the clock.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -54,8 +58,9 @@ impl Drills {
             Err(why) => tracing::warn!(%why, "when drills last ran cannot be read"),
         }
         let now = Timestamp::now();
-        let first =
-            |(index, one): (usize, &Scheduled)| due(one.every, last.get(&index).copied(), now);
+        let first = |(index, one): (usize, &Scheduled)| {
+            after(due(one.every, last.get(&index).copied(), now), spread(one.every, rand::random()))
+        };
         let mut next: Vec<_> = scheduled.iter().enumerate().map(first).collect();
         let shortest = scheduled.iter().map(|one| one.every).min().unwrap_or(LOOK_EVERY);
         loop {
@@ -67,7 +72,7 @@ impl Drills {
                 }
                 let started = self.start(one.plan.clone(), BY).await;
                 let wait = if started.is_ok() { one.every } else { one.every.min(SOON) };
-                *due = after(now, wait);
+                *due = after(now, wait + spread(wait, rand::random()));
             }
         }
     }
@@ -79,6 +84,11 @@ fn due(every: Duration, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
         Some(last) => after(last, every),
         None => after(now, every.min(SOON)),
     }
+}
+
+/// By how much a run is put off that drew `chance` (0..1).
+fn spread(every: Duration, chance: f64) -> Duration {
+    every.mul_f64(SPREAD * chance.clamp(0.0, 1.0))
 }
 
 fn after(at: Timestamp, span: Duration) -> Timestamp {
@@ -102,6 +112,9 @@ mod tests {
             "overdue"
         );
         assert_eq!(due(DAY, None, now), Timestamp(101 * HOUR_US));
+        assert_eq!(spread(DAY, 0.0), Duration::ZERO);
+        assert_eq!(spread(DAY, 0.5), Duration::from_secs(4_320));
+        assert!(spread(DAY, 1.0) <= DAY / 10);
         let minute = Duration::from_secs(60);
         assert_eq!(due(minute, None, now), Timestamp(100 * HOUR_US + 60_000_000));
     }

@@ -212,7 +212,7 @@ impl Shared {
             return Err(Shed::Judges);
         }
         let slot = ledger.reserve().map_err(|_| Shed::Journal)?;
-        line.take(size_bytes, joined);
+        line.take(size_bytes, joined, judges);
         let permits = Permits { shared: Arc::clone(self), size_bytes, is_approaching: true };
         Ok(Admission { slot, permits })
     }
@@ -242,10 +242,10 @@ impl Shared {
     ) -> Result<Received<'a>, Shed> {
         let (useful_until, joined) = (self.useful_until(&newcomer), now());
         let mut line = self.lock();
-        line.came(joined);
         if line.is_closed() {
             return Err(Shed::Draining);
         }
+        line.came(joined);
         let lacked = match self.try_let_in(&mut line, &newcomer, (joined, useful_until), ledger) {
             Ok(admission) => {
                 self.settle(&line);
@@ -358,13 +358,15 @@ impl Waiting<'_> {
             return self.end(LineEnd::Shed, Look::Away(Shed::TooLate));
         }
         let mut line = self.shared.lock();
-        if line.has_no_hope(self.since.started()) {
-            drop(line);
-            return self.end(LineEnd::Shed, Look::Away(Shed::Overtaken));
-        }
         let is_my_turn = line.turn().is_some_and(|(ticket, _)| ticket == self.ticket);
         if !is_my_turn {
             self.lacked = line.lacks(self.newcomer.size_bytes).unwrap_or(self.lacked);
+            // a large body is passed by small ones as long as they fit: that says nothing of its hope
+            let is_large = self.lacked == Shed::Bytes;
+            if !is_large && line.has_no_hope(self.since.started(), self.newcomer.judges) {
+                drop(line);
+                return self.end(LineEnd::Shed, Look::Away(Shed::Overtaken));
+            }
             return Look::Later(useful_until.min(now + LOOK_ABOUT));
         }
         let times = (self.since.started(), useful_until);

@@ -10,7 +10,7 @@
 //! An open breaker is probed by real requests beside the judge that is asked. Probes that fail come
 //! one at a time and ever further apart; once they succeed they follow each other until the sum is
 //! down, the more at once the more of them succeeded: a judge that fails four calls of ten would else
-//! be shown one image in ten for nothing. One that fails starts the evidence anew: such a judge has a
+//! be shown one image in ten for nothing. One that fails takes nearly five good ones back: such a judge has a
 //! lucky run of probes sooner or later, and one that is well has not to fear it. Whoever was lucky is
 //! found out soon: for a while after closing, judgements in time take off only half. A breaker that
 //! opens again soon after it closed stays open for a while and asks for more good probes each time:
@@ -49,6 +49,10 @@ const MOST_PROBES: u32 = 4;
 /// … one more for every good one running, which takes this off the sum.
 const EVIDENCE_A_PROBE: f64 = PROBE_GOOD;
 const HOLD_GROWTH: f64 = 1.5;
+/// A probe that fails takes nearly five good ones back, and where fewer came before it all of them. A
+/// judge that is well fails one in thirty, and then seldom starts anew; one that fails three in ten
+/// closes in one of 26 attempts (one of 35, if each failure took everything back).
+const LAPSE: f64 = 2.0 * STRIKE;
 /// A probe that fails after so much evidence for its judge, four good ones running, is as likely one
 /// of the slow calls that every judge has: the next follows soon.
 const ALL_BUT_BACK: f64 = 4.0 * PROBE_GOOD;
@@ -357,10 +361,13 @@ impl Breaker {
 
     fn probe_failed(&mut self, (now, jitter): (Instant, f64)) {
         let Rules { threshold, longest_hold, hold: shortest_hold, .. } = self.rules;
-        let was_good = threshold - self.score;
         let Place::Open { probe_at, hold, .. } = &mut self.place else { return };
+        let is_lapse = ALL_BUT_BACK <= threshold - self.score;
+        self.score = (self.score + LAPSE).min(threshold);
+        if self.score < threshold - PROBES_SUCCEED_BELOW {
+            return;
+        }
         self.score = threshold;
-        let is_lapse = ALL_BUT_BACK <= was_good;
         *hold = if is_lapse { shortest_hold } else { hold.mul_f64(HOLD_GROWTH).min(longest_hold) };
         let spread = 1.0 + HOLD_SPREAD * (2.0 * jitter.clamp(0.0, 1.0) - 1.0);
         *probe_at = (*probe_at).max(now + hold.mul_f64(spread));

@@ -199,6 +199,7 @@ impl<'a> Call<'a> {
     }
 
     fn judged(mut self, answered: Answered) -> Ended {
+        self.whole &= answered.rest.is_none();
         self.tell(Some(self.watch.elapsed()));
         let attempt = Attempt {
             scores: answered.judgement.scores.clone(),
@@ -215,10 +216,18 @@ impl<'a> Call<'a> {
 
     /// What keeps an eye on the rest of this call's answer.
     fn vigil(&mut self) -> Option<Vigil> {
-        let Asking { peers, jitter, budget, .. } = &self.asking;
-        let strikes_at = self.started() + self.seat.strike_age(true, *budget);
-        let held =
-            Held { peers: Arc::clone(peers), turn: self.turn(), jitter: *jitter, budget: *budget };
+        let Asking { peers, jitter, budget, caller_gone, .. } = &self.asking;
+        // scores that came late leave the end its own time; and a call strikes once
+        let own_time = now() + self.seat.normal_p95(*budget);
+        let strikes_at = (self.started() + self.seat.strike_age(true, *budget)).max(own_time);
+        let held = Held {
+            peers: Arc::clone(peers),
+            turn: self.turn(),
+            caller_gone: (*caller_gone).clone(),
+            jitter: *jitter,
+            budget: *budget,
+        };
+        let strikes_at = Some(strikes_at).filter(|_| !self.struck);
         Some(Vigil::new(self.in_flight.take()?, held, strikes_at))
     }
 

@@ -160,9 +160,13 @@ impl Choice {
             return None;
         }
         let allowed = line.into_iter().filter(|one| self.allows(one.seat));
-        let waits = allowed.filter_map(|one| one.seat.standing(draw.chance, draw.now).blocked_for);
         let left = draw.until.saturating_duration_since(draw.now);
-        waits.filter(|wait| *wait < left).min()
+        let wait = |one: InLine<'_>| {
+            let wait = one.seat.standing(draw.chance, draw.now).blocked_for?;
+            // back is not enough: it must still be able to answer
+            (wait + one.seat.reserve(left.saturating_sub(wait)) < left).then_some(wait)
+        };
+        allowed.filter_map(wait).min()
     }
 
     fn allows(&self, seat: &Seat) -> bool {

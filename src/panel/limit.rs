@@ -88,13 +88,13 @@ impl Limit {
         }
     }
 
-    /// The judge said "too many".
-    pub fn refused(&mut self, now: Instant) {
+    /// The judge said "too many"; `in_flight` calls are still under way.
+    pub fn refused(&mut self, in_flight: u32, now: Instant) {
         if self.cut_at.is_none_or(|at| at + CUT_EVERY < now) {
             self.cut_at = Some(now);
             let was = self.limit.min(f64::from(self.peak.max(FEW)));
             self.limit = (was * CUT).max(self.least);
-            self.peak = 0;
+            self.peak = in_flight;
         }
     }
 }
@@ -127,10 +127,10 @@ mod tests {
     fn a_burst_of_refusals_cuts_once() {
         let (mut limit, now) = (Limit::new(Some(100)), Instant::now());
         limit.entered(100);
-        (0..40).for_each(|at| limit.refused(now + ms(at)));
+        (0..40).for_each(|at| limit.refused(90, now + ms(at)));
         assert_eq!(limit.whole(), 75);
-        limit.entered(80);
-        limit.refused(now + ms(301));
+        // a call of before the cut that is refused after it, while nobody may start
+        limit.refused(80, now + ms(301));
         assert_eq!(limit.whole(), 56);
     }
 
@@ -138,10 +138,10 @@ mod tests {
     fn a_cut_starts_from_the_most_that_was_under_way() {
         let (mut limit, now) = (Limit::new(None), Instant::now());
         [90, 120, 100].into_iter().for_each(|in_flight| limit.entered(in_flight));
-        limit.refused(now);
+        limit.refused(0, now);
         assert_eq!(limit.whole(), 90);
         limit.entered(80);
-        limit.refused(now + ms(301));
+        limit.refused(0, now + ms(301));
         assert_eq!(limit.whole(), 60);
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn a_few_calls_that_are_refused_say_little_of_how_many_fit() {
         let (mut limit, now) = (Limit::new(None), Instant::now());
         limit.entered(1);
-        limit.refused(now);
+        limit.refused(0, now);
         assert_eq!(limit.whole(), 24);
     }
 
@@ -157,7 +157,7 @@ mod tests {
     fn a_limits_worth_of_successes_adds_two_while_half_of_it_is_used() {
         let (mut limit, now) = (Limit::new(Some(100)), Instant::now());
         limit.entered(100);
-        limit.refused(now);
+        limit.refused(0, now);
         let before = limit.limit;
         (0..75).for_each(|_| limit.succeeded(30));
         assert!((limit.limit - before).abs() < 1e-9, "nobody uses it");
@@ -178,7 +178,7 @@ mod tests {
             for (refused, wait_ms, in_flight) in events {
                 now += ms(wait_ms);
                 limit.entered(in_flight);
-                if refused { limit.refused(now) } else { limit.succeeded(in_flight) }
+                if refused { limit.refused(in_flight, now) } else { limit.succeeded(in_flight) }
                 prop_assert!((most.min(4)..=most).contains(&limit.whole()), "{limit:?}");
             }
         }

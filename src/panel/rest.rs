@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{self, Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Deadline;
 use crate::domain::{MicroUsd, Tokens};
@@ -83,6 +84,8 @@ pub(crate) struct Held {
     pub(crate) peers: Arc<[Place]>,
     /// Whether the judge was asked in its turn.
     pub(crate) turn: Turn,
+    /// Cancelled when the caller hung up: then nothing is learnt.
+    pub(crate) caller_gone: CancellationToken,
     /// 0..1, to spread what follows.
     pub(crate) jitter: f64,
     /// What the policy gives a race.
@@ -99,23 +102,28 @@ pub(crate) struct Vigil {
 }
 
 impl Vigil {
-    /// A watch that strikes at `strikes_at`.
-    pub(crate) fn new(in_flight: InFlight, held: Held, strikes_at: Instant) -> Self {
-        Self { in_flight, held, strikes: Some(Box::pin(time::sleep_until(strikes_at))) }
+    /// A watch that strikes at `strikes_at`; `None`: the call has struck already.
+    pub(crate) fn new(in_flight: InFlight, held: Held, strikes_at: Option<Instant>) -> Self {
+        let strikes = strikes_at.map(|at| Box::pin(time::sleep_until(at)));
+        Self { in_flight, held, strikes }
     }
 
     fn watch(&mut self, context: &mut Context<'_>) {
         let is_due = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(context).is_ready();
         if self.strikes.as_mut().is_some_and(is_due) {
             self.strikes = None;
-            let Held { peers, turn, jitter, budget } = &self.held;
+            let Held { peers, turn, caller_gone, jitter, budget } = &self.held;
+            if caller_gone.is_cancelled() {
+                return;
+            }
             let evidence = Evidence { route: peers, turn: *turn, jitter: *jitter };
             self.in_flight.seat().strike(evidence, (*budget, now()));
         }
     }
 
     fn ended(self, part: &LatePart) {
-        if let Some(took) = part.took.filter(|_| part.is_sound()) {
+        let counts = part.is_sound() && !self.held.caller_gone.is_cancelled();
+        if let Some(took) = part.took.filter(|_| counts) {
             self.in_flight.seat().record_end(took);
         }
     }

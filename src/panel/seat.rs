@@ -225,7 +225,8 @@ impl Seat {
 
     /// The provider says "too many".
     pub(crate) fn crowd(&self, now: Instant) {
-        self.health().limit.refused(now);
+        let in_flight = self.in_flight();
+        self.health().limit.refused(in_flight, now);
     }
 
     /// The provider says 429: it is well, and congested.
@@ -321,8 +322,10 @@ impl Seat {
     /// for to an end that is usually not waited for.
     pub(crate) fn strike_age(&self, whole: bool, budget: Duration) -> Duration {
         let health = self.health();
-        let normal = if whole { &health.whole } else { &health.normal };
-        hedge::strike_age(normal, self.rules.strike_multiple, budget)
+        let age = |normal: &Latency| hedge::strike_age(normal, self.rules.strike_multiple, budget);
+        let to_scores = age(&health.normal);
+        // the end never comes before the scores, whatever is not known of it yet
+        if whole { age(&health.whole).max(to_scores) } else { to_scores }
     }
 
     /// Its p95 while it is well.

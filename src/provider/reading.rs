@@ -172,7 +172,8 @@ impl Streamed {
         };
         let (cost, request_id) = (self.reader.estimate, self.assembly.reply().request_id.clone());
         // dropped before the end, even before the first look at it, it stays open whether the model saw
-        let proof = Proof(Some(Arc::clone(&self.reader.sight)));
+        let is_owed = self.assembly.reply().tokens.is_none();
+        let proof = Proof(is_owed.then(|| Arc::clone(&self.reader.sight)));
         let rest = Rest::new(cost, self.read_rest(scores, proof).boxed());
         Answered { judgement, tokens: None, cost, request_id, rest: Some(rest) }
     }

@@ -58,6 +58,7 @@ async fn a_failover_is_counted_in_series_that_were_there_before() {
         ("vlmgate_shed_total{reason=\"judges\"}", 0.0),
         ("vlmgate_shed_total{reason=\"queue_full\"}", 0.0),
         ("vlmgate_shed_total{reason=\"too_late\"}", 0.0),
+        ("vlmgate_shed_total{reason=\"overtaken\"}", 0.0),
         ("vlmgate_queue_seconds_count{end=\"gone\"}", 0.0),
     ];
     let route = vec!["openai-mini", "claude-haiku"];

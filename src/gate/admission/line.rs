@@ -29,9 +29,18 @@ const FEW_APPROACHING: usize = 8;
 /// The gate is crowded above this share of its checks, in hundredths.
 const CROWDED_PERCENT: usize = 80;
 
-/// How much the latest gap between two who come, or two who leave, counts: at 200 a second it is
-/// half forgotten after 0.2 s.
-const GAP_WEIGHT: f64 = 0.02;
+/// How much the latest gap between two who leave counts.
+const GAP_WEIGHT: f64 = 0.1;
+
+/// The same where those who come are compared with those who leave: at 200 a second a gap is half
+/// forgotten after 0.2 s, and two equal rates are within a tenth of each other.
+const QUICK_WEIGHT: f64 = 0.02;
+
+/// A longer gap than this says that nothing happened, not how fast something does.
+const LONGEST_GAP: Duration = Duration::from_millis(250);
+
+/// More come than are served if the gap between them is less than this share of the other.
+const CLEARLY: f64 = 0.9;
 
 /// Whoever came so long before one who has been let in was overtaken.
 const OVERTAKEN_AFTER: Duration = Duration::from_millis(400);
@@ -82,11 +91,13 @@ pub(super) struct Line {
     waiting: BTreeMap<Ticket, Waiter>,
     next: u64,
     is_closed: bool,
-    /// When the youngest of those let in had come.
-    youngest_in: Option<Instant>,
-    /// How fast they come …
+    /// When the youngest of those let in had come, by whom they want to be judged.
+    youngest_in: BTreeMap<Vec<String>, Instant>,
+    /// How fast they come of late …
     arrivals: Pace,
     /// … and how fast those inside leave while others wait.
+    departures: Pace,
+    /// The same, from longer ago: what a newcomer is told of its wait.
     pace: Pace,
 }
 
@@ -101,9 +112,10 @@ impl Line {
             waiting: BTreeMap::new(),
             next: 0,
             is_closed: false,
-            youngest_in: None,
-            arrivals: Pace::default(),
-            pace: Pace::default(),
+            youngest_in: BTreeMap::new(),
+            arrivals: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
+            departures: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
+            pace: Pace::new(GAP_WEIGHT, Duration::MAX),
         }
     }
 
@@ -146,10 +158,16 @@ impl Line {
         self.arrivals.one(now);
     }
 
-    /// Lets one in that came at `joined`, for which there is room.
-    pub(super) fn take(&mut self, size_bytes: usize, joined: Instant) {
+    /// Lets one in for which there is room, that came at `joined` for `judges`.
+    pub(super) fn take(&mut self, size_bytes: usize, joined: Instant, judges: &[String]) {
         debug_assert!(self.lacks(size_bytes).is_none(), "taken without room");
-        self.youngest_in = self.youngest_in.max(Some(joined));
+        if self.waiting.is_empty() {
+            self.youngest_in.clear(); // whoever waits from now on came later
+        } else if let Some(youngest) = self.youngest_in.get_mut(judges) {
+            *youngest = joined.max(*youngest);
+        } else {
+            self.youngest_in.insert(judges.to_vec(), joined);
+        }
         self.in_flight += 1;
         self.approaching += 1;
         self.held_bytes += size_bytes;
@@ -165,15 +183,17 @@ impl Line {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(size_bytes);
         // gaps count only while somebody waits: otherwise they are those of the arrivals
-        if self.waiting.is_empty() { self.pace.pause() } else { self.pace.one(now) }
+        for pace in [&mut self.departures, &mut self.pace] {
+            if self.waiting.is_empty() { pace.pause() } else { pace.one(now) }
+        }
     }
 
-    /// Whether one that came at `joined` waits in vain: others came long after it and are in already,
-    /// and more come than are served.
-    pub(super) fn has_no_hope(&self, joined: Instant) -> bool {
-        let is_overtaken =
-            self.youngest_in.is_some_and(|youngest| joined + OVERTAKEN_AFTER <= youngest);
-        is_overtaken && self.arrivals.is_faster_than(&self.pace)
+    /// Whether one that came at `joined` for `judges` waits in vain: others came for the same ones long
+    /// after it and are in already, and more come than are served. Once the door is closed fewer do.
+    pub(super) fn has_no_hope(&self, joined: Instant, judges: &[String]) -> bool {
+        let youngest = self.youngest_in.get(judges);
+        let is_overtaken = youngest.is_some_and(|youngest| joined + OVERTAKEN_AFTER <= *youngest);
+        !self.is_closed && is_overtaken && self.arrivals.is_faster_than(&self.departures)
     }
 
     /// Puts `waiter` into the line. When it is full the oldest makes room: of all in the line it
@@ -245,19 +265,27 @@ impl Line {
 }
 
 /// How fast something happens again and again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pace {
+    weight: f64,
+    longest: Duration,
     last: Option<Instant>,
     /// Seconds from one to the next, smoothed; `None`: not known yet.
     gap_s: Option<f64>,
 }
 
 impl Pace {
+    /// Of which the latest gap counts by this weight, and none as more than `longest`.
+    fn new(weight: f64, longest: Duration) -> Self {
+        Self { weight, longest, last: None, gap_s: None }
+    }
+
     fn one(&mut self, now: Instant) {
         if let Some(last) = self.last {
-            let gap_s = now.saturating_duration_since(last).as_secs_f64();
+            let gap = now.saturating_duration_since(last).min(self.longest);
+            let gap_s = gap.as_secs_f64();
             let known_s = self.gap_s.unwrap_or(gap_s);
-            self.gap_s = Some(known_s + GAP_WEIGHT * (gap_s - known_s));
+            self.gap_s = Some(known_s + self.weight * (gap_s - known_s));
         }
         self.last = Some(now);
     }
@@ -267,9 +295,9 @@ impl Pace {
         self.last = None;
     }
 
-    /// Whether that is known, and so.
+    /// Whether that is known, and clearly so.
     fn is_faster_than(&self, other: &Self) -> bool {
-        self.gap_s.zip(other.gap_s).is_some_and(|(own_s, other_s)| own_s < other_s)
+        self.gap_s.zip(other.gap_s).is_some_and(|(own_s, other_s)| own_s < CLEARLY * other_s)
     }
 
     fn of(&self, waiters: usize) -> Duration {

@@ -281,14 +281,20 @@ fn a_judge_that_is_ill_again_soon_after_closing_is_found_out_sooner() {
 }
 
 #[test]
-fn one_bad_probe_starts_the_evidence_anew() {
+fn one_bad_probe_takes_nearly_five_good_ones_back() {
     let mut scene = Scene::new().opened();
     scene.later(1.0);
-    (0..6).for_each(|_| scene.probe_is(true));
+    (0..8).for_each(|_| scene.probe_is(true));
+    let before = scene.breaker.score();
+    scene.probe_is(false);
     assert_eq!(scene.breaker.state(), BreakerState::HalfOpen);
+    assert!((scene.breaker.score() - before - 4.3).abs() < 1e-9);
+    assert!(scene.probes(), "the next need not wait");
+    scene.breaker.probe_ended();
+    // where fewer came before it all of them
     scene.probe_is(false);
     assert_eq!(scene.breaker.state(), BreakerState::Open);
-    scene.later(0.9);
+    scene.later(1.4);
     assert!(!scene.probes());
     scene.later(0.2);
     scene.closes();
@@ -296,7 +302,7 @@ fn one_bad_probe_starts_the_evidence_anew() {
 
 #[test]
 fn a_judge_that_is_all_but_back_is_looked_at_again_soon_and_one_that_was_lucky_is_not() {
-    for (good, hold) in [(1, 2.25), (3, 2.25), (4, 1.0), (8, 1.0)] {
+    for (good, hold) in [(1, 2.25), (3, 2.25), (4, 1.0), (5, 1.0)] {
         let mut scene = Scene::new().opened();
         scene.later(1.0);
         scene.probe_is(false);

@@ -187,7 +187,10 @@ impl<'a> Course<'a> {
         let fast = self.started.saturating_sub(self.counted);
         let doubled = REPEAT_AFTER * 2_u32.pow(fast.saturating_sub(1).min(MOST_REPEATS));
         let jittered = doubled.min(LONGEST_REPEAT).mul_f64(0.5 + self.panel.draw());
-        let wait = jittered.max(retry_after.unwrap_or_default());
+        // what it told others counts too
+        let blocked_for = self.only.and_then(|only| only.standing(0.0, now()).blocked_for);
+        let wait =
+            jittered.max(retry_after.unwrap_or_default()).max(blocked_for.unwrap_or_default());
         if wait < self.entry.deadline.left() && self.panel.pays(Purse::Repeat) {
             self.repeat_at = Some(now() + wait);
         }
@@ -205,13 +208,20 @@ impl<'a> Course<'a> {
 
     pub(super) fn repeat(&mut self) {
         self.repeat_at = None;
-        if let Some(only) = self.only.filter(|_| self.may_start()) {
-            self.launch(only, Route::Failover);
+        let Some(only) = self.only.filter(|_| self.may_start()) else { return };
+        // all images that it refused together come back together
+        let standing = only.standing(0.0, now());
+        let has_time = LOOK_AGAIN + only.lead(self.budget) < self.entry.deadline.left();
+        if has_time && (standing.blocked_for.is_some() || !standing.has_room) {
+            self.repeat_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
+            return;
         }
+        self.launch(only, Route::Failover);
     }
 
     pub(super) fn launch(&mut self, seat: &'a Arc<Seat>, route: Route) {
         self.unasked.retain(|one| one.seat.name() != seat.name());
+        self.back_at = None;
         let Race { deadline, route: policy, .. } = self.entry;
         let own_deadline = policy.attempt_cap.map_or(deadline, |cap| deadline.capped(cap));
         let is_probe = self.nobody_is_well() && seat.probe(now(), || self.panel.pays(Purse::Probe));

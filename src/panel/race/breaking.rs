@@ -11,7 +11,7 @@ use crate::panel::board::Evidence;
 use crate::panel::breaker::Turn;
 use crate::panel::hedge::Purse;
 use crate::panel::race::scene::{NAMES, Scene, story};
-use crate::panel::script::{Script, ScriptedJudge, answers, fails, hangs, limited};
+use crate::panel::script::{Act, Script, ScriptedJudge, answers, fails, hangs, limited};
 
 fn scene(scripts: &[&[Script]]) -> Scene {
     let judge = |(name, scripts): (&&str, &&[Script])| {
@@ -242,6 +242,21 @@ async fn a_hung_probe_is_evidence_although_its_task_began_late() {
     race.await;
     pass(2_000).await;
     assert_eq!(scene.panel.statuses()[0].strikes, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_stops_behind_its_scores_is_a_bad_one_although_nobody_waits_for_it() {
+    let early = Script(300, Act::Early(0.9, 60_000));
+    let scene = scene(&[&[early], &[answers(100)]]);
+    strikes(&scene, "a", 5);
+    pass(1_000).await;
+    scene
+        .check_but_probes("judged by b at 100 ms: b failover judged 0+100, a probe cancelled 0+100")
+        .await;
+    pass(300).await;
+    assert!(score(&scene, "a") < 8.5, "its scores came: {}", score(&scene, "a"));
+    pass(2_000).await;
+    assert!(9.0 < score(&scene, "a"), "its end did not: {}", score(&scene, "a"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::panel::BreakerState;
 use crate::panel::race::scene::{Scene, story};
-use crate::panel::script::{Act, BILL, ESTIMATE, Script, answers};
+use crate::panel::script::{Act, BILL, ESTIMATE, Script, ScriptedJudge, answers};
 
 fn early(ms: u64, rest_ms: u64) -> Script {
     Script(ms, Act::Early(0.9, rest_ms))
@@ -52,6 +52,31 @@ async fn a_judge_that_stops_behind_its_scores_opens_and_one_that_goes_on_does_no
         let judge = scene.panel.statuses().into_iter().next().expect("a");
         assert_eq!(judge.breaker == BreakerState::Open, opens, "{rest_ms} ms: {judge:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_struck_before_its_scores_does_not_strike_again_for_its_end() {
+    let scene = Scene::scripted(&[early(2_500, 60_000)]);
+    let rest = scene.race().await.0.rest.expect("it left early");
+    rest.read(Deadline::after(Duration::from_secs(2))).await;
+    assert_eq!(scene.panel.statuses()[0].strikes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_caller_that_has_gone_the_end_teaches_nothing() {
+    let scene = Scene { caller_leaves_ms: Some(200), ..Scene::scripted(&[early(300, 60_000)]) };
+    let rest = scene.race().await.0.rest.expect("it left early");
+    rest.read(Deadline::after(Duration::from_secs(2))).await;
+    assert_eq!(scene.panel.statuses()[0].strikes, 0);
+}
+
+#[test]
+fn an_end_is_waited_for_at_least_as_long_as_the_scores() {
+    let judge = ScriptedJudge::new("a", &[answers(300)]).expecting(2_400, 3_400);
+    let scene = Scene::of(vec![judge]);
+    let (seat, budget) = (scene.panel.seat("a").expect("a"), Duration::from_secs(5));
+    assert!(seat.strike_age(false, budget) <= seat.strike_age(true, budget));
+    assert!(Duration::from_secs(4) < seat.strike_age(true, budget));
 }
 
 #[tokio::test(start_paused = true)]

@@ -173,6 +173,19 @@ async fn in_a_blackhole_no_call_is_given_up_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_only_judge_is_left_alone_for_as_long_as_it_told_others() {
+    let scene = Scene::of(vec![ScriptedJudge::new("a", &[fails(100, Overloaded), answers(500)])]);
+    let seat = Arc::clone(scene.panel.seat("a").unwrap());
+    let told = async {
+        time::sleep(Duration::from_millis(50)).await;
+        seat.block(Duration::from_secs(2), now());
+    };
+    let race = scene
+        .check("judged by a at 2550 ms: a primary overloaded 0+100, a failover judged 2050+500");
+    tokio::join!(race, told);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_only_judge_is_down_images_wait_less_until_it_answers() {
     let mut scripts = vec![hangs(); 7];
     scripts.push(answers(600));

@@ -23,6 +23,9 @@ use crate::panel::race::{Course, Outcome};
 use crate::panel::seat::Seat;
 use crate::panel::{Question, now};
 
+/// Longest that the rest of a probe's answer is read that nobody waits for.
+const READ_FOR: Duration = Duration::from_secs(2);
+
 /// A probe as its race sees it.
 pub(super) struct Probing<'a> {
     seat: &'a Arc<Seat>,
@@ -150,7 +153,7 @@ struct Probe {
 impl Probe {
     async fn run(self, tell: oneshot::Sender<Ended>) {
         let Self { seat, question, began, caller_gone, peers, jitter, until, budget } = &self;
-        let _ends = Ends(seat);
+        let ends = Ends(seat);
         let (began, jitter, until, budget) = (*began, *jitter, *until, *budget);
         let peers = Arc::clone(peers);
         let asking = Asking { question, began, caller_gone, peers, budget, jitter };
@@ -164,8 +167,11 @@ impl Probe {
                 Ended::Failed(call.give_up(AttemptOutcome::Timeout, why), None)
             }
         };
-        // the race may be over: then it was evidence only
-        tell.send(ended).ok();
+        drop(ends);
+        // the race may be over: then it was evidence only, and so is how it goes on after its scores
+        if let Err(Ended::Judged(_, _, Some(rest))) = tell.send(ended) {
+            rest.read(Deadline::after(READ_FOR)).await;
+        }
     }
 }
 

@@ -36,6 +36,10 @@ fn the_newest_is_served_first() {
     assert_eq!(served(&mut line), [2, 1, 0]);
 }
 
+fn route(judge: &str) -> Vec<String> {
+    vec![judge.to_owned()]
+}
+
 /// The book of a gate that is asked `come` times a second and serves `served`, after two seconds in
 /// which everybody who was served had just come.
 fn after_two_seconds_of(come: u64, served: u64) -> (Line, Instant) {
@@ -47,7 +51,7 @@ fn after_two_seconds_of(come: u64, served: u64) -> (Line, Instant) {
             line.came(now);
         }
         if (ms * served) % 1_000 < served {
-            line.take(1, now);
+            line.take(1, now, &route("a"));
             line.give_back(1, now);
         }
     }
@@ -57,24 +61,49 @@ fn after_two_seconds_of(come: u64, served: u64) -> (Line, Instant) {
 #[test]
 fn whoever_was_overtaken_has_no_hope_while_more_come_than_are_served() {
     let (line, start) = after_two_seconds_of(100, 50);
-    assert!(line.has_no_hope(start));
+    assert!(line.has_no_hope(start, &route("a")));
     let last_in = start + Duration::from_millis(1_980);
-    assert!(line.has_no_hope(last_in.checked_sub(OVERTAKEN_AFTER).unwrap()));
-    assert!(!line.has_no_hope(last_in), "nobody who came much later is in");
+    assert!(line.has_no_hope(last_in.checked_sub(OVERTAKEN_AFTER).unwrap(), &route("a")));
+    assert!(!line.has_no_hope(last_in, &route("a")), "nobody who came much later is in");
+}
+
+#[test]
+fn whoever_waits_for_another_judge_was_not_overtaken() {
+    let (line, start) = after_two_seconds_of(100, 50);
+    assert!(!line.has_no_hope(start, &route("b")));
+}
+
+#[test]
+fn whoever_is_in_line_when_the_door_closes_is_answered() {
+    let (mut line, start) = after_two_seconds_of(100, 50);
+    line.close();
+    assert!(!line.has_no_hope(start, &route("a")));
+}
+
+#[test]
+fn a_pause_in_which_nobody_could_be_served_is_no_pace() {
+    let (mut line, start) = after_two_seconds_of(50, 100);
+    let later = start + seconds(4);
+    for ms in [0, 10, 20, 30] {
+        let now = later + Duration::from_millis(ms);
+        line.take(1, now, &route("a"));
+        line.give_back(1, now);
+    }
+    assert!(!line.has_no_hope(start, &route("a")), "two seconds of Retry-After");
 }
 
 #[test]
 fn whoever_was_overtaken_in_a_burst_that_is_over_is_still_served() {
     let (line, start) = after_two_seconds_of(50, 100);
-    assert!(!line.has_no_hope(start));
+    assert!(!line.has_no_hope(start, &route("a")));
     let (nobody, start) = self::line();
-    assert!(!nobody.has_no_hope(start), "nothing is known yet");
+    assert!(!nobody.has_no_hope(start, &[]), "nothing is known yet");
 }
 
 #[test]
 fn a_large_body_is_passed_by_smaller_ones_and_not_forgotten() {
     let (mut line, start) = line();
-    line.take(60, Instant::now());
+    line.take(60, Instant::now(), &[]);
     line.join(waiter(10, start + seconds(5))).unwrap();
     line.join(waiter(50, start + seconds(5))).unwrap();
     assert_eq!(line.turn().map(|(ticket, _)| ticket), Some(Ticket(0)));
@@ -113,13 +142,13 @@ fn judges_that_are_short_are_approached_by_few_at_a_time() {
     line.join(waiter(1, Instant::now() + seconds(5))).unwrap();
     for _ in 0..FEW_APPROACHING {
         assert!(line.may_approach(1));
-        line.take(1, Instant::now());
+        line.take(1, Instant::now(), &[]);
     }
     assert!(!line.may_approach(1), "their room is only taken when a check gets there");
     assert!(line.may_approach(20), "there is room for all of them and one more");
     line.arrive();
     assert!(line.may_approach(1));
-    line.take(1, Instant::now());
+    line.take(1, Instant::now(), &[]);
     line.leave(Ticket(0));
     assert!(line.may_approach(1), "nobody waits: the shortage is over");
 }
@@ -129,10 +158,10 @@ fn it_is_crowded_above_four_fifths_or_with_anybody_in_line() {
     let limits = Limits { max_in_flight: 10, max_in_flight_bytes: 1_000, max_queued: 4 };
     let mut line = Line::new(limits);
     for _ in 0..8 {
-        line.take(1, Instant::now());
+        line.take(1, Instant::now(), &[]);
     }
     assert!(!line.is_crowded());
-    line.take(1, Instant::now());
+    line.take(1, Instant::now(), &[]);
     assert!(line.is_crowded());
     line.give_back(1, Instant::now());
     let (ticket, _) = line.join(waiter(1, Instant::now() + seconds(5))).unwrap();
@@ -148,7 +177,7 @@ fn the_line_drains_at_the_pace_of_those_who_leave() {
     let (mut line, start) = line();
     assert_eq!(line.drains_in(), Duration::ZERO);
     for _ in 0..3 {
-        line.take(1, Instant::now());
+        line.take(1, Instant::now(), &[]);
         line.join(waiter(1, start + seconds(60))).unwrap();
     }
     for second in 1..=3 {
@@ -210,7 +239,7 @@ proptest! {
                         let mut passed = newer.map(|(_, one)| line.lacks(one.size_bytes));
                         prop_assert!(passed.all(|lacks| lacks == Some(Shed::Bytes)));
                         line.leave(ticket);
-                        line.take(size_bytes, Instant::now());
+                        line.take(size_bytes, Instant::now(), &[]);
                         inside.push(size_bytes);
                     }
                 }
