@@ -219,9 +219,12 @@ impl<'a> Call<'a> {
         let Asking { peers, jitter, budget, caller_gone, .. } = &self.asking;
         // scores that came late leave the end its own time; and a call strikes once
         let own_time = now() + self.seat.normal_p95(*budget);
-        let strikes_at = (self.started() + self.seat.strike_age(true, *budget)).max(own_time);
+        let strike_age = self.seat.strike_age(true, *budget);
+        let strikes_at = (self.started() + strike_age).max(own_time);
         let held = Held {
             peers: Arc::clone(peers),
+            started: self.started(),
+            strike_age,
             turn: self.turn(),
             caller_gone: (*caller_gone).clone(),
             jitter: *jitter,

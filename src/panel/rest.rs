@@ -2,7 +2,8 @@
 //!
 //! It owns what it reads from, so whoever holds it may read on wherever it likes, and dropping it
 //! cancels the reading. While it is read its judge is watched: an end that stays away for longer than
-//! ends do while the judge is well is evidence against it, as a call without an answer is.
+//! ends do while the judge is well is evidence against it, as a call without an answer is; so is one
+//! that breaks off, or contradicts its beginning.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,7 +22,7 @@ use crate::domain::{MicroUsd, Tokens};
 use crate::panel::board::{Evidence, Place};
 use crate::panel::breaker::Turn;
 use crate::panel::now;
-use crate::panel::seat::InFlight;
+use crate::panel::seat::{InFlight, Told};
 
 /// What came after the scores.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +83,10 @@ pub struct Rest {
 pub(crate) struct Held {
     /// The places of the route's judges that look at images.
     pub(crate) peers: Arc<[Place]>,
+    /// When the call started.
+    pub(crate) started: Instant,
+    /// The age at which it strikes.
+    pub(crate) strike_age: Duration,
     /// Whether the judge was asked in its turn.
     pub(crate) turn: Turn,
     /// Cancelled when the caller hung up: then nothing is learnt.
@@ -112,20 +117,37 @@ impl Vigil {
         let is_due = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(context).is_ready();
         if self.strikes.as_mut().is_some_and(is_due) {
             self.strikes = None;
-            let Held { peers, turn, caller_gone, jitter, budget } = &self.held;
-            if caller_gone.is_cancelled() {
-                return;
+            if !self.held.caller_gone.is_cancelled() {
+                self.in_flight.seat().strike(self.evidence(), (self.held.budget, now()));
             }
-            let evidence = Evidence { route: peers, turn: *turn, jitter: *jitter };
-            self.in_flight.seat().strike(evidence, (*budget, now()));
         }
     }
 
     fn ended(self, part: &LatePart) {
-        let counts = part.is_sound() && !self.held.caller_gone.is_cancelled();
-        if let Some(took) = part.took.filter(|_| counts) {
-            self.in_flight.seat().record_end(took);
+        let (seat, Held { started, strike_age, caller_gone, .. }) =
+            (self.in_flight.seat(), &self.held);
+        if caller_gone.is_cancelled() {
+            return;
         }
+        if part.reasons.is_err() {
+            let now = now();
+            let told = Told {
+                started: *started,
+                took: now.saturating_duration_since(*started),
+                strike_age: *strike_age,
+                struck: self.strikes.is_none(),
+                whole: true,
+                evidence: self.evidence(),
+            };
+            seat.fail(told, now);
+        } else if let Some(took) = part.took.filter(|_| part.is_sound()) {
+            seat.record_end(took);
+        }
+    }
+
+    fn evidence(&self) -> Evidence<'_> {
+        let Held { peers, turn, jitter, .. } = &self.held;
+        Evidence { route: peers, turn: *turn, jitter: *jitter }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::clock::{Deadline, Late};
 use crate::domain::policy::{Fallback, HedgeSpec, RouteSpec};
 use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Score, Tokens};
 use crate::imaging::{Measurements, View};
-use crate::panel::rest::{LatePart, Rest};
+use crate::panel::rest::{LateFault, LateKind, LatePart, Rest};
 use crate::panel::struck::Struck;
 use crate::panel::{Answered, Asked, AttemptError, Expectation, Judge, Question};
 
@@ -30,6 +30,8 @@ pub(crate) enum Act {
     Answer(f64),
     /// Scores every criterion alike, and has its reasons this many milliseconds later.
     Early(f64, u64),
+    /// Scores every criterion alike, and breaks off this many milliseconds later.
+    BreaksOff(f64, u64),
     /// Fails.
     Fail(AttemptError),
     /// Answers without a score.
@@ -148,7 +150,8 @@ impl Judge for ScriptedJudge {
             time::sleep(Duration::from_millis(after_ms)).await;
             match act {
                 Act::Answer(score) => Ok(answered(question, Some(score))),
-                Act::Early(score, rest_ms) => Ok(early(question, score, rest_ms)),
+                Act::Early(score, rest_ms) => Ok(early(question, score, (rest_ms, true))),
+                Act::BreaksOff(score, rest_ms) => Ok(early(question, score, (rest_ms, false))),
                 Act::Fail(error) => Err(error),
                 Act::Garble => Ok(answered(question, None)),
                 Act::Panic => panic!("as scripted"),
@@ -194,10 +197,11 @@ fn answered(question: &Question, score: Option<f64>) -> Answered {
     }
 }
 
-fn early(question: &Question, score: f64, rest_ms: u64) -> Answered {
+fn early(question: &Question, score: f64, (rest_ms, ends): (u64, bool)) -> Answered {
     let whole = answered(question, Some(score));
+    let fault = LateFault { kind: LateKind::Truncated, detail: "as scripted".to_owned() };
     let part = LatePart {
-        reasons: Ok(Vec::new()),
+        reasons: if ends { Ok(Vec::new()) } else { Err(fault) },
         tokens: whole.tokens,
         cost: whole.cost,
         request_id: whole.request_id.clone(),

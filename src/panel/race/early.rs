@@ -55,6 +55,19 @@ async fn a_judge_that_stops_behind_its_scores_opens_and_one_that_goes_on_does_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_judge_whose_answers_break_off_behind_their_scores_opens() {
+    for (act, opens) in [(Act::BreaksOff(0.9, 900), true), (Act::Early(0.9, 900), false)] {
+        let scene = Scene::scripted(&[Script(300, act.clone()), answers(400)]);
+        for _ in 0..30 {
+            let Some(rest) = scene.race().await.0.rest else { break };
+            rest.read(Deadline::after(Duration::from_secs(2))).await;
+        }
+        let breaker = scene.panel.statuses()[0].breaker;
+        assert_eq!(breaker != BreakerState::Closed, opens, "{act:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_struck_before_its_scores_does_not_strike_again_for_its_end() {
     let scene = Scene::scripted(&[early(2_500, 60_000)]);
     let rest = scene.race().await.0.rest.expect("it left early");
