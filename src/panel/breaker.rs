@@ -35,7 +35,7 @@ const PROBE_GOOD: f64 = 0.9;
 /// The least weight of an error: one that came back at once.
 const LEAST_WEIGHT: f64 = 0.10;
 /// Time lost up to this share of the normal p95 weighs no more than the least.
-const FREE_SHARE: f64 = 0.15;
+const FREE_SHARE: f64 = 0.25;
 /// A judge that just said 429 is alive and congested: no strikes for this long.
 const NO_STRIKES_AFTER_LIMIT: Duration = Duration::from_secs(5);
 /// A sum this far below the threshold says that probes succeed.
