@@ -164,7 +164,7 @@ impl Choice {
         let wait = |one: InLine<'_>| {
             let wait = one.seat.standing(draw.chance, draw.now).blocked_for?;
             // back is not enough: it must still be able to answer
-            (wait + one.seat.reserve(left.saturating_sub(wait)) < left).then_some(wait)
+            (wait + one.seat.p50().unwrap_or_default() < left).then_some(wait)
         };
         allowed.filter_map(wait).min()
     }

@@ -114,6 +114,7 @@ impl Panel {
                 Event::Opened => course.evacuate(),
                 Event::Due => course.on_timer(),
                 Event::Late => return course.close(Outcome::Late),
+                Event::Gone => return course.close(Outcome::Exhausted),
             }
         }
     }
@@ -148,6 +149,8 @@ enum Event {
     Due,
     /// The deadline.
     Late,
+    /// The caller hung up while nobody was being asked.
+    Gone,
 }
 
 /// A call in the race.
@@ -254,11 +257,13 @@ impl<'a> Course<'a> {
 
     async fn next(&mut self) -> Event {
         let due_at = self.due_at();
-        let deadline = self.entry.deadline;
+        let Race { deadline, caller_gone, .. } = self.entry;
+        let waits = self.running.is_empty() && self.probing.is_empty();
         tokio::select! {
             biased; // an answer that is ready beats a timer that is due
             event = first_reply(&mut self.running, &mut self.probing) => event,
             () = deadline.passed() => Event::Late,
+            () = caller_gone.cancelled(), if waits => Event::Gone,
             Ok(()) = self.openings.changed() => Event::Opened,
             () = time::sleep_until(due_at) => Event::Due,
         }

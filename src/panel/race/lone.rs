@@ -57,7 +57,7 @@ async fn the_only_judge_is_given_the_time_it_asked_for_if_there_is_any() {
 async fn the_only_judge_is_not_asked_again_for_a_caller_that_is_gone() {
     let mut scene = Scene::scripted(&[fails(100, Overloaded)]);
     scene.caller_leaves_ms = Some(120);
-    scene.check("exhausted at 140 ms: a primary overloaded 0+100").await;
+    scene.check("exhausted at 120 ms: a primary overloaded 0+100").await;
 }
 
 // Failures that cost nothing.

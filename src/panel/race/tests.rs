@@ -371,6 +371,21 @@ async fn when_all_ask_us_to_stay_away_the_soonest_free_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_once_the_caller_has_gone() {
+    let mut scene = Scene::scripted(&[answers(300)]);
+    scene.panel.seat("a").unwrap().block(Duration::from_secs(3), now());
+    scene.caller_leaves_ms = Some(200);
+    scene.check("exhausted at 200 ms: ").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_that_is_back_too_late_to_answer_is_not_waited_for() {
+    let scene = Scene::of(vec![ScriptedJudge::new("a", &[answers(900)]).expecting(900, 1_200)]);
+    scene.panel.seat("a").unwrap().block(Duration::from_millis(4_800), now());
+    scene.check("exhausted at 0 ms: ").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_judge_without_room_looks_again_and_asks_in_the_end() {
     let scene = Scene::scripted(&[answers(300)]);
     let seat = Arc::clone(scene.panel.seat("a").unwrap());
