@@ -53,7 +53,7 @@ pub struct RunArgs {
     /// A built vlmgate, instead of building one
     #[arg(long, value_name = "PATH")]
     gate: Option<PathBuf>,
-    /// Hold the gate, the providers or the rig to cores: `gate=0`
+    /// Hold the gate or the providers to cores: `gate=0`, `providers=1-2`
     #[arg(long, value_name = "NAME=CORES", value_parser = pin)]
     pin: Vec<(String, String)>,
     /// No scenario reads answers as they come; every p95 is then held to the healthy p95 itself
@@ -209,7 +209,7 @@ impl RunArgs {
         let path = self.out.join("run.json");
         let what = || path.display().to_string();
         fs::create_dir_all(&self.out).map_err(RigError::io(what()))?;
-        let text = serde_json::to_vec(run).map_err(|why| RigError::Usage(why.to_string()))?;
+        let text = serde_json::to_vec(run).map_err(|why| RigError::io(what())(why.into()))?;
         fs::write(&path, text).map_err(RigError::io(what()))
     }
 }

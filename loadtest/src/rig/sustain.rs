@@ -92,7 +92,7 @@ impl SustainArgs {
             };
         }
         let Some(held) = held else {
-            return Err(RigError::Usage(format!("no rate from {LEAST_PER_S} a second on is held")));
+            return Err(RigError::NothingHeld { least_per_s: LEAST_PER_S });
         };
         let mut half = self.step(&world, held / 2.0).await?;
         half.title = format!("at half of {held:.0} images a second, the most that is held");
@@ -127,7 +127,7 @@ impl SustainArgs {
         let scenario = self.scenario(rate_per_s)?;
         let step = world.run(scenario, 1, &mut Baseline::default()).await;
         match step.broken.clone() {
-            Some(problem) => Err(RigError::Usage(problem)),
+            Some(problem) => Err(RigError::Step { rate_per_s, problem }),
             None => Ok(step),
         }
     }
