@@ -13,6 +13,7 @@ use crate::evidence::Evidence;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
 use crate::outcome::Limit;
+use crate::outcome::Op;
 use crate::outcome::Unit;
 use crate::outcome::WELL_BEFORE;
 
@@ -27,6 +28,15 @@ struct Kind {
     unit: Unit,
     says: &'static str,
     measure: fn(&Evidence) -> Measured,
+    /// On which side of any line the good is, also where no line is drawn.
+    good: Op,
+}
+
+impl Kind {
+    /// Of this figure more is better, as it is not of most.
+    const fn more_is_better(self) -> Self {
+        Self { good: Op::AtLeast, ..self }
+    }
 }
 
 const fn kind(
@@ -35,7 +45,7 @@ const fn kind(
     says: &'static str,
     measure: fn(&Evidence) -> Measured,
 ) -> Kind {
-    Kind { id, unit, says, measure }
+    Kind { id, unit, says, measure, good: Op::AtMost }
 }
 
 /// Every figure, in the order of the report.
@@ -55,13 +65,15 @@ const KINDS: [Kind; 53] = [
         "calls open at the providers 10 s after the load stopped",
         gates::leaked,
     ),
-    kind("F5", Unit::Share, "answers that say who judged, which calls, and why", gates::attributed),
+    kind("F5", Unit::Share, "answers that say who judged, which calls, and why", gates::attributed)
+        .more_is_better(),
     kind(
         "joined",
         Unit::Share,
         "judged answers whose call stands in their judge's own log",
         gates::joined,
-    ),
+    )
+    .more_is_better(),
     kind("F6", Unit::Count, "longest queue before the gate", gates::queue),
     kind(
         RIG_LATE,
@@ -128,31 +140,36 @@ const KINDS: [Kind; 53] = [
         Unit::Share,
         "requests of the fault with a judge's verdict by the deadline",
         gates::verdict_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         "after5_verdict_share",
         Unit::Share,
         "the same from 5 s into the fault",
         gates::after5_verdict_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         WELL_BEFORE,
         Unit::Share,
         "healthy requests with a judge's verdict by the deadline",
         gates::healthy_verdict_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         "primary_share_healthy",
         Unit::Share,
         "healthy verdicts from the primary",
         calls::primary_share_healthy,
-    ),
+    )
+    .more_is_better(),
     kind(
         "primary_share",
         Unit::Share,
         "verdicts in the fault from the primary",
         calls::primary_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         "extra_calls_healthy",
         Unit::Share,
@@ -210,7 +227,8 @@ const KINDS: [Kind; 53] = [
         Unit::Share,
         "verdicts in the fault, of what the providers' slots can give",
         calls::goodput,
-    ),
+    )
+    .more_is_better(),
     kind(
         "shed_share",
         Unit::Share,
@@ -260,7 +278,8 @@ const KINDS: [Kind; 53] = [
         Unit::Ratio,
         "p99 from sending, of the p99 from the scheduled time",
         speed::hidden_wait,
-    ),
+    )
+    .more_is_better(),
     kind(
         "overhead_p50_ms",
         Unit::Ms,
@@ -288,6 +307,19 @@ pub const IDS: [&str; KINDS.len()] = {
     }
     ids
 };
+
+/// The figure of a search: the highest rate that a gate holds.
+pub const SUSTAINED: &str = "sustained_per_s";
+
+/// On which side of any line the good of a figure is, also where it is held to none.
+#[must_use]
+pub fn good_side(id: &str) -> Op {
+    match KINDS.iter().find(|kind| kind.id == id) {
+        Some(kind) => kind.good,
+        None if id == SUSTAINED => Op::AtLeast,
+        None => Op::AtMost,
+    }
+}
 
 /// How late the rig itself was: more than its line, and its other latencies mean nothing.
 const RIG_LATE: &str = "rig_late_p99_ms";

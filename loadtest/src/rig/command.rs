@@ -192,7 +192,7 @@ impl RunArgs {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Ok(RigFacts {
             started_unix_s: now.as_secs(),
-            target: self.target.clone(),
+            target: world.target.to_string(),
             cores: u32::try_from(cores.get()).unwrap_or(u32::MAX),
             pinned: world.pinned.clone(),
             seeds: (self.seed..self.seed + self.seeds).collect(),

@@ -4,6 +4,7 @@ mod aftermath;
 mod conduct;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::fs::File;
 use std::io::BufWriter;
@@ -121,7 +122,7 @@ impl World {
         let named = ScenarioRun {
             id: scenario.id.clone(),
             title: scenario.title.clone(),
-            target: scenario.target.clone(),
+            target: Some(scenario.target.clone().unwrap_or_else(|| self.target.to_string())),
             seed,
             rate_per_s: self.rate_of(&scenario),
             deadline_ms: scenario.deadline_ms.unwrap_or(self.deadline_ms),
@@ -316,6 +317,17 @@ impl Driven {
             TargetKind::Gate => self.gate.as_ref().map(|(gate, _)| gate.url.clone()),
             TargetKind::GateAt(url) => Some(url.clone()),
             TargetKind::OpenAiChat(_) | TargetKind::Direct(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gate => f.write_str("vlmgate"),
+            Self::GateAt(url) => write!(f, "vlmgate={url}"),
+            Self::OpenAiChat(url) => write!(f, "openai-chat={url}"),
+            Self::Direct(kind) => f.write_str(kind.label()),
         }
     }
 }

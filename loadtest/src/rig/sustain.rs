@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::Args;
 use clap::ValueEnum;
 
+use crate::figures::SUSTAINED;
 use crate::outcome::FORMAT;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
@@ -150,7 +151,7 @@ fn value(step: &ScenarioRun, id: &str) -> Option<f64> {
 
 fn sustained(rate_per_s: f64) -> Figure {
     Figure {
-        id: "sustained_per_s".to_owned(),
+        id: SUSTAINED.to_owned(),
         says: "the highest open-loop rate at which the gate's own time stays within its line"
             .to_owned(),
         value: Some(rate_per_s),
