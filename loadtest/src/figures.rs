@@ -10,6 +10,7 @@ mod recovery;
 mod speed;
 
 use crate::evidence::Evidence;
+use crate::evidence::Subject;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
 use crate::outcome::Limit;
@@ -132,7 +133,7 @@ const KINDS: [Kind; 53] = [
     kind(
         "recovery_s",
         Unit::S,
-        "until 3 s have p95 <= 1.35 x healthy and 85 % primary verdicts",
+        "until 3 s have p95 <= 1.35 x healthy and 85 % primary verdicts (where answers say whose)",
         recovery::recovery,
     ),
     kind(
@@ -356,13 +357,13 @@ fn figure(kind: &Kind, evidence: &Evidence) -> Option<Figure> {
     let gate = GATES.iter().find(|(id, _)| *id == kind.id).map(|(_, limit)| *limit);
     let limit = line.and_then(|line| line.limit(evidence.is_short)).or(gate);
     let limit = limit.filter(|_| is_held(kind.id, evidence));
-    let (value, n) = (kind.measure)(evidence);
-    let applies = applies(kind.id, evidence);
-    if value.is_none() && (limit.is_none() || !applies) {
+    let is_knowable = is_knowable(kind.id, evidence.subject);
+    let (value, n) = if is_knowable { (kind.measure)(evidence) } else { (None, 0) };
+    if value.is_none() && limit.is_none() {
         return None;
     }
     let verdict = match limit {
-        _ if !applies => FigureVerdict::NotApplicable,
+        _ if !is_knowable || !applies(kind.id, evidence) => FigureVerdict::NotApplicable,
         None => FigureVerdict::Stated,
         Some(limit) => limit.judge(value),
     };
@@ -400,11 +401,25 @@ fn is_held(id: &str, evidence: &Evidence) -> bool {
     }
 }
 
-/// Whether a figure's line makes sense for what was driven.
+/// Whether anybody can know a figure of what was driven: some are known from the target's own answers,
+/// metrics, records or process alone. What the rig or the providers' logs know is known of everyone.
+fn is_knowable(id: &str, subject: Subject) -> bool {
+    match id {
+        "F3" | "F3_back" | "exit_s" | "missing_records" => subject == Subject::OwnGate,
+        "joined" | "invalid_verdicts" | "reject_shift" => subject.is_gate(),
+        "opens" | "false_opens" | "overhead_p50_ms" | "overhead_p99_ms" => subject.is_gate(),
+        // only gates are told, and only they keep a record
+        "after_client_deadline" | "started_after_hang_up" => subject.is_gate(),
+        "F5" | "F6" | "primary_share" | "primary_share_healthy" => subject.tells_calls(),
+        // a provider that refuses connections logs nothing
+        "calls_to_a_after_3s" => subject.tells_calls(),
+        _ => true,
+    }
+}
+
+/// Whether a figure's line makes sense for how the scenario was driven.
 fn applies(id: &str, evidence: &Evidence) -> bool {
     match id {
-        "F3" | "F3_back" => evidence.ticks.iter().any(|tick| tick.rss_mb.is_some()),
-        "invalid_verdicts" | "reject_shift" | "joined" => !evidence.lines.is_empty(),
         RIG_LATE => evidence.scenario.closed_loop.is_none(),
         "p95_of_plain" | "onset_of_plain" | "healthy_of_plain" => evidence.scenario.streamed,
         _ => true,
