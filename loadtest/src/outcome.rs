@@ -14,6 +14,9 @@ pub const FORMAT: u32 = 1;
 /// The figure that says whether a target worked before anything went wrong.
 pub const WELL_BEFORE: &str = "healthy_verdict_share";
 
+/// The target that the rig builds and starts itself: only of it is it known how it reads answers.
+pub const OWN_GATE: &str = "vlmgate";
+
 /// Everything that one `loadtest run` measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {

@@ -20,6 +20,7 @@ use crate::figures::good_side;
 use crate::outcome::FORMAT;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
+use crate::outcome::OWN_GATE;
 use crate::outcome::Op;
 use crate::outcome::RigFacts;
 use crate::outcome::Run;
@@ -107,7 +108,8 @@ impl Report {
             let target = run.rig.target.clone();
             report.parts.push(run.rig);
             for mut scenario in run.scenarios {
-                scenario.target.get_or_insert_with(|| target.clone());
+                let driven = scenario.target.get_or_insert_with(|| target.clone());
+                scenario.streamed &= driven.as_str() == OWN_GATE;
                 let known = report.rows.iter_mut().find(|row| row.is_of(&scenario));
                 match known {
                     Some(row) => row.runs.push(scenario),
@@ -162,7 +164,7 @@ impl Report {
         if key.rate_per_s.total_cmp(&usual.rate_per_s).is_ne() {
             told.push(format!("{} a second", key.rate_per_s));
         }
-        if !key.streamed {
+        if !key.streamed && key.target == OWN_GATE {
             told.push("not streamed".to_owned());
         }
         told.join(", ")

@@ -463,3 +463,14 @@ fn a_gateway_that_does_not_say_who_judged_recovers_when_it_is_quick() {
     change(&mut evidence, 400..420, |one| one.ended_s = one.due_s + 0.7);
     check(&evidence, "recovery_s", Some(2.0));
 }
+
+#[test]
+fn what_a_control_must_miss_can_be_known_of_its_client() {
+    let controls = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/controls");
+    for control in Scenario::read_all(&[controls]).unwrap() {
+        assert!(!control.expected_to_fail.is_empty(), "{}", control.id);
+        for id in &control.expected_to_fail {
+            assert!(is_knowable(id, Subject::Client), "{} must miss {id}", control.id);
+        }
+    }
+}

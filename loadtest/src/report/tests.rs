@@ -66,8 +66,10 @@ fn runs_of_two_targets_are_no_seeds_of_one_row() {
     assert_ne!(anchors[0], anchors[1]);
     assert!(page.contains(&format!("href=\"#{}\"", anchors[1])));
     let named = ScenarioRun { target: Some("naive".to_owned()), ..scenario("S2", 2, 3.0, 0.2) };
+    let named = ScenarioRun { streamed: false, ..named };
     let report = Report::merge(vec![naive(), run(vec![named])]).unwrap();
     assert_eq!(report.rows.len(), 1, "a target is the same whoever named it");
+    assert!(!report.text().contains("not streamed"), "how others read is not known");
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn ok(reply: &Reply) -> Result<&[u8], RigError> {
 async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), RigError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(RigError::io("the providers cannot be started"))?;
-    let silent = || RigError::Providers("they did not say where their admin port is".to_owned());
+    let silent = || RigError::Providers("they did not come up; why stands on stderr".to_owned());
     let mut lines = BufReader::new(child.stdout.take().ok_or_else(silent)?).lines();
     let up_by = Instant::now() + WITHIN;
     while let Ok(Ok(Some(line))) = timeout_at(up_by, lines.next_line()).await {
@@ -267,7 +267,6 @@ async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), Rig
             return Ok((child, admin, reader));
         }
     }
-    // what it said on stderr stands there: a port that is taken, above all
     Err(silent())
 }
 

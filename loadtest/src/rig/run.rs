@@ -24,6 +24,7 @@ use crate::figures::RIG_LATE_AT_MOST_MS;
 use crate::figures::attribution;
 use crate::figures::figures;
 use crate::gallery::Gallery;
+use crate::outcome::OWN_GATE;
 use crate::outcome::Phase;
 use crate::outcome::ProcessUse;
 use crate::outcome::Punctuality;
@@ -381,7 +382,7 @@ impl TargetKind {
 impl fmt::Display for TargetKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gate => f.write_str("vlmgate"),
+            Self::Gate => f.write_str(OWN_GATE),
             Self::GateAt(url) => write!(f, "vlmgate={url}"),
             Self::OpenAiChat(url) => write!(f, "openai-chat={url}"),
             Self::Direct(kind) => f.write_str(kind.label()),
@@ -397,7 +398,7 @@ impl std::str::FromStr for TargetKind {
         match text.split_once('=') {
             Some(("vlmgate", at)) => Ok(Self::GateAt(url(at))),
             Some(("openai-chat", at)) => Ok(Self::OpenAiChat(url(at))),
-            None if text == "vlmgate" => Ok(Self::Gate),
+            None if text == OWN_GATE => Ok(Self::Gate),
             None | Some(_) => {
                 let direct = DirectKind::ALL.into_iter().find(|kind| kind.label() == text);
                 direct.map(Self::Direct).ok_or_else(|| {
