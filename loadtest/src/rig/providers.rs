@@ -79,13 +79,12 @@ pub(crate) struct Host {
 
 /// Where the providers are on fixed ports.
 pub(crate) fn at(ports: Ports) -> Vec<Provider> {
-    let all = PROVIDERS.iter().zip(KINDS).zip(ports);
-    let place =
-        |((name, (dialect, model, _)), port): ((&&str, (Dialect, &'static str, Law)), u16)| {
-            let base_url = format!("http://127.0.0.1:{port}{}", dialect.base_path());
-            Provider { name: (*name).to_owned(), dialect, base_url, model }
-        };
-    all.map(place).collect()
+    let mut all = Vec::new();
+    for ((name, (dialect, model, _)), port) in PROVIDERS.iter().zip(KINDS).zip(ports) {
+        let base_url = format!("http://127.0.0.1:{port}{}", dialect.base_path());
+        all.push(Provider { name: (*name).to_owned(), dialect, base_url, model });
+    }
+    all
 }
 
 /// How a provider acts while nothing is wrong.
