@@ -17,6 +17,8 @@ use crate::scenario::Scenario;
 pub struct Evidence {
     /// What was run, with the numbers it was run with.
     pub scenario: Scenario,
+    /// What was driven.
+    pub subject: Subject,
     /// Arrivals per second.
     pub rate_per_s: f64,
     /// The deadline that answers are held to.
@@ -47,6 +49,39 @@ pub struct Evidence {
     pub healthy_streamed_ms: Vec<f64>,
     /// The same where they are not.
     pub healthy_plain_ms: Vec<f64>,
+}
+
+/// What was driven, by what it tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A gate that the rig started: answers, metrics, records, and the process itself.
+    OwnGate,
+    /// A gate that ran already: its answers, metrics and records.
+    GateElsewhere,
+    /// Any gateway: scores, and nothing else.
+    Gateway,
+    /// A client of the rig's own: who judged by which calls, and who waits for a worker.
+    Client,
+}
+
+impl Subject {
+    /// Whether it is a gate, with a gate's answers and metrics.
+    #[must_use]
+    pub const fn is_gate(self) -> bool {
+        match self {
+            Self::OwnGate | Self::GateElsewhere => true,
+            Self::Gateway | Self::Client => false,
+        }
+    }
+
+    /// Whether its answers say who judged, and by which calls.
+    #[must_use]
+    pub const fn tells_calls(self) -> bool {
+        match self {
+            Self::OwnGate | Self::GateElsewhere | Self::Client => true,
+            Self::Gateway => false,
+        }
+    }
 }
 
 /// One call, as a provider logged it.

@@ -10,9 +10,11 @@ mod recovery;
 mod speed;
 
 use crate::evidence::Evidence;
+use crate::evidence::Subject;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
 use crate::outcome::Limit;
+use crate::outcome::Op;
 use crate::outcome::Unit;
 use crate::outcome::WELL_BEFORE;
 
@@ -27,6 +29,15 @@ struct Kind {
     unit: Unit,
     says: &'static str,
     measure: fn(&Evidence) -> Measured,
+    /// On which side of any line the good is, also where no line is drawn.
+    good: Op,
+}
+
+impl Kind {
+    /// Of this figure more is better, as it is not of most.
+    const fn more_is_better(self) -> Self {
+        Self { good: Op::AtLeast, ..self }
+    }
 }
 
 const fn kind(
@@ -35,7 +46,7 @@ const fn kind(
     says: &'static str,
     measure: fn(&Evidence) -> Measured,
 ) -> Kind {
-    Kind { id, unit, says, measure }
+    Kind { id, unit, says, measure, good: Op::AtMost }
 }
 
 /// Every figure, in the order of the report.
@@ -55,13 +66,15 @@ const KINDS: [Kind; 53] = [
         "calls open at the providers 10 s after the load stopped",
         gates::leaked,
     ),
-    kind("F5", Unit::Share, "answers that say who judged, which calls, and why", gates::attributed),
+    kind("F5", Unit::Share, "answers that say who judged, which calls, and why", gates::attributed)
+        .more_is_better(),
     kind(
         "joined",
         Unit::Share,
         "judged answers whose call stands in their judge's own log",
         gates::joined,
-    ),
+    )
+    .more_is_better(),
     kind("F6", Unit::Count, "longest queue before the gate", gates::queue),
     kind(
         RIG_LATE,
@@ -120,7 +133,7 @@ const KINDS: [Kind; 53] = [
     kind(
         "recovery_s",
         Unit::S,
-        "until 3 s have p95 <= 1.35 x healthy and 85 % primary verdicts",
+        "until 3 s have p95 <= 1.35 x healthy and 85 % primary verdicts (where answers say whose)",
         recovery::recovery,
     ),
     kind(
@@ -128,31 +141,36 @@ const KINDS: [Kind; 53] = [
         Unit::Share,
         "requests of the fault with a judge's verdict by the deadline",
         gates::verdict_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         "after5_verdict_share",
         Unit::Share,
         "the same from 5 s into the fault",
         gates::after5_verdict_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         WELL_BEFORE,
         Unit::Share,
         "healthy requests with a judge's verdict by the deadline",
         gates::healthy_verdict_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         "primary_share_healthy",
         Unit::Share,
         "healthy verdicts from the primary",
         calls::primary_share_healthy,
-    ),
+    )
+    .more_is_better(),
     kind(
         "primary_share",
         Unit::Share,
         "verdicts in the fault from the primary",
         calls::primary_share,
-    ),
+    )
+    .more_is_better(),
     kind(
         "extra_calls_healthy",
         Unit::Share,
@@ -210,7 +228,8 @@ const KINDS: [Kind; 53] = [
         Unit::Share,
         "verdicts in the fault, of what the providers' slots can give",
         calls::goodput,
-    ),
+    )
+    .more_is_better(),
     kind(
         "shed_share",
         Unit::Share,
@@ -260,7 +279,8 @@ const KINDS: [Kind; 53] = [
         Unit::Ratio,
         "p99 from sending, of the p99 from the scheduled time",
         speed::hidden_wait,
-    ),
+    )
+    .more_is_better(),
     kind(
         "overhead_p50_ms",
         Unit::Ms,
@@ -288,6 +308,19 @@ pub const IDS: [&str; KINDS.len()] = {
     }
     ids
 };
+
+/// The figure of a search: the highest rate that a gate holds.
+pub const SUSTAINED: &str = "sustained_per_s";
+
+/// On which side of any line the good of a figure is, also where it is held to none.
+#[must_use]
+pub fn good_side(id: &str) -> Op {
+    match KINDS.iter().find(|kind| kind.id == id) {
+        Some(kind) => kind.good,
+        None if id == SUSTAINED => Op::AtLeast,
+        None => Op::AtMost,
+    }
+}
 
 /// How late the rig itself was: more than its line, and its other latencies mean nothing.
 const RIG_LATE: &str = "rig_late_p99_ms";
@@ -324,13 +357,13 @@ fn figure(kind: &Kind, evidence: &Evidence) -> Option<Figure> {
     let gate = GATES.iter().find(|(id, _)| *id == kind.id).map(|(_, limit)| *limit);
     let limit = line.and_then(|line| line.limit(evidence.is_short)).or(gate);
     let limit = limit.filter(|_| is_held(kind.id, evidence));
-    let (value, n) = (kind.measure)(evidence);
-    let applies = applies(kind.id, evidence);
-    if value.is_none() && (limit.is_none() || !applies) {
+    let is_knowable = is_knowable(kind.id, evidence.subject);
+    let (value, n) = if is_knowable { (kind.measure)(evidence) } else { (None, 0) };
+    if value.is_none() && limit.is_none() {
         return None;
     }
     let verdict = match limit {
-        _ if !applies => FigureVerdict::NotApplicable,
+        _ if !is_knowable || !applies(kind.id, evidence) => FigureVerdict::NotApplicable,
         None => FigureVerdict::Stated,
         Some(limit) => limit.judge(value),
     };
@@ -368,11 +401,25 @@ fn is_held(id: &str, evidence: &Evidence) -> bool {
     }
 }
 
-/// Whether a figure's line makes sense for what was driven.
+/// Whether anybody can know a figure of what was driven: some are known from the target's own answers,
+/// metrics, records or process alone. What the rig or the providers' logs know is known of everyone.
+fn is_knowable(id: &str, subject: Subject) -> bool {
+    match id {
+        "F3" | "F3_back" | "exit_s" | "missing_records" => subject == Subject::OwnGate,
+        "joined" | "invalid_verdicts" | "reject_shift" => subject.is_gate(),
+        "opens" | "false_opens" | "overhead_p50_ms" | "overhead_p99_ms" => subject.is_gate(),
+        // only gates are told, and only they keep a record
+        "after_client_deadline" | "started_after_hang_up" => subject.is_gate(),
+        "F5" | "F6" | "primary_share" | "primary_share_healthy" => subject.tells_calls(),
+        // a provider that refuses connections logs nothing
+        "calls_to_a_after_3s" => subject.tells_calls(),
+        _ => true,
+    }
+}
+
+/// Whether a figure's line makes sense for how the scenario was driven.
 fn applies(id: &str, evidence: &Evidence) -> bool {
     match id {
-        "F3" | "F3_back" => evidence.ticks.iter().any(|tick| tick.rss_mb.is_some()),
-        "invalid_verdicts" | "reject_shift" | "joined" => !evidence.lines.is_empty(),
         RIG_LATE => evidence.scenario.closed_loop.is_none(),
         "p95_of_plain" | "onset_of_plain" | "healthy_of_plain" => evidence.scenario.streamed,
         _ => true,

@@ -34,9 +34,10 @@ enum Command {
     /// Serve simulated providers until ctrl-c or SIGTERM.
     Providers(providers::Options),
     /// Drive a gate through scenarios and hold it to their figures: exits 0 when all are met, 100
-    /// when one is missed, 1 when the rig failed.
+    /// when one is missed, 2 when the command line or a scenario file asks for what cannot be, 1 when
+    /// the rig failed.
     Run(RunArgs),
-    /// Search the highest rate that a gate holds.
+    /// Search the highest rate that a gate holds, under the same exit codes.
     Sustain(SustainArgs),
     /// Merge the runs of some folders into one report, under the same exit codes.
     Report(ReportArgs),
@@ -65,8 +66,11 @@ fn main() -> ExitCode {
     let ended = runtime.map_err(Into::into).and_then(|runtime| perform(&options.command, &runtime));
     ended.unwrap_or_else(|problem| {
         tell(&format!("loadtest: {problem}"));
-        let is_usage = problem.downcast_ref().is_some_and(RigError::is_usage);
-        if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        match problem.downcast_ref::<RigError>() {
+            Some(problem) if problem.is_usage() => ExitCode::from(USAGE),
+            Some(problem) if problem.is_miss() => ExitCode::from(MISSED),
+            Some(_) | None => ExitCode::FAILURE,
+        }
     })
 }
 

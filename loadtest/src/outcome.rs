@@ -14,6 +14,9 @@ pub const FORMAT: u32 = 1;
 /// The figure that says whether a target worked before anything went wrong.
 pub const WELL_BEFORE: &str = "healthy_verdict_share";
 
+/// The target that the rig builds and starts itself: only of it is it known how it reads answers.
+pub const OWN_GATE: &str = "vlmgate";
+
 /// Everything that one `loadtest run` measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -61,7 +64,8 @@ pub struct ScenarioRun {
     pub id: String,
     /// What happens, in a few words.
     pub title: String,
-    /// What was driven, where it is not the run's target (the controls).
+    /// What was driven: the scenario's own target or the command line's. None stands for the run's
+    /// in files of before it was always written.
     pub target: Option<String>,
     /// What arrivals, images and the providers' chances hang on.
     pub seed: u64,
@@ -69,7 +73,7 @@ pub struct ScenarioRun {
     pub rate_per_s: f64,
     /// The deadline that answers are held to.
     pub deadline_ms: u64,
-    /// Whether the gate read the judges' answers as they came.
+    /// Whether a gate that the rig started read the judges' answers as they came.
     pub streamed: bool,
     /// The parts of the run, in order; seconds since its first arrival.
     pub phases: Vec<Phase>,

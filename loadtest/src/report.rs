@@ -1,8 +1,8 @@
 //! A report is what people read of one run or of several parts of one: a summary for the terminal
 //! and one page that stands alone.
 //!
-//! Parts are merged by scenario: runs of the same scenario under other seeds stand in one row, and
-//! each figure of the row is that of its worst seed, because the worst must hold.
+//! Parts are merged by scenario: runs of the same scenario that differ in nothing but the seed stand in
+//! one row, and each figure of the row is that of its worst seed, because the worst must hold.
 
 mod chart;
 mod html;
@@ -16,9 +16,11 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::figures::good_side;
 use crate::outcome::FORMAT;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
+use crate::outcome::OWN_GATE;
 use crate::outcome::Op;
 use crate::outcome::RigFacts;
 use crate::outcome::Run;
@@ -69,8 +71,27 @@ pub struct Report {
 /// A scenario under all its seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// At least one; all of the same scenario, way of reading, deadline and target.
+    /// At least one; all of the same [`Key`].
     pub runs: Vec<ScenarioRun>,
+}
+
+/// What runs of one row have in common: everything but the seed.
+#[derive(Clone, Debug, PartialEq)]
+struct Key<'a> {
+    id: &'a str,
+    target: &'a str,
+    deadline_ms: u64,
+    rate_per_s: f64,
+    streamed: bool,
+}
+
+impl<'a> Key<'a> {
+    fn of(run: &'a ScenarioRun) -> Self {
+        let ScenarioRun { id, deadline_ms, rate_per_s, streamed, .. } = run;
+        let target = run.target.as_deref().unwrap_or_default();
+        let (deadline_ms, rate_per_s, streamed) = (*deadline_ms, *rate_per_s, *streamed);
+        Self { id, target, deadline_ms, rate_per_s, streamed }
+    }
 }
 
 impl Report {
@@ -84,8 +105,11 @@ impl Report {
             if run.format != FORMAT {
                 return Err(ReportError::OtherFormat { found: run.format });
             }
+            let target = run.rig.target.clone();
             report.parts.push(run.rig);
-            for scenario in run.scenarios {
+            for mut scenario in run.scenarios {
+                let driven = scenario.target.get_or_insert_with(|| target.clone());
+                scenario.streamed &= driven.as_str() == OWN_GATE;
                 let known = report.rows.iter_mut().find(|row| row.is_of(&scenario));
                 match known {
                     Some(row) => row.runs.push(scenario),
@@ -125,6 +149,36 @@ impl Report {
         self.rows.iter().all(Row::passed)
     }
 
+    /// What tells a row from others of its scenario: where it is not what the first part usually ran.
+    fn apart(&self, row: &Row) -> String {
+        let Some((usual, key)) = self.parts.first().zip(row.head().map(Key::of)) else {
+            return String::new();
+        };
+        let mut told = Vec::new();
+        if key.target != usual.target {
+            told.push(key.target.to_owned());
+        }
+        if key.deadline_ms != usual.deadline_ms {
+            told.push(format!("deadline {} ms", key.deadline_ms));
+        }
+        if key.rate_per_s.total_cmp(&usual.rate_per_s).is_ne() {
+            told.push(format!("{} a second", key.rate_per_s));
+        }
+        if !key.streamed && key.target == OWN_GATE {
+            told.push("not streamed".to_owned());
+        }
+        told.join(", ")
+    }
+
+    /// A row by its scenario's id and what tells it apart: `S2 (deadline 3000 ms)`.
+    fn name(&self, row: &Row) -> String {
+        let id = row.head().map_or("", |head| head.id.as_str());
+        match self.apart(row).as_str() {
+            "" => id.to_owned(),
+            apart => format!("{id} ({apart})"),
+        }
+    }
+
     /// The summary for a terminal.
     #[must_use]
     pub fn text(&self) -> String {
@@ -150,41 +204,41 @@ impl Row {
         self.runs.first()
     }
 
-    /// Each figure by that of its worst seed, in the order of the first run.
+    /// Each figure by that of its worst seed, in the order of the first run that has it.
     fn figures(&self) -> Vec<&Figure> {
-        let Some(head) = self.head() else { return Vec::new() };
-        head.figures.iter().map(|figure| self.worst(figure)).collect()
+        let mut ids: Vec<&str> = Vec::new();
+        for figure in self.runs.iter().flat_map(|run| &run.figures) {
+            if !ids.contains(&figure.id.as_str()) {
+                ids.push(&figure.id);
+            }
+        }
+        ids.into_iter().filter_map(|id| self.figure(id)).collect()
     }
 
     /// The figure called `id` by that of its worst seed.
     fn figure(&self, id: &str) -> Option<&Figure> {
-        let head = self.head()?;
-        head.figures.iter().find(|figure| figure.id == id).map(|figure| self.worst(figure))
-    }
-
-    fn worst<'a>(&'a self, like: &'a Figure) -> &'a Figure {
-        let alike = self.runs.iter().flat_map(|run| &run.figures);
-        let alike = alike.filter(|figure| figure.id == like.id);
-        alike.reduce(|one, other| if is_worse(other, one) { other } else { one }).unwrap_or(like)
+        let alike = self.runs.iter().flat_map(|run| &run.figures).filter(|figure| figure.id == id);
+        alike.reduce(|one, other| if is_worse(other, one) { other } else { one })
     }
 
     fn is_of(&self, run: &ScenarioRun) -> bool {
-        let key =
-            |run: &ScenarioRun| (run.id.clone(), run.streamed, run.deadline_ms, run.target.clone());
-        self.head().is_some_and(|head| key(head) == key(run))
+        self.head().is_some_and(|head| Key::of(head) == Key::of(run))
     }
 }
 
-/// Whether `one` is further on the bad side of its line; what could not be measured is the worst.
+/// Whether `one` is further on the bad side, which the figure's kind says where there is no line; what
+/// could not be measured is the worst.
 fn is_worse(one: &Figure, other: &Figure) -> bool {
     let missed = |figure: &Figure| figure.verdict == FigureVerdict::Missed;
     if missed(one) != missed(other) {
         return missed(one);
     }
-    let at_least = one.limit.is_some_and(|limit| limit.op == Op::AtLeast);
+    let good = one.limit.map_or_else(|| good_side(&one.id), |limit| limit.op);
     match (one.value, other.value) {
-        (Some(one), Some(other)) if at_least => one < other,
-        (Some(one), Some(other)) => other < one,
+        (Some(one), Some(other)) => match good {
+            Op::AtLeast => one < other,
+            Op::AtMost => other < one,
+        },
         (None, Some(_)) => one.limit.is_some(),
         (_, None) => false,
     }

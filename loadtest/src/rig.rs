@@ -57,6 +57,20 @@ pub enum RigError {
         /// Its last words.
         said: String,
     },
+    /// A step of a search broke off.
+    #[error("at {rate_per_s} a second: {problem}")]
+    Step {
+        /// The rate that was tried.
+        rate_per_s: f64,
+        /// Why the step was not carried through.
+        problem: String,
+    },
+    /// The gate holds no rate at all.
+    #[error("no rate from {least_per_s} a second on is held")]
+    NothingHeld {
+        /// The slowest rate of the search.
+        least_per_s: f64,
+    },
     /// The simulated providers did not do as told.
     #[error("the simulated providers: {0}")]
     Providers(String),
@@ -67,6 +81,12 @@ impl RigError {
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::Usage(_) | Self::Scenario(_))
+    }
+
+    /// Whether the rig did its work, and it is the gate that did not hold.
+    #[must_use]
+    pub const fn is_miss(&self) -> bool {
+        matches!(self, Self::NothingHeld { .. })
     }
 
     /// What was tried when an operation of the system failed.
@@ -120,5 +140,19 @@ impl RunClock {
 
     fn instant(self, at_s: f64) -> Instant {
         self.epoch + Duration::from_secs_f64(at_s.max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_that_breaks_in_a_search_is_no_wrong_command_line() {
+        let broke = RigError::Step { rate_per_s: 20.0, problem: "it did not start".to_owned() };
+        assert!(!broke.is_usage() && !broke.is_miss());
+        let nothing = RigError::NothingHeld { least_per_s: 10.0 };
+        assert!(!nothing.is_usage() && nothing.is_miss());
+        assert!(RigError::Usage("--rate 3: from 15".to_owned()).is_usage());
     }
 }

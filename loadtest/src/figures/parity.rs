@@ -103,6 +103,9 @@ fn are_alike(one: &Scores, other: &Scores) -> bool {
 #[must_use]
 pub fn attribution(evidence: &Evidence) -> Vec<Attribution> {
     let mut rows = Vec::new();
+    if evidence.lines.is_empty() {
+        return rows; // whose lines are not known, of them nobody can say what they would reject
+    }
     for (phase, start_s, end_s) in evidence.scenario.seconds.parts() {
         let mut of_phase: BTreeMap<&str, Attribution> = BTreeMap::new();
         for verdict in judged(evidence, (start_s, end_s)) {

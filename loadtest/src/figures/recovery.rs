@@ -27,6 +27,7 @@ pub(super) fn recovery(evidence: &Evidence) -> Measured {
     if end_s - mended_at_s < WINDOW_S {
         return (None, 0);
     }
+    let primary = Some(evidence.primary()).filter(|_| evidence.subject.tells_calls());
     let mut n = 0_usize;
     loop {
         let after_s = number(n) * STEP_S;
@@ -35,19 +36,22 @@ pub(super) fn recovery(evidence: &Evidence) -> Measured {
             return (None, n);
         }
         let window: Vec<&Sample> = evidence.due_in((start_s, start_s + WINDOW_S)).collect();
-        if is_good(&window, healthy_ms, evidence.primary()) {
+        if is_good(&window, healthy_ms, primary) {
             return (Some(after_s), window.len());
         }
         n += 1;
     }
 }
 
-fn is_good(window: &[&Sample], healthy_ms: f64, primary: &str) -> bool {
+/// Quick, and mostly the primary's: of a gateway that does not say who judged, quick.
+fn is_good(window: &[&Sample], healthy_ms: f64, primary: Option<&str>) -> bool {
     let judged: Vec<&str> =
         window.iter().filter_map(|one| one.judged()).map(VerdictBody::judge_name).collect();
-    let of_primary = judged.iter().filter(|judge| **judge == primary).count();
+    let is_primary = primary.is_none_or(|primary| {
+        let of_primary = judged.iter().filter(|judge| **judge == primary).count();
+        share(of_primary, judged.len()).is_some_and(|share| PRIMARY_SHARE <= share)
+    });
     let latencies: Vec<f64> = window.iter().map(|one| one.latency_ms()).collect();
     let is_quick = quantile(&latencies, 0.95).is_some_and(|p95| p95 <= TIMES_HEALTHY * healthy_ms);
-    let is_primary = share(of_primary, judged.len()).is_some_and(|share| PRIMARY_SHARE <= share);
     MIN_ANSWERS <= judged.len() && is_quick && is_primary
 }

@@ -1,3 +1,5 @@
+mod subjects;
+
 use super::*;
 use crate::evidence::Call;
 use crate::evidence::Stop;
@@ -54,6 +56,7 @@ fn world(more: &str) -> Evidence {
         (0..600).map(|n| sample(n, crate::quantile::number(n) / 10.0, 0.5, "a")).collect();
     Evidence {
         scenario,
+        subject: Subject::OwnGate,
         rate_per_s: 10.0,
         deadline_ms: 5_000,
         is_short: false,
@@ -398,4 +401,19 @@ fn a_target_that_cannot_be_measured_is_missed_and_one_that_cannot_apply_is_not()
     let verdict = |id: &str| figures.iter().find(|figure| figure.id == id).unwrap().verdict;
     assert_eq!(verdict("opens"), FigureVerdict::Missed);
     assert_eq!(verdict("p95_of_plain"), FigureVerdict::NotApplicable);
+}
+
+#[test]
+fn every_line_that_ships_is_drawn_on_its_figures_good_side() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let all = ["", "controls", "soak"].map(|folder| root.join(folder));
+    let gates = GATES.iter().map(|(id, limit)| ((*id).to_owned(), *limit));
+    let lines = Scenario::read_all(&all).unwrap().into_iter().flat_map(|one| one.targets);
+    let lines = lines.filter_map(|line| Some((line.figure.clone(), line.limit(false)?)));
+    for (id, limit) in gates.chain(lines) {
+        assert_eq!(good_side(&id), limit.op, "{id}");
+    }
+    for id in ["primary_share", "verdict_share", "goodput", SUSTAINED] {
+        assert_eq!(good_side(id), Op::AtLeast, "{id}");
+    }
 }

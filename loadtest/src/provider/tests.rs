@@ -271,6 +271,23 @@ async fn refuse_closes_the_port_and_the_idle_connections_and_leaving_it_opens_th
 }
 
 #[tokio::test]
+async fn a_port_that_was_just_left_under_a_fault_can_be_taken_again() {
+    for fault in [Fault::None, Fault::Refuse, Fault::Blackhole] {
+        let before = start(Dialect::OpenAi, Behaviour::default());
+        let address = before.address();
+        // a caller that keeps its connection leaves the port busy for a while
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        caller.write_all(&request(Dialect::OpenAi, &image(1), false)).await.unwrap();
+        until(&before, Outcome::Answered).await;
+        before.set_behaviour(Behaviour::failing(fault));
+        before.shutdown().await;
+        let settings = Settings { listen: address, ..Settings::new(Dialect::OpenAi) };
+        let again = SimulatedProvider::start(settings).unwrap();
+        assert_eq!(ask(&again, &image(2)).await.status, 200, "after {fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn blackhole_reads_and_never_answers_and_sees_the_caller_go() {
     let provider = start(Dialect::OpenAi, Behaviour::failing(Fault::Blackhole));
     let mut stream = TcpStream::connect(provider.address()).await.unwrap();

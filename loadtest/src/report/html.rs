@@ -7,6 +7,7 @@ use crate::outcome::Attribution;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
 use crate::outcome::ScenarioRun;
+use crate::report::Key;
 use crate::report::Report;
 use crate::report::Row;
 use crate::report::chart;
@@ -34,7 +35,7 @@ pub(super) fn page(report: &Report) -> String {
          seeds shows its worst. Every provider here is simulated.</p>",
     );
     for row in &report.rows {
-        out.push_str(&section(row));
+        out.push_str(&section(report, row));
     }
     out.push_str("</main></body></html>\n");
     out
@@ -59,15 +60,16 @@ fn misses(report: &Report) -> Vec<String> {
     let mut misses = Vec::new();
     for row in report.rows.iter().filter(|row| !row.passed()) {
         let Some(head) = row.head() else { continue };
+        let name = report.name(row);
         let broken = row.runs.iter().filter_map(|run| run.broken.as_ref());
-        misses.extend(broken.map(|why| format!("{} was not carried through: {why}", head.id)));
+        misses.extend(broken.map(|why| format!("{name} was not carried through: {why}")));
         if head.is_control() {
-            misses.push(format!("{} held, which it must not: the rig sees too little", head.id));
+            misses.push(format!("{name} held, which it must not: the rig sees too little"));
             continue;
         }
         let figures = row.figures().into_iter();
         let missed = figures.filter(|figure| figure.verdict == FigureVerdict::Missed);
-        misses.extend(missed.map(|figure| format!("{} {}", head.id, text::miss(figure))));
+        misses.extend(missed.map(|figure| format!("{name} {}", text::miss(figure))));
     }
     misses
 }
@@ -98,8 +100,8 @@ fn overview(report: &Report) -> String {
     for row in &report.rows {
         let Some(head) = row.head() else { continue };
         let (name, anchor) = (escaped(&format!("{} {}", head.id, head.title)), anchor(head));
-        let _ =
-            write!(out, "<tr><td class=\"words\"><a href=\"#{anchor}\">{name}</a>{}</td>", of(row));
+        let of = of(report, row);
+        let _ = write!(out, "<tr><td class=\"words\"><a href=\"#{anchor}\">{name}</a>{of}</td>");
         for (id, _) in COLUMNS {
             let figure = row.figure(id);
             let class = if head.is_control() { "" } else { class(figure) };
@@ -117,17 +119,11 @@ fn overview(report: &Report) -> String {
     out
 }
 
-/// What tells this row from another of the same scenario.
-fn of(row: &Row) -> String {
-    let Some(head) = row.head() else { return String::new() };
-    let mut told = Vec::new();
-    if 1 < row.runs.len() {
-        told.push(format!("{} seeds", row.runs.len()));
-    }
-    if !head.streamed && head.target.is_none() {
-        told.push("not streamed".to_owned());
-    }
-    told.extend(head.target.clone());
+/// What tells this row from another of the same scenario, and how many seeds it has.
+fn of(report: &Report, row: &Row) -> String {
+    let seeds = (1 < row.runs.len()).then(|| format!("{} seeds", row.runs.len()));
+    let apart = Some(report.apart(row)).filter(|apart| !apart.is_empty());
+    let told: Vec<String> = seeds.into_iter().chain(apart).collect();
     if told.is_empty() {
         return String::new();
     }
@@ -155,13 +151,14 @@ fn class(figure: Option<&Figure>) -> &'static str {
     }
 }
 
-fn section(row: &Row) -> String {
+fn section(report: &Report, row: &Row) -> String {
     let mut out = String::new();
     // the picture is that of the worst seed: the first that did not pass, else the first
     let shown = row.runs.iter().find(|run| !run.passed()).or(row.head());
     let Some(run) = shown else { return out };
     let title = escaped(&format!("{} {}", run.id, run.title));
-    let _ = write!(out, "<section id=\"{}\"><h2>{title}</h2>", anchor(run));
+    let (anchor, of) = (anchor(run), of(report, row));
+    let _ = write!(out, "<section id=\"{anchor}\"><h2>{title}{of}</h2>");
     let _ = write!(out, "<p class=\"note\">{}</p>", escaped(&circumstances(run)));
     let _ = write!(out, "<div class=\"scroll\">{}</div>", chart::timeline(run));
     out.push_str(&figures(row));
@@ -170,9 +167,25 @@ fn section(row: &Row) -> String {
     out
 }
 
+/// A name that only this row has: it says everything that rows are told apart by.
 fn anchor(run: &ScenarioRun) -> String {
-    let word: String = run.id.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("scenario-{word}-{}", if run.streamed { "streamed" } else { "plain" })
+    let Key { id, target, deadline_ms, rate_per_s, streamed } = Key::of(run);
+    let way = if streamed { "streamed" } else { "plain" };
+    let (id, target) = (word(id), word(target));
+    format!("scenario-{id}-{target}-{deadline_ms}ms-{rate_per_s}-{way}")
+}
+
+/// Text as letters and digits, no two texts alike.
+fn word(text: &str) -> String {
+    let mut word = String::new();
+    for one in text.chars() {
+        if one.is_ascii_alphanumeric() {
+            word.push(one);
+        } else {
+            let _ = write!(word, "_{:x}_", u32::from(one));
+        }
+    }
+    word
 }
 
 fn circumstances(run: &ScenarioRun) -> String {

@@ -40,6 +40,80 @@ fn streamed_and_plain_runs_are_different_rows() {
     assert_eq!(merged(vec![scenario("S0", 1, 1.0, 1.0), plain]).rows.len(), 2);
 }
 
+/// What the terminal and the page say of a row's own circumstances, and its place in the page.
+fn told(report: &Report) -> (String, String, Vec<String>) {
+    let page = report.html();
+    let anchors = page.split("<section id=\"").skip(1);
+    let anchors = anchors.filter_map(|rest| rest.split_once('"')).map(|(id, _)| id.to_owned());
+    let anchors = anchors.collect();
+    (report.text(), page, anchors)
+}
+
+#[test]
+fn runs_of_two_targets_are_no_seeds_of_one_row() {
+    let naive = || {
+        let mut naive = run(vec![scenario("S2", 1, 3.0, 0.2)]);
+        naive.rig.target = "naive".to_owned();
+        naive
+    };
+    let report = Report::merge(vec![run(vec![scenario("S2", 1, 1.28, 1.0)]), naive()]).unwrap();
+    assert_eq!(report.rows.len(), 2);
+    let (text, page, anchors) = told(&report);
+    assert!(text.contains("MISSED (naive)") && text.contains("S2 (naive) the p95: 3.00"), "{text}");
+    assert!(!text.contains("held (vlmgate)"), "what is usual is not told: {text}");
+    assert!(page.contains(">naive<") && page.contains("S2 (naive) the p95"));
+    assert_eq!(anchors.len(), 2);
+    assert_ne!(anchors[0], anchors[1]);
+    assert!(page.contains(&format!("href=\"#{}\"", anchors[1])));
+    let named = ScenarioRun { target: Some("naive".to_owned()), ..scenario("S2", 2, 3.0, 0.2) };
+    let named = ScenarioRun { streamed: false, ..named };
+    let report = Report::merge(vec![naive(), run(vec![named])]).unwrap();
+    assert_eq!(report.rows.len(), 1, "a target is the same whoever named it");
+    assert!(!report.text().contains("not streamed"), "how others read is not known");
+}
+
+#[test]
+fn rows_of_one_scenario_are_told_apart_by_deadline_rate_and_way_of_reading() {
+    let usual = || scenario("S2", 1, 1.28, 1.0);
+    let report = merged(vec![
+        usual(),
+        ScenarioRun { deadline_ms: 3_000, ..usual() },
+        ScenarioRun { rate_per_s: 15.0, ..usual() },
+        ScenarioRun { streamed: false, ..usual() },
+    ]);
+    assert_eq!(report.rows.len(), 4);
+    let (text, page, mut anchors) = told(&report);
+    for apart in ["deadline 3000 ms", "15 a second", "not streamed"] {
+        assert!(text.contains(&format!("held ({apart})")), "{text}");
+        assert!(page.contains(&format!(">{apart}<")), "{apart}");
+    }
+    anchors.sort();
+    anchors.dedup();
+    assert_eq!(anchors.len(), 4, "{anchors:?}");
+}
+
+#[test]
+fn a_figure_without_a_line_is_that_of_its_worst_seed_too() {
+    let seed = |seed, p95, share| {
+        let mut run = scenario("S2", seed, p95, share);
+        for figure in &mut run.figures {
+            (figure.limit, figure.verdict) = (None, FigureVerdict::Stated);
+        }
+        run
+    };
+    let report = merged(vec![seed(1, 1.2, 0.99), seed(2, 1.5, 0.41), seed(3, 1.3, 1.0)]);
+    assert_eq!(report.rows[0].figure("p95").unwrap().value, Some(1.5));
+    assert_eq!(report.rows[0].figure("verdict_share").unwrap().value, Some(0.41));
+}
+
+#[test]
+fn a_seed_that_broke_off_does_not_hide_what_another_missed() {
+    let broken = ScenarioRun { figures: Vec::new(), ..scenario("S2", 1, 1.0, 1.0) };
+    let broken = ScenarioRun { broken: Some("it did not start".to_owned()), ..broken };
+    let text = merged(vec![broken, scenario("S2", 2, 1.4, 1.0)]).text();
+    assert!(text.contains("S2 the p95: 1.40 × H, to be at most 1.35 × H"), "{text}");
+}
+
 #[test]
 fn what_could_not_be_measured_is_worse_than_any_number() {
     let mut blind = scenario("S2", 2, 1.0, 1.0);

@@ -33,11 +33,11 @@ pub(super) fn summary(report: &Report) -> String {
     line(&mut out, "");
     line(&mut out, &heading());
     for row in &report.rows {
-        line(&mut out, &row_line(row));
+        line(&mut out, &row_line(report, row));
     }
     line(&mut out, "");
     for row in report.rows.iter().filter(|row| !row.passed()) {
-        missed(&mut out, row);
+        missed(&mut out, report, row);
     }
     line(&mut out, &verdict(report));
     out
@@ -79,7 +79,7 @@ fn heading() -> String {
     text
 }
 
-fn row_line(row: &Row) -> String {
+fn row_line(report: &Report, row: &Row) -> String {
     let Some(head) = row.head() else { return String::new() };
     let title: String = head.title.chars().take(TITLE_CHARS).collect();
     let mut text = format!("{:<5}{title:<width$}", head.id, width = TITLE_CHARS + 1);
@@ -97,19 +97,26 @@ fn row_line(row: &Row) -> String {
         (false, true) => "HELD, which it must not",
     };
     let _ = write!(text, "   {word}");
+    let apart = report.apart(row);
+    if !apart.is_empty() {
+        let _ = write!(text, " ({apart})");
+    }
     text
 }
 
-fn missed(out: &mut String, row: &Row) {
+fn missed(out: &mut String, report: &Report, row: &Row) {
+    let name = report.name(row);
     for run in &row.runs {
         if let Some(why) = &run.broken {
-            line(out, &format!("{} (seed {}) was not carried through: {why}", run.id, run.seed));
+            line(out, &format!("{name} (seed {}) was not carried through: {why}", run.seed));
         }
     }
-    let Some(head) = row.head().filter(|head| !head.is_control()) else { return };
+    if row.head().is_none_or(ScenarioRun::is_control) {
+        return;
+    }
     for figure in row.figures() {
         if figure.verdict == FigureVerdict::Missed {
-            line(out, &format!("{} {}", head.id, miss(figure)));
+            line(out, &format!("{name} {}", miss(figure)));
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::outcome::Run;
 use crate::outcome::ScenarioRun;
 use crate::rig::RigError;
 use crate::rig::gate;
+use crate::rig::policy::Files;
+use crate::rig::providers::Ports;
+use crate::rig::providers::Provider;
+use crate::rig::providers::at;
 use crate::rig::run::Baseline;
 use crate::rig::run::TargetKind;
 use crate::rig::run::World;
@@ -53,9 +57,13 @@ pub struct RunArgs {
     /// A built vlmgate, instead of building one
     #[arg(long, value_name = "PATH")]
     gate: Option<PathBuf>,
-    /// Hold the gate, the providers or the rig to cores: `gate=0`
+    /// Hold the gate or the providers to cores: `gate=0`, `providers=1-2`
     #[arg(long, value_name = "NAME=CORES", value_parser = pin)]
     pin: Vec<(String, String)>,
+    /// Where the providers a (openai), b (anthropic) and c (gemini) listen in every scenario; needed to
+    /// drive a target that runs already, which must be pointed at them
+    #[arg(long, value_name = "18081,18082,18083", value_parser = ports)]
+    ports: Option<Ports>,
     /// No scenario reads answers as they come; every p95 is then held to the healthy p95 itself
     #[arg(long)]
     plain: bool,
@@ -69,6 +77,15 @@ fn pin(text: &str) -> Result<(String, String), String> {
         Some((name @ ("gate" | "providers"), cores)) => Ok((name.to_owned(), cores.to_owned())),
         Some(_) | None => Err("expected gate=CORES or providers=CORES".to_owned()),
     }
+}
+
+fn ports(text: &str) -> Result<Ports, String> {
+    let form = || format!("{text:?} is not three different ports, as in 18081,18082,18083");
+    let ports: Result<Vec<u16>, _> = text.split(',').map(str::parse).collect();
+    let ports: Ports = ports.ok().and_then(|ports| ports.try_into().ok()).ok_or_else(form)?;
+    let [a, b, c] = ports;
+    let is_usable = !ports.contains(&0) && a != b && b != c && c != a;
+    is_usable.then_some(ports).ok_or_else(form)
 }
 
 /// The slowest rate that figures still mean something at.
@@ -94,6 +111,7 @@ impl RunArgs {
         let scenarios = self.chosen()?;
         let world = self.world(&scenarios).await?;
         let facts = self.facts(&world).await?;
+        self.announce(&world.target, &mut tell)?;
         let mut run = Run { format: FORMAT, rig: facts, scenarios: Vec::new() };
         for seed in self.seed..self.seed + self.seeds {
             let mut baseline = Baseline::default();
@@ -162,6 +180,11 @@ impl RunArgs {
         for scenario in scenarios {
             let named = scenario.target.as_deref().map_or(Ok(target.clone()), str::parse)?;
             needs_gate |= named == TargetKind::Gate;
+            if named.runs_already() && self.ports.is_none() {
+                return Err(RigError::Usage(format!(
+                    "{named} runs already: it needs --ports, and must be pointed at the providers there"
+                )));
+            }
         }
         let binary =
             if needs_gate { Some(gate::binary(self.gate.as_deref()).await?) } else { None };
@@ -175,7 +198,31 @@ impl RunArgs {
             pinned: self.pin.iter().cloned().collect(),
             web: Web::new(),
             gallery: Gallery::draw(self.seed, GALLERY_IMAGES)?,
+            ports: self.ports,
         })
+    }
+
+    /// Tells where the providers will listen, and how a target is pointed at them.
+    fn announce(&self, target: &TargetKind, mut tell: impl FnMut(&str)) -> Result<(), RigError> {
+        let Some(ports) = self.ports else { return Ok(()) };
+        let providers = at(ports);
+        tell("in every scenario the providers take any key, and listen at");
+        for Provider { name, dialect, base_url, model } in &providers {
+            tell(&format!("  {name}: {base_url} ({} dialect, model {model})", dialect.label()));
+        }
+        if !matches!(target, TargetKind::GateAt(_)) {
+            return Ok(());
+        }
+        let folder = self.out.join("gate");
+        fs::create_dir_all(&folder).map_err(RigError::io(folder.display().to_string()))?;
+        let folder = fs::canonicalize(&folder).map_err(RigError::io("the gate's folder"))?;
+        let folder = folder.display().to_string();
+        let usual = Scenario::parse("id: usual\ntitle: usual\n").map_err(RigError::Usage)?;
+        let (providers, deadline_ms) = (&providers, deadline_ms(self.deadline)?);
+        let files = Files { scenario: &usual, providers, deadline_ms, folder: folder.clone() };
+        files.write()?;
+        tell(&format!("  a gate on them: vlmgate serve --config {folder}/vlmgate.yaml"));
+        Ok(())
     }
 
     pub(crate) async fn facts(&self, world: &World) -> Result<RigFacts, RigError> {
@@ -192,7 +239,7 @@ impl RunArgs {
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Ok(RigFacts {
             started_unix_s: now.as_secs(),
-            target: self.target.clone(),
+            target: world.target.to_string(),
             cores: u32::try_from(cores.get()).unwrap_or(u32::MAX),
             pinned: world.pinned.clone(),
             seeds: (self.seed..self.seed + self.seeds).collect(),
@@ -209,7 +256,7 @@ impl RunArgs {
         let path = self.out.join("run.json");
         let what = || path.display().to_string();
         fs::create_dir_all(&self.out).map_err(RigError::io(what()))?;
-        let text = serde_json::to_vec(run).map_err(|why| RigError::Usage(why.to_string()))?;
+        let text = serde_json::to_vec(run).map_err(|why| RigError::io(what())(why.into()))?;
         fs::write(&path, text).map_err(RigError::io(what()))
     }
 }
@@ -240,5 +287,84 @@ fn told(ended: &ScenarioRun) -> String {
         (true, false) => format!("  missed {}, as it must", missed.join(", ")),
         (false, true) => format!("  met, but had to miss {}", ended.expected_to_fail.join(", ")),
         (false, false) => format!("  missed {}", missed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn read(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let words = ["loadtest"].iter().chain(arguments);
+        Cli::try_parse_from(words).map(|cli| cli.run)
+    }
+
+    #[test]
+    fn the_ports_of_the_providers_are_three_different_ones() {
+        assert_eq!(read(&["--ports", "1,2,65535"]).unwrap().ports, Some([1, 2, 65_535]));
+        assert_eq!(read(&[]).unwrap().ports, None);
+        for wrong in ["1", "1,2", "1,2,3,4", "1,2,0", "1,2,1", "2,2,1", "1,2,65536", "a,b,c", ""] {
+            let refused = read(&["--ports", wrong]).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_held_to_cores_is_taken() {
+        assert!(read(&["--pin", "gate=0", "--pin", "providers=1-2"]).is_ok());
+        assert!(read(&["--pin", "rig=0"]).is_err());
+    }
+
+    /// Why the world of these scenarios cannot be.
+    async fn refusal(arguments: &[&str], scenario: &str) -> String {
+        let scenario = Scenario::parse(&format!("id: X\ntitle: x\n{scenario}")).unwrap();
+        let refused = read(arguments).unwrap().world(&[scenario]).await;
+        let refused = refused.err().unwrap_or_else(|| panic!("{arguments:?} can be"));
+        assert!(refused.is_usage(), "{refused}");
+        refused.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_target_that_runs_already_cannot_know_providers_on_free_ports() {
+        for target in ["openai-chat=http://127.0.0.1:9/v1", "vlmgate=http://127.0.0.1:9"] {
+            let refused = refusal(&["--target", target], "").await;
+            assert!(refused.contains("--ports") && refused.contains(target), "{refused}");
+            let refused = refusal(&["--target", "naive"], &format!("target: {target}\n")).await;
+            assert!(refused.contains("--ports"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn who_has_fixed_ports_is_told_how_to_point_a_target_at_them() {
+        let out = tempfile::TempDir::new().unwrap();
+        let folder = out.path().display().to_string();
+        let arguments =
+            ["--ports", "18081,18082,18083", "--target", "vlmgate=http://h", "--out", &folder];
+        let arguments = read(&arguments).unwrap();
+        let mut told = String::new();
+        let announced = arguments.announce(&TargetKind::GateAt("http://h".to_owned()), |line| {
+            told.push_str(line);
+            told.push('\n');
+        });
+        announced.unwrap();
+        for place in [
+            "a: http://127.0.0.1:18081/v1 (openai",
+            "b: http://127.0.0.1:18082 (anthropic",
+            "c: http://127.0.0.1:18083 (gemini",
+            "gate/vlmgate.yaml",
+        ] {
+            assert!(told.contains(place), "{place} is not in {told}");
+        }
+        let written = fs::read_to_string(out.path().join("gate/vlmgate.yaml")).unwrap();
+        assert!(written.contains("http://127.0.0.1:18082"), "{written}");
+        assert!(out.path().join("gate/policies/rig.yaml").is_file());
     }
 }

@@ -59,10 +59,7 @@ pub(crate) async fn binary(given: Option<&Path>) -> Result<PathBuf, RigError> {
         let path = fs::canonicalize(path).map_err(RigError::io(path.display().to_string()))?;
         return Ok(path);
     }
-    let mut cargo = Command::new("cargo");
-    // the whole workspace: of one package alone cargo builds some crates again, with other features
-    cargo.args(["build", "--release", "--workspace"]).stdin(Stdio::null());
-    let built = cargo.status().await.map_err(RigError::io(
+    let built = build().status().await.map_err(RigError::io(
         "cargo is not there to build the gate (name a built one with --gate)",
     ))?;
     let path = PathBuf::from("target/release/vlmgate");
@@ -74,9 +71,17 @@ pub(crate) async fn binary(given: Option<&Path>) -> Result<PathBuf, RigError> {
     fs::canonicalize(&path).map_err(RigError::io(what))
 }
 
+/// What builds the gate; it goes with whoever waits for it.
+fn build() -> Command {
+    let mut cargo = Command::new("cargo");
+    // the whole workspace: of one package alone cargo builds some crates again, with other features
+    cargo.args(["build", "--release", "--workspace"]).stdin(Stdio::null()).kill_on_drop(true);
+    cargo
+}
+
 /// `vlmgate 0.1.0`, or why it could not be asked.
 pub(crate) async fn version(binary: &Path) -> String {
-    let asked = Command::new(binary).arg("--version").output().await;
+    let asked = Command::new(binary).arg("--version").kill_on_drop(true).output().await;
     asked.map_or_else(
         |problem| format!("unknown: {problem}"),
         |output| {
@@ -208,4 +213,14 @@ async fn listening(
         }
     });
     Ok((url, said, reader))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_does_not_outlive_the_rig_that_waits_for_it() {
+        assert!(build().get_kill_on_drop());
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
+use crate::rig::RigError;
 use crate::rig::direct::CRITERIA;
 use crate::rig::providers::BIASES;
 use crate::rig::providers::Provider;
@@ -41,8 +44,22 @@ fn line(bias: f64) -> f64 {
 }
 
 impl Files<'_> {
+    /// Writes them into the folder.
+    pub(crate) fn write(&self) -> Result<(), RigError> {
+        let folder = Path::new(&self.folder);
+        let policies = folder.join("policies");
+        fs::create_dir_all(&policies).map_err(RigError::io(policies.display().to_string()))?;
+        for (file, text) in [
+            (folder.join("vlmgate.yaml"), self.service()),
+            (policies.join("rig.yaml"), self.policy()),
+        ] {
+            fs::write(&file, text).map_err(RigError::io(file.display().to_string()))?;
+        }
+        Ok(())
+    }
+
     /// `vlmgate.yaml`.
-    pub(crate) fn service(&self) -> String {
+    fn service(&self) -> String {
         let mut text = format!(
             "server: {{ max_in_flight: 512, drain: {{ accept_for: {ACCEPT_FOR_S}s, at_most: 30s }} }}\n\
              store: {{ url: \"sqlite://{folder}/data/vlmgate.db\" }}\n\
@@ -70,7 +87,7 @@ impl Files<'_> {
     }
 
     /// The policy of the run, or what is changed in the one that ships.
-    pub(crate) fn policy(&self) -> String {
+    fn policy(&self) -> String {
         let checks = checks(self.scenario.policy);
         let views = match self.scenario.policy {
             PolicyKind::PixelFree => "    - { id: whole, max_side: 1024 }\n",

@@ -45,6 +45,9 @@ pub(crate) struct Provider {
     pub(crate) model: &'static str,
 }
 
+/// The ports of `a`, `b` and `c`, where they are fixed.
+pub(crate) type Ports = [u16; 3];
+
 /// The dialect of each, the model that it is asked for, and how long it takes.
 const KINDS: [(Dialect, &str, Law); 3] = [
     (Dialect::OpenAi, "gpt-6-luna", Law::A),
@@ -72,6 +75,16 @@ pub(crate) struct Host {
     providers: Vec<Provider>,
     /// Takes what the process says on stdout, so that it never waits for a reader.
     _reader: JoinSet<()>,
+}
+
+/// Where the providers are on fixed ports.
+pub(crate) fn at(ports: Ports) -> Vec<Provider> {
+    let mut all = Vec::new();
+    for ((name, (dialect, model, _)), port) in PROVIDERS.iter().zip(KINDS).zip(ports) {
+        let base_url = format!("http://127.0.0.1:{port}{}", dialect.base_path());
+        all.push(Provider { name: (*name).to_owned(), dialect, base_url, model });
+    }
+    all
 }
 
 /// How a provider acts while nothing is wrong.
@@ -117,6 +130,7 @@ impl Host {
         rate_per_s: f64,
         seed: u64,
         cores: Option<&str>,
+        ports: Option<Ports>,
     ) -> Result<Self, RigError> {
         let program = env::current_exe().map_err(RigError::io("this program's own path"))?;
         let mut command = gate::command(&program, cores);
@@ -125,19 +139,39 @@ impl Host {
         let phases: Vec<String> =
             phases.iter().map(|(_, start_s, end_s)| format!("{:.0}", end_s - start_s)).collect();
         command.args(["--drift-phases", &phases.join(",")]);
-        for (name, (dialect, _, _)) in PROVIDERS.iter().zip(KINDS) {
-            command.arg("--provider").arg(format!("{name}={}:0", dialect.label()));
+        // port 0 is any free one
+        let ports = ports.unwrap_or_default();
+        for ((name, (dialect, _, _)), port) in PROVIDERS.iter().zip(KINDS).zip(ports) {
+            command.arg("--provider").arg(format!("{name}={}:{port}", dialect.label()));
         }
         let (child, admin, reader) = spawn(command).await?;
-        let providers = Vec::new();
-        let mut host = Self { child, admin, web: Web::new(), providers, _reader: reader };
-        let portraits: Vec<Portrait> = host.get("/providers").await?;
+        let host = Self { child, admin, web: Web::new(), providers: Vec::new(), _reader: reader };
+        host.healed(scenario, rate_per_s).await
+    }
+
+    /// The host with every provider known and healthy.
+    async fn healed(mut self, scenario: &Scenario, rate_per_s: f64) -> Result<Self, RigError> {
+        let portraits: Vec<Portrait> = self.get("/providers").await?;
         for (portrait, (dialect, model, _)) in portraits.into_iter().zip(KINDS) {
             let Portrait { name, base_url } = portrait;
-            host.set(&name, &healthy(&name, scenario, rate_per_s)).await?;
-            host.providers.push(Provider { name, dialect, base_url, model });
+            self.set(&name, &healthy(&name, scenario, rate_per_s)).await?;
+            self.providers.push(Provider { name, dialect, base_url, model });
         }
-        Ok(host)
+        Ok(self)
+    }
+
+    /// Providers that serve inside this process; the process that is held is an idle one.
+    #[cfg(test)]
+    pub(crate) async fn inside(
+        admin: &crate::Admin,
+        scenario: &Scenario,
+        rate_per_s: f64,
+    ) -> Result<Self, RigError> {
+        let mut idle = Command::new("sleep");
+        let child = idle.arg("600").kill_on_drop(true).spawn().map_err(RigError::io("sleep"))?;
+        let admin = format!("http://{}", admin.address());
+        let (web, providers, _reader) = (Web::new(), Vec::new(), JoinSet::new());
+        Self { child, admin, web, providers, _reader }.healed(scenario, rate_per_s).await
     }
 
     /// Where they are.
@@ -220,7 +254,7 @@ fn ok(reply: &Reply) -> Result<&[u8], RigError> {
 async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), RigError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(RigError::io("the providers cannot be started"))?;
-    let silent = || RigError::Providers("they did not say where their admin port is".to_owned());
+    let silent = || RigError::Providers("they did not come up; why stands on stderr".to_owned());
     let mut lines = BufReader::new(child.stdout.take().ok_or_else(silent)?).lines();
     let up_by = Instant::now() + WITHIN;
     while let Ok(Ok(Some(line))) = timeout_at(up_by, lines.next_line()).await {

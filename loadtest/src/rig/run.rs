@@ -4,6 +4,7 @@ mod aftermath;
 mod conduct;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::fs::File;
 use std::io::BufWriter;
@@ -18,10 +19,12 @@ use tokio::sync::watch;
 
 use crate::arrivals::arrivals;
 use crate::evidence::Evidence;
+use crate::evidence::Subject;
 use crate::figures::RIG_LATE_AT_MOST_MS;
 use crate::figures::attribution;
 use crate::figures::figures;
 use crate::gallery::Gallery;
+use crate::outcome::OWN_GATE;
 use crate::outcome::Phase;
 use crate::outcome::ProcessUse;
 use crate::outcome::Punctuality;
@@ -40,6 +43,8 @@ use crate::rig::policy::Files;
 use crate::rig::policy::lines;
 use crate::rig::providers::BIASES;
 use crate::rig::providers::Host;
+use crate::rig::providers::Ports;
+use crate::rig::providers::at;
 use crate::rig::run::aftermath::Gone;
 use crate::rig::run::conduct::Conductor;
 use crate::rig::run::conduct::Seen;
@@ -77,6 +82,8 @@ pub(crate) struct World {
     pub(crate) out: PathBuf,
     /// The images, the same for all seeds of a run.
     pub(crate) gallery: Gallery,
+    /// Where the providers listen in every scenario; none: on any free ports.
+    pub(crate) ports: Option<Ports>,
 }
 
 /// Healthy latencies of the scenarios so far: what multiples are taken of.
@@ -100,6 +107,9 @@ impl Baseline {
     }
 }
 
+/// What was seen of a scenario, and what a reader must know besides.
+type Measured = (Evidence, Vec<String>);
+
 /// The target of one scenario, running.
 struct Driven {
     kind: TargetKind,
@@ -118,26 +128,57 @@ impl World {
         seed: u64,
         baseline: &mut Baseline,
     ) -> ScenarioRun {
-        let named = ScenarioRun {
+        let scenario = self.as_read(scenario);
+        let named = self.named(&scenario, seed);
+        let measured = Box::pin(self.measure(scenario, seed, baseline)).await;
+        self.concluded(named, measured)
+    }
+
+    /// The scenario as its target reads answers: how anybody but a gate of the rig's own reads them is
+    /// not the rig's to say, and they are held to their own healthy times.
+    fn as_read(&self, scenario: Scenario) -> Scenario {
+        let is_own_gate = matches!(self.kind_of(&scenario), Ok(TargetKind::Gate));
+        Scenario { streamed: scenario.streamed && is_own_gate, ..scenario }
+    }
+
+    fn named(&self, scenario: &Scenario, seed: u64) -> ScenarioRun {
+        ScenarioRun {
             id: scenario.id.clone(),
             title: scenario.title.clone(),
-            target: scenario.target.clone(),
+            target: Some(scenario.target.clone().unwrap_or_else(|| self.target.to_string())),
             seed,
-            rate_per_s: self.rate_of(&scenario),
+            rate_per_s: self.rate_of(scenario),
             deadline_ms: scenario.deadline_ms.unwrap_or(self.deadline_ms),
             streamed: scenario.streamed,
             expected_to_fail: scenario.expected_to_fail.clone(),
             ..ScenarioRun::default()
-        };
-        match Box::pin(self.measure(scenario, seed, baseline)).await {
+        }
+    }
+
+    /// What a measurement comes to. Where the providers were never asked nothing was tested, whatever
+    /// the answers looked like.
+    fn concluded(&self, named: ScenarioRun, measured: Result<Measured, RigError>) -> ScenarioRun {
+        match measured {
             Ok((evidence, mut notes)) => {
                 if let Err(problem) = self.keep(&named, &evidence) {
                     notes.push(problem.to_string());
                 }
-                outcome(named, &evidence, notes)
+                let broken = evidence.calls.is_empty().then(|| self.never_asked());
+                ScenarioRun { broken, ..outcome(named, &evidence, notes) }
             }
             Err(problem) => ScenarioRun { broken: Some(problem.to_string()), ..named },
         }
+    }
+
+    fn never_asked(&self) -> String {
+        let told = "the providers logged not a single call: the target does not ask them";
+        let Some(ports) = self.ports else { return told.to_owned() };
+        let urls: Vec<String> = at(ports).into_iter().map(|one| one.base_url).collect();
+        format!("{told} (they were at {})", urls.join(", "))
+    }
+
+    fn kind_of(&self, scenario: &Scenario) -> Result<TargetKind, RigError> {
+        scenario.target.as_deref().map_or_else(|| Ok(self.target.clone()), str::parse)
     }
 
     /// Leaves every request and every call of the scenario in the folder, for who wants to look
@@ -169,15 +210,27 @@ impl World {
         scenario: Scenario,
         seed: u64,
         baseline: &mut Baseline,
-    ) -> Result<(Evidence, Vec<String>), RigError> {
+    ) -> Result<Measured, RigError> {
+        let cores = self.pinned.get("providers").map(String::as_str);
+        let rate_per_s = self.rate_of(&scenario);
+        let host = Host::start(&scenario, rate_per_s, seed, cores, self.ports).await?;
+        let measured = self.measure_with(&host, scenario, seed, baseline).await;
+        // also when it failed: the next scenario's providers may need the same ports
+        let stopped = host.stop().await;
+        measured.and_then(|measured| stopped.map(|()| measured))
+    }
+
+    async fn measure_with(
+        &self,
+        host: &Host,
+        scenario: Scenario,
+        seed: u64,
+        baseline: &mut Baseline,
+    ) -> Result<Measured, RigError> {
         let rate_per_s = self.rate_of(&scenario);
         let deadline_ms = scenario.deadline_ms.unwrap_or(self.deadline_ms);
-        let host = {
-            let cores = self.pinned.get("providers").map(String::as_str);
-            Host::start(&scenario, rate_per_s, seed, cores).await?
-        };
-        let mut driven = self.start(&scenario, &host, deadline_ms).await?;
-        let is_vlmgate = matches!(driven.kind, TargetKind::Gate | TargetKind::GateAt(_));
+        let mut driven = self.start(&scenario, host, deadline_ms).await?;
+        let subject = driven.kind.subject();
         let clock = RunClock::starting();
         let (halt, halted) = watch::channel(false);
         let drive = Drive {
@@ -189,7 +242,7 @@ impl World {
             seed,
             halted,
         };
-        let conductor = Conductor::new(&scenario, &host, clock, rate_per_s, halt);
+        let conductor = Conductor::new(&scenario, host, clock, rate_per_s, halt);
         let watch = Watch::new(clock, self.web.clone());
         let (samples, seen) = conductor.conduct(drive, &mut driven, watch, &self.web).await?;
         let Seen { ticks, switches, stop, blow, usage } = seen;
@@ -199,13 +252,13 @@ impl World {
             (None, None) => Gone::Never,
         };
         let samples = aftermath::blame(samples, gone);
-        let leaked = aftermath::leaked(&host).await?;
-        let mut notes = Vec::new();
+        let leaked = aftermath::leaked(host).await?;
+        let mut notes = aftermath::reservations(subject, &scenario);
         let lookups = aftermath::lookups(&driven, &scenario, &samples, &self.web, &mut notes).await;
         aftermath::stop_gate(&mut driven, &mut notes).await?;
         let calls = host.calls(clock).await?;
-        host.stop().await?;
         let mut evidence = Evidence {
+            subject,
             rate_per_s,
             deadline_ms,
             is_short: self.is_short,
@@ -215,7 +268,7 @@ impl World {
             switches,
             leaked: Some(leaked),
             biases: BIASES.iter().map(|(name, bias)| ((*name).to_owned(), *bias)).collect(),
-            lines: if is_vlmgate { lines() } else { BTreeMap::new() },
+            lines: if subject.is_gate() { lines() } else { BTreeMap::new() },
             stop,
             lookups,
             processes: usage,
@@ -223,7 +276,7 @@ impl World {
             healthy_plain_ms: Vec::new(),
             scenario,
         };
-        if is_vlmgate {
+        if subject.is_gate() {
             baseline.learn(&evidence);
             evidence.healthy_streamed_ms.clone_from(&baseline.streamed_ms);
             evidence.healthy_plain_ms.clone_from(&baseline.plain_ms);
@@ -243,10 +296,7 @@ impl World {
         host: &Host,
         deadline_ms: u64,
     ) -> Result<Driven, RigError> {
-        let kind = match &scenario.target {
-            Some(named) => named.parse()?,
-            None => self.target.clone(),
-        };
+        let kind = self.kind_of(scenario)?;
         let web = self.web.clone();
         let mut driven = match kind.clone() {
             TargetKind::GateAt(url) => Driven::of(kind, Target::Gate { web, url }),
@@ -282,14 +332,7 @@ impl World {
             deadline_ms,
             folder: path.display().to_string(),
         };
-        let policies = path.join("policies");
-        fs::create_dir_all(&policies).map_err(RigError::io(policies.display().to_string()))?;
-        for (file, text) in [
-            (path.join("vlmgate.yaml"), files.service()),
-            (policies.join("rig.yaml"), files.policy()),
-        ] {
-            fs::write(&file, text).map_err(RigError::io(file.display().to_string()))?;
-        }
+        files.write()?;
         let mut start = Start {
             binary,
             folder: path,
@@ -320,6 +363,33 @@ impl Driven {
     }
 }
 
+impl TargetKind {
+    /// Whether it runs already, and must have been pointed at the providers by whoever started it.
+    pub(crate) const fn runs_already(&self) -> bool {
+        matches!(self.subject(), Subject::GateElsewhere | Subject::Gateway)
+    }
+
+    const fn subject(&self) -> Subject {
+        match self {
+            Self::Gate => Subject::OwnGate,
+            Self::GateAt(_) => Subject::GateElsewhere,
+            Self::OpenAiChat(_) => Subject::Gateway,
+            Self::Direct(_) => Subject::Client,
+        }
+    }
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gate => f.write_str(OWN_GATE),
+            Self::GateAt(url) => write!(f, "vlmgate={url}"),
+            Self::OpenAiChat(url) => write!(f, "openai-chat={url}"),
+            Self::Direct(kind) => f.write_str(kind.label()),
+        }
+    }
+}
+
 impl std::str::FromStr for TargetKind {
     type Err = RigError;
 
@@ -328,7 +398,7 @@ impl std::str::FromStr for TargetKind {
         match text.split_once('=') {
             Some(("vlmgate", at)) => Ok(Self::GateAt(url(at))),
             Some(("openai-chat", at)) => Ok(Self::OpenAiChat(url(at))),
-            None if text == "vlmgate" => Ok(Self::Gate),
+            None if text == OWN_GATE => Ok(Self::Gate),
             None | Some(_) => {
                 let direct = DirectKind::ALL.into_iter().find(|kind| kind.label() == text);
                 direct.map(Self::Direct).ok_or_else(|| {
@@ -387,3 +457,6 @@ fn processes(watch: &Watch, took_s: f64, images: usize) -> BTreeMap<String, Proc
     }
     processes
 }
+
+#[cfg(test)]
+mod tests;

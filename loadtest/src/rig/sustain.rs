@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::Args;
 use clap::ValueEnum;
 
+use crate::figures::SUSTAINED;
 use crate::outcome::FORMAT;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
@@ -92,7 +93,7 @@ impl SustainArgs {
             };
         }
         let Some(held) = held else {
-            return Err(RigError::Usage(format!("no rate from {LEAST_PER_S} a second on is held")));
+            return Err(RigError::NothingHeld { least_per_s: LEAST_PER_S });
         };
         let mut half = self.step(&world, held / 2.0).await?;
         half.title = format!("at half of {held:.0} images a second, the most that is held");
@@ -127,7 +128,7 @@ impl SustainArgs {
         let scenario = self.scenario(rate_per_s)?;
         let step = world.run(scenario, 1, &mut Baseline::default()).await;
         match step.broken.clone() {
-            Some(problem) => Err(RigError::Usage(problem)),
+            Some(problem) => Err(RigError::Step { rate_per_s, problem }),
             None => Ok(step),
         }
     }
@@ -150,7 +151,7 @@ fn value(step: &ScenarioRun, id: &str) -> Option<f64> {
 
 fn sustained(rate_per_s: f64) -> Figure {
     Figure {
-        id: "sustained_per_s".to_owned(),
+        id: SUSTAINED.to_owned(),
         says: "the highest open-loop rate at which the gate's own time stays within its line"
             .to_owned(),
         value: Some(rate_per_s),

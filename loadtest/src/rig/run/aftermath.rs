@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
+use crate::evidence::Subject;
 use crate::quantile::number;
 use crate::rig::RigError;
 use crate::rig::providers::Host;
@@ -14,6 +15,7 @@ use crate::sample::Sample;
 use crate::sample::SampleEnd;
 use crate::sample::VerdictBody;
 use crate::scenario::BlowKind;
+use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
 use crate::web::Web;
 
@@ -59,6 +61,23 @@ pub(super) fn blame(mut samples: Vec<Sample>, gone: Gone) -> Vec<Sample> {
         }
     }
     samples
+}
+
+/// What a reader must know of a target that the rig cannot do everything to, or see everything of.
+pub(super) fn reservations(subject: Subject, scenario: &Scenario) -> Vec<String> {
+    let mut notes = Vec::new();
+    if scenario.blow.is_some() && subject != Subject::OwnGate {
+        notes.push("no signal was sent: the rig did not start the target".to_owned());
+    }
+    if scenario.judges != PROVIDERS && subject != Subject::OwnGate {
+        let judges = scenario.judges.join(", ");
+        notes.push(format!("the target took its own route; this scenario means one of {judges}"));
+    }
+    if subject == Subject::Gateway {
+        let told = "the gateway does not say who judged: its recovery is held to speed alone";
+        notes.push(told.to_owned());
+    }
+    notes
 }
 
 /// Waits for open calls to end, and counts those that do not.

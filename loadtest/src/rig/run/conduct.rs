@@ -171,19 +171,17 @@ impl<'a> Conductor<'a> {
                     (name, says)
                 }
                 Event::Blow(BlowKind::Sigterm) => {
-                    if let Some((gate, _)) = &mut gate {
-                        switched.stop = Some(self.terminate(gate).await?);
-                    }
+                    let Some((gate, _)) = &mut gate else { continue };
+                    switched.stop = Some(self.terminate(gate).await?);
                     ("gate".to_owned(), "SIGTERM".to_owned())
                 }
                 Event::Blow(BlowKind::Sigkill) => {
-                    if let Some((gate, start)) = &mut gate {
-                        let killed_at_s = self.clock.now_s();
-                        gate.kill().await?;
-                        *gate = Gate::start(start, web).await?;
-                        tell_pid.send_replace(gate.pid());
-                        switched.blow = Some((killed_at_s, self.clock.now_s()));
-                    }
+                    let Some((gate, start)) = &mut gate else { continue };
+                    let killed_at_s = self.clock.now_s();
+                    gate.kill().await?;
+                    *gate = Gate::start(start, web).await?;
+                    tell_pid.send_replace(gate.pid());
+                    switched.blow = Some((killed_at_s, self.clock.now_s()));
                     ("gate".to_owned(), "SIGKILL and started again".to_owned())
                 }
             };
