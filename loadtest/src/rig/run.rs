@@ -177,6 +177,7 @@ impl World {
             Host::start(&scenario, rate_per_s, seed, cores).await?
         };
         let mut driven = self.start(&scenario, &host, deadline_ms).await?;
+        let is_own = matches!(driven.kind, TargetKind::Gate | TargetKind::Direct(_));
         let is_vlmgate = matches!(driven.kind, TargetKind::Gate | TargetKind::GateAt(_));
         let clock = RunClock::starting();
         let (halt, halted) = watch::channel(false);
@@ -192,7 +193,7 @@ impl World {
         let conductor = Conductor::new(&scenario, &host, clock, rate_per_s, halt);
         let watch = Watch::new(clock, self.web.clone());
         let (samples, seen) = conductor.conduct(drive, &mut driven, watch, &self.web).await?;
-        let Seen { ticks, switches, stop, blow, usage } = seen;
+        let Seen { ticks, ledger, switches, stop, blow, usage, other_cores } = seen;
         let gone = match (blow, stop) {
             (Some((killed_at_s, up_at_s)), _) => Gone::Between(killed_at_s, up_at_s),
             (None, Some(stop)) => Gone::From(stop.told_at_s + ACCEPT_FOR_S),
@@ -203,7 +204,7 @@ impl World {
         let mut notes = Vec::new();
         let lookups = aftermath::lookups(&driven, &scenario, &samples, &self.web, &mut notes).await;
         aftermath::stop_gate(&mut driven, &mut notes).await?;
-        let calls = host.calls(clock).await?;
+        let calls = ledger.close(&host).await?;
         host.stop().await?;
         let mut evidence = Evidence {
             rate_per_s,
@@ -217,8 +218,11 @@ impl World {
             biases: BIASES.iter().map(|(name, bias)| ((*name).to_owned(), *bias)).collect(),
             lines: if is_vlmgate { lines() } else { BTreeMap::new() },
             stop,
+            up_again_s: blow.map(|(_, up_at_s)| up_at_s),
             lookups,
             processes: usage,
+            // what the rig did not start it cannot tell from other work
+            other_cores: other_cores.filter(|_| is_own),
             healthy_streamed_ms: Vec::new(),
             healthy_plain_ms: Vec::new(),
             scenario,
@@ -353,6 +357,7 @@ fn outcome(named: ScenarioRun, evidence: &Evidence, notes: Vec<String>) -> Scena
         timeline: timeline(evidence),
         attribution: attribution(evidence),
         processes: evidence.processes.clone(),
+        other_cores: evidence.other_cores,
         punctuality: punctuality(evidence),
         notes,
         ..named
