@@ -190,8 +190,8 @@ const KINDS: [Kind; 65] = [
     kind(
         "kept_of_stalled",
         Unit::Share,
-        "calls that stalled when their scores were sent and that judged their image all the same",
-        calls::kept_of_stalled,
+        "calls that stalled when their waiting image had been sent its scores, and that judged it",
+        images::kept_of_stalled,
     ),
     kind(
         "calls_to_a_after_3s",

@@ -1,8 +1,5 @@
 //! Who was called, how often, and what it cost: from the providers' logs wherever they can know.
 
-use std::collections::HashSet;
-
-use crate::behaviour::Fault;
 use crate::evidence::Call;
 use crate::evidence::Evidence;
 use crate::figures::Measured;
@@ -102,27 +99,6 @@ pub(super) fn after5_probes(evidence: &Evidence) -> Measured {
     let probes = attempts(evidence, span).filter(|one| one.route == "probe").count();
     let images = evidence.due_in(span).filter(|one| !one.is_shed()).count();
     (share(probes, images), images)
-}
-
-/// The label of the fault that stops an answer in its middle.
-const STALLED: &str = Fault::MidStreamStall { after_scores: 0.0 }.label();
-
-/// Of the primary's calls that stalled when every score was sent: how many judged their image.
-pub(super) fn kept_of_stalled(evidence: &Evidence) -> Measured {
-    let judged = evidence.samples.iter().filter_map(Sample::judged);
-    let kept: HashSet<(&str, &str)> = judged
-        .filter_map(|verdict| {
-            Some((verdict.judge_name(), verdict.winner()?.request_id.as_deref()?))
-        })
-        .collect();
-    let is_stalled =
-        |call: &&Call| call.fault.as_deref() == Some(STALLED) && call.scored_s.is_some();
-    let stalled: Vec<&Call> = evidence.called_in(evidence.fault()).filter(is_stalled).collect();
-    let is_kept = |call: &&&Call| {
-        let id = call.request_id.as_deref();
-        id.is_some_and(|id| kept.contains(&(call.provider.as_str(), id)))
-    };
-    (share(stalled.iter().filter(is_kept).count(), stalled.len()), stalled.len())
 }
 
 /// By how much the evidence against any judge is higher in the fault phase than before, on average.

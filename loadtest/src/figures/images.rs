@@ -20,6 +20,7 @@ use crate::quantile::number;
 use crate::quantile::share;
 use crate::sample::Sample;
 use crate::sample::SampleEnd;
+use crate::sample::VerdictBody;
 
 /// What a call may go on after the deadline: the network, and this rig's own clock.
 const GRACE_S: f64 = 0.1;
@@ -160,4 +161,33 @@ pub(super) fn ran_on(evidence: &Evidence) -> Measured {
         }
     }
     (share(images.values().filter(|is_complete| **is_complete).count(), images.len()), images.len())
+}
+
+/// The label of the fault that stops an answer in its middle.
+const STALLED: &str = Fault::MidStreamStall { after_scores: 0.0 }.label();
+
+/// What scores may be under way from the provider to the gate, and the verdict on to its caller.
+const UNDER_WAY_S: f64 = 0.05;
+
+/// Of calls that stalled when every score was sent to an image that still waited: how many judged it.
+///
+/// A hedge, or a probe beside the call that it is measured by, may have lost before: its scores came
+/// to nobody.
+pub(super) fn kept_of_stalled(evidence: &Evidence) -> Measured {
+    let sendings = Sendings::of(evidence);
+    let stalled = evidence.called_in(evidence.fault());
+    let stalled = stalled.filter(|call| call.fault.as_deref() == Some(STALLED));
+    let awaited = stalled.filter_map(|call| {
+        let Owner::Image(sample) = sendings.owner(call) else { return None };
+        let is_awaited = call.scored_s? + UNDER_WAY_S < sample.ended_s;
+        // an image that was answered by this very call waited for it, however quick the answer was
+        let winner = sample.judged().and_then(VerdictBody::winner);
+        let is_kept = winner.is_some_and(|winner| {
+            let has_id = winner.request_id.is_some() && winner.request_id == call.request_id;
+            has_id && winner.judge == call.provider
+        });
+        (is_awaited || is_kept).then_some(is_kept)
+    });
+    let awaited: Vec<bool> = awaited.collect();
+    (share(awaited.iter().filter(|is_kept| **is_kept).count(), awaited.len()), awaited.len())
 }

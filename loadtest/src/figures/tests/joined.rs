@@ -145,8 +145,25 @@ fn an_answer_is_kept_when_it_stalled_after_its_scores() {
     }
     evidence.calls[200].scored_s = None;
     check(&evidence, "kept_of_stalled", Some(1.0));
-    change(&mut evidence, 201..204, |one| one.verdict = None);
+    // three images were sent their scores and waited on for another judge
+    let of_b = |one: &mut Sample| {
+        let verdict = one.verdict.as_mut().unwrap();
+        verdict.attempts.push(AttemptBody {
+            judge: "b".to_owned(),
+            request_id: Some(format!("of b for {}", one.due_s)),
+            ..verdict.attempts[0].clone()
+        });
+        verdict.attempts[0].outcome = "cancelled".to_owned();
+        verdict.judge = Some(JudgeBody { name: "b".to_owned() });
+    };
+    change(&mut evidence, 201..204, |one| {
+        of_b(one);
+        one.ended_s += 0.4;
+    });
     check(&evidence, "kept_of_stalled", Some(6.0 / 9.0));
+    // one had its answer when the scores came to nobody
+    change(&mut evidence, 204..205, of_b);
+    check(&evidence, "kept_of_stalled", Some(5.0 / 8.0));
 }
 
 #[test]
