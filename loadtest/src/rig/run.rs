@@ -35,7 +35,6 @@ use crate::rig::direct::Direct;
 use crate::rig::drive::Drive;
 use crate::rig::gate::Gate;
 use crate::rig::gate::Start;
-use crate::rig::policy::ACCEPT_FOR_S;
 use crate::rig::policy::Files;
 use crate::rig::policy::lines;
 use crate::rig::providers::BIASES;
@@ -194,12 +193,7 @@ impl World {
         let watch = Watch::new(clock, self.web.clone());
         let (samples, seen) = conductor.conduct(drive, &mut driven, watch, &self.web).await?;
         let Seen { ticks, ledger, switches, stop, blow, usage, other_cores } = seen;
-        let gone = match (blow, stop) {
-            (Some((killed_at_s, up_at_s)), _) => Gone::Between(killed_at_s, up_at_s),
-            (None, Some(stop)) => Gone::From(stop.told_at_s + ACCEPT_FOR_S),
-            (None, None) => Gone::Never,
-        };
-        let samples = aftermath::blame(samples, gone);
+        let samples = aftermath::blame(samples, Gone::of(blow, stop));
         let leaked = aftermath::leaked(&host).await?;
         let mut notes = Vec::new();
         let lookups = aftermath::lookups(&driven, &scenario, &samples, &self.web, &mut notes).await;
