@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::outcome::ProcessUse;
 use crate::outcome::Switch;
 use crate::sample::Sample;
+use crate::scenario::FaultEntry;
 use crate::scenario::Scenario;
 
 /// One run of one scenario, as it was seen.
@@ -41,10 +42,14 @@ pub struct Evidence {
     pub lines: BTreeMap<String, BTreeMap<String, f64>>,
     /// How the target stopped, where it was told to under load.
     pub stop: Option<Stop>,
+    /// When the target was up again, where it was killed.
+    pub up_again_s: Option<f64>,
     /// What was looked up after the run, by figure.
     pub lookups: BTreeMap<String, (f64, u64)>,
     /// What the processes used.
     pub processes: BTreeMap<String, ProcessUse>,
+    /// Cores' worth of CPU time that the machine gave to anything else, where that is known.
+    pub other_cores: Option<f64>,
     /// Latencies of healthy requests of this run so far, where answers are read as they come.
     pub healthy_streamed_ms: Vec<f64>,
     /// The same where they are not.
@@ -105,6 +110,12 @@ pub struct Call {
     pub retry_after_s: Option<f64>,
     /// How long it would have taken undisturbed.
     pub drawn_ms: Option<f64>,
+    /// How long of that until its scores were said; all of it where nothing is streamed.
+    pub drawn_scores_ms: Option<f64>,
+    /// When the last of its scores was sent, since the run began; none: it was not.
+    pub scored_s: Option<f64>,
+    /// The digest of the picture that came along.
+    pub image: Option<String>,
     /// The caller left, and the model worked on for nobody.
     pub answered_after_cancel: bool,
     /// Tokens that a real provider would charge.
@@ -120,6 +131,10 @@ pub struct Tick {
     pub queued: Option<u64>,
     /// State of each judge's breaker.
     pub breakers: BTreeMap<String, String>,
+    /// Evidence against each judge, as the gate counts it.
+    pub breaker_scores: BTreeMap<String, f64>,
+    /// How late the event loop was, since the gate began: at most so many seconds, so often.
+    pub loop_lags: Vec<(f64, f64)>,
     /// Memory of the gate.
     pub rss_mb: Option<f64>,
     /// Cores' worth of CPU time since the last tick.
@@ -147,6 +162,17 @@ impl Evidence {
     #[must_use]
     pub fn primary(&self) -> &str {
         self.scenario.judges.first().map_or("", String::as_str)
+    }
+
+    /// When each fault of the scenario begins and is mended.
+    #[must_use]
+    pub fn faults(&self) -> Vec<(f64, f64)> {
+        let (start_s, end_s) = self.fault();
+        let span = |fault: &FaultEntry| {
+            let from_s = start_s + fault.at_s;
+            (from_s, fault.for_s.map_or(end_s, |for_s| end_s.min(from_s + for_s)))
+        };
+        self.scenario.faults.iter().map(span).filter(|(from_s, _)| *from_s < end_s).collect()
     }
 
     /// Start and end of the fault phase.

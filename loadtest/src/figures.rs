@@ -5,8 +5,10 @@
 
 mod calls;
 mod gates;
+mod images;
 mod parity;
 mod recovery;
+mod soak;
 mod speed;
 
 use crate::evidence::Evidence;
@@ -50,7 +52,7 @@ const fn kind(
 }
 
 /// Every figure, in the order of the report.
-const KINDS: [Kind; 53] = [
+const KINDS: [Kind; 65] = [
     kind("F1", Unit::Count, "answers later than the deadline and 50 ms", gates::late),
     kind(
         "F2",
@@ -137,6 +139,18 @@ const KINDS: [Kind; 53] = [
         recovery::recovery,
     ),
     kind(
+        "back_s",
+        Unit::S,
+        "from when a killed gate is up until 3 s have 99 % verdicts and p95 <= 2 x healthy",
+        recovery::back,
+    ),
+    kind(
+        "reopened_s",
+        Unit::S,
+        "from when a killed gate is up, its breakers closed, until the primary's opens",
+        calls::reopened_s,
+    ),
+    kind(
         "verdict_share",
         Unit::Share,
         "requests of the fault with a judge's verdict by the deadline",
@@ -184,6 +198,18 @@ const KINDS: [Kind; 53] = [
         Unit::PerImage,
         "calls an image from 5 s into the fault, probes apart",
         calls::after5_per_image,
+    ),
+    kind(
+        "after5_probes_per_image",
+        Unit::PerImage,
+        "probes an image from 5 s into the fault",
+        calls::after5_probes,
+    ),
+    kind(
+        "kept_of_stalled",
+        Unit::Share,
+        "calls that stalled when their waiting image had been sent its scores, and that judged it",
+        images::kept_of_stalled,
     ),
     kind(
         "calls_to_a_after_3s",
@@ -238,6 +264,12 @@ const KINDS: [Kind; 53] = [
     ),
     kind("shed_p99_ms", Unit::Ms, "p99 of the time to be refused", gates::shed_p99),
     kind(
+        "refused_p99_ms",
+        Unit::Ms,
+        "p99 of the time to be refused, of those who did not wait in line",
+        gates::refused_p99,
+    ),
+    kind(
         "invalid_verdicts",
         Unit::Count,
         "verdicts that contradict what the judge said of the image",
@@ -254,13 +286,25 @@ const KINDS: [Kind; 53] = [
         "outlived_deadline",
         Unit::Count,
         "calls that went on after the deadline of their image",
-        calls::outlived_deadline,
+        images::outlived_deadline,
     ),
     kind(
         "started_after_hang_up",
         Unit::Count,
         "calls begun after their caller had hung up",
-        gates::looked_up_started,
+        images::started_after_hang_up,
+    ),
+    kind(
+        "ran_on",
+        Unit::Share,
+        "images left with a call under way that had one which said its scores all the same",
+        images::ran_on,
+    ),
+    kind(
+        "breaker_score_rise",
+        Unit::Count,
+        "rise of the mean evidence against any judge from the healthy phase to the fault's",
+        calls::breaker_score_rise,
     ),
     kind(
         "after_client_deadline",
@@ -292,6 +336,36 @@ const KINDS: [Kind; 53] = [
         Unit::Ms,
         "the gate's own time, healthy: 99 of 100 images or less",
         speed::overhead_p99,
+    ),
+    kind(
+        "seen_overhead_p50_ms",
+        Unit::Ms,
+        "what callers waited beyond the one call of their image: half of the images or less",
+        speed::seen_overhead_p50,
+    ),
+    kind(
+        "seen_overhead_p99_ms",
+        Unit::Ms,
+        "what callers waited beyond the one call of their image: 99 of 100 images or less",
+        speed::seen_overhead_p99,
+    ),
+    kind(
+        "loop_lag_p99_ms",
+        Unit::Ms,
+        "lateness of the gate's event loop, healthy: 99 of 100 looks or less",
+        speed::loop_lag_p99,
+    ),
+    kind(
+        "p95_drift",
+        Unit::Ratio,
+        "rise of the p95 outside faults from the first quarter or hour to the last",
+        soak::p95_drift,
+    ),
+    kind(
+        "secondary_share_outside",
+        Unit::Share,
+        "verdicts of others than the primary, outside faults and the 10 s after them",
+        soak::secondary_share,
     ),
 ];
 

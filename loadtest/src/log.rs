@@ -58,6 +58,11 @@ pub struct CallLog {
     pub retry_after_s: Option<u32>,
     /// How long it was to take undisturbed: without its fault, on a provider with free slots.
     pub drawn: Duration,
+    /// How long of that was to pass until its scores were said; all of it where nothing is streamed.
+    pub drawn_scores: Duration,
+    /// When the last of its scores was sent, since the provider started; `None` while it was not, and
+    /// where a fault leaves no place at which that could be told.
+    pub scored: Option<Duration>,
     /// The lowest of the scores that were said or would have been.
     pub lowest_score: Option<f64>,
     /// The length of the request body.
@@ -96,6 +101,8 @@ impl CallLog {
             status: None,
             retry_after_s: None,
             drawn: Duration::ZERO,
+            drawn_scores: Duration::ZERO,
+            scored: None,
             lowest_score: None,
             received_bytes: 0,
             sent_bytes: 0,
@@ -198,6 +205,10 @@ pub struct CallRow {
     pub retry_after_s: Option<u32>,
     /// As [`CallLog::drawn`].
     pub drawn_ms: f64,
+    /// As [`CallLog::drawn_scores`].
+    pub drawn_scores_ms: f64,
+    /// When the last of its scores was sent, as [`CallLog::scored`].
+    pub scored_ns: Option<u64>,
     /// As [`CallLog::lowest_score`].
     pub lowest_score: Option<f64>,
     /// The length of the request body.
@@ -233,6 +244,8 @@ impl CallRow {
             status: call.status,
             retry_after_s: call.retry_after_s,
             drawn_ms: call.drawn.as_secs_f64() * 1_000.0,
+            drawn_scores_ms: call.drawn_scores.as_secs_f64() * 1_000.0,
+            scored_ns: call.scored.map(at_ns),
             lowest_score: call.lowest_score,
             received_bytes: call.received_bytes,
             sent_bytes: call.sent_bytes,
@@ -373,6 +386,12 @@ impl OpenCall {
     /// Sets how the call stands.
     pub(crate) fn stands(&self, outcome: Outcome) {
         self.note(|call| call.outcome = outcome);
+    }
+
+    /// From now on every score has been said.
+    pub(crate) fn is_scored(&self) {
+        let scored = self.book.started.elapsed();
+        self.note(|call| call.scored = Some(scored));
     }
 }
 

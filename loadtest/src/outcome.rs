@@ -53,6 +53,9 @@ pub struct RigFacts {
     pub versions: BTreeMap<String, String>,
     /// What the judges were told of the images: sizes, how many, what is distinct.
     pub images: String,
+    /// Cores' worth of CPU time that work of others took meanwhile, in the scenario where it took most.
+    #[serde(default)]
+    pub other_cores: f64,
     /// What a reader must know besides.
     pub notes: Vec<String>,
 }
@@ -89,6 +92,9 @@ pub struct ScenarioRun {
     pub expected_to_fail: Vec<String>,
     /// What the processes used, by name (`gate`, `providers`, `rig`).
     pub processes: BTreeMap<String, ProcessUse>,
+    /// Cores' worth of CPU time that the machine gave to anything else, where that is known.
+    #[serde(default)]
+    pub other_cores: Option<f64>,
     /// How well the rig kept its own times.
     pub punctuality: Punctuality,
     /// Why the scenario could not be carried through, if so.

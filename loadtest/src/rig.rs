@@ -10,6 +10,7 @@ pub mod command;
 mod direct;
 mod drive;
 mod gate;
+mod ledger;
 mod policy;
 mod providers;
 mod run;

@@ -22,6 +22,8 @@ pub struct Sample {
     pub end: SampleEnd,
     /// What the answer said; of an answer that was a verdict.
     pub verdict: Option<VerdictBody>,
+    /// Why there was none, in the words of a refusal.
+    pub refusal: Option<String>,
 }
 
 /// How a request ended.
@@ -128,6 +130,9 @@ impl TimingBody {
     }
 }
 
+/// What the gate adds to a refusal of one that had waited in line.
+const AFTER_A_WAIT: &str = "after a wait";
+
 impl Sample {
     /// From the scheduled time to the end.
     #[must_use]
@@ -151,6 +156,13 @@ impl Sample {
     #[must_use]
     pub fn is_shed(&self) -> bool {
         matches!(self.end, SampleEnd::Answered { status: 503 | 429, .. })
+    }
+
+    /// Whether it was refused without a wait in line, by the words of the refusal.
+    #[must_use]
+    pub fn is_refused_outright(&self) -> bool {
+        let says_so = |words: &str| !words.contains(AFTER_A_WAIT);
+        self.is_shed() && self.refusal.as_deref().is_some_and(says_so)
     }
 
     /// The verdict, if a judge gave it.

@@ -161,10 +161,10 @@ impl Seconds {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultEntry {
-    /// Seconds after the fault phase began.
+    /// Seconds after the fault phase began; in the short form less, as its phase is shorter.
     #[serde(default)]
     pub at_s: f64,
-    /// Mended after so long; without it at the end of the phase.
+    /// Mended after so long, in the short form likewise; without it at the end of the phase.
     #[serde(default)]
     pub for_s: Option<f64>,
     /// Which providers.
@@ -371,10 +371,17 @@ impl Scenario {
         Self::parse(&text).map_err(invalid)
     }
 
-    /// The short form, if the scenario has one.
+    /// The short form, if the scenario has one. Faults at times of their own keep their places in a
+    /// phase that is shorter, so that each of them still comes.
     #[must_use]
     pub fn shortened(mut self) -> Option<Self> {
-        self.seconds = self.short_seconds?;
+        let short = self.short_seconds?;
+        let of_long = short.fault / self.seconds.fault;
+        for fault in self.faults.iter_mut().filter(|_| of_long.is_finite()) {
+            fault.at_s *= of_long;
+            fault.for_s = fault.for_s.map(|for_s| for_s * of_long);
+        }
+        self.seconds = short;
         Some(self)
     }
 

@@ -5,13 +5,12 @@ use crate::evidence::Evidence;
 use crate::figures::Measured;
 use crate::provider::congestion;
 use crate::quantile::number;
+use crate::quantile::quantile;
 use crate::quantile::share;
 use crate::sample::AttemptBody;
 use crate::sample::Sample;
 use crate::sample::VerdictBody;
-
-/// What a call may go on after the deadline: the network, and this rig's own clock.
-const GRACE_S: f64 = 0.1;
+use crate::scenario::PROVIDERS;
 
 fn primary_share_in(evidence: &Evidence, span: (f64, f64)) -> Measured {
     let judged = evidence.due_in(span).filter_map(Sample::judged);
@@ -39,25 +38,31 @@ fn attempts(evidence: &Evidence, span: (f64, f64)) -> impl Iterator<Item = &Atte
 /// Calls of a span and the images they were for.
 ///
 /// A provider that refuses connections sees no call and a caller that was not answered tells of
-/// none, so the larger of both accounts is taken. A log does not say which image a call was for: those
+/// none, so the larger of both accounts is taken, of each provider: refused calls to one are not to
+/// hide what another logged and nobody told. A log does not say which image a call was for: those
 /// begun in the span for images of before it are taken off by what the answers tell, and those begun
 /// after it for images of the span are added.
 fn calls_and_images(evidence: &Evidence, span: (f64, f64)) -> (usize, usize) {
     let (start_s, end_s) = span;
-    let began_in = |due: (f64, f64), began: (f64, f64)| {
+    let began_in = |judge: &str, due: (f64, f64), began: (f64, f64)| {
         let answered =
             evidence.due_in(due).filter_map(|one| Some((one.sent_s, one.verdict.as_ref()?)));
         let all = answered.flat_map(|(sent_s, verdict)| {
-            verdict.attempts.iter().map(move |one| sent_s + one.started_ms / 1_000.0)
+            let of_judge = verdict.attempts.iter().filter(|one| one.judge == judge);
+            of_judge.map(move |one| sent_s + one.started_ms / 1_000.0).collect::<Vec<f64>>()
         });
         all.filter(|at_s| began.0 <= *at_s && *at_s < began.1).count()
     };
-    let carried_in = began_in((f64::MIN, start_s), span);
-    let carried_out = began_in(span, (end_s, f64::MAX));
-    let logged = evidence.called_in(span).count().saturating_sub(carried_in) + carried_out;
-    let told = attempts(evidence, span).count();
+    let calls_to = |judge: &str| {
+        let carried_in = began_in(judge, (f64::MIN, start_s), span);
+        let carried_out = began_in(judge, span, (end_s, f64::MAX));
+        let logged = evidence.called_in(span).filter(|call| call.provider == judge).count();
+        let told = attempts(evidence, span).filter(|one| one.judge == judge).count();
+        (logged.saturating_sub(carried_in) + carried_out).max(told)
+    };
     let is_served = |one: &&Sample| !one.is_shed();
-    (logged.max(told), evidence.due_in(span).filter(is_served).count())
+    let calls = PROVIDERS.into_iter().map(calls_to).sum();
+    (calls, evidence.due_in(span).filter(is_served).count())
 }
 
 fn extra_in(evidence: &Evidence, span: (f64, f64)) -> Measured {
@@ -85,6 +90,44 @@ pub(super) fn after5_per_image(evidence: &Evidence) -> Measured {
     let (calls, images) = calls_and_images(evidence, span);
     let probes = attempts(evidence, span).filter(|one| one.route == "probe").count();
     (share(calls.saturating_sub(probes), images), images)
+}
+
+/// Calls an image that only see whether somebody is back.
+pub(super) fn after5_probes(evidence: &Evidence) -> Measured {
+    let (start_s, end_s) = evidence.fault();
+    let span = (start_s + 5.0, end_s);
+    let probes = attempts(evidence, span).filter(|one| one.route == "probe").count();
+    let images = evidence.due_in(span).filter(|one| !one.is_shed()).count();
+    (share(probes, images), images)
+}
+
+/// By how much the evidence against any judge is higher in the fault phase than before, on average.
+pub(super) fn breaker_score_rise(evidence: &Evidence) -> Measured {
+    let mean = |judge: &str, (start_s, end_s): (f64, f64)| {
+        let seen = evidence.ticks.iter().filter(|tick| start_s <= tick.at_s && tick.at_s < end_s);
+        let scores: Vec<f64> =
+            seen.filter_map(|tick| tick.breaker_scores.get(judge).copied()).collect();
+        (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / number(scores.len()))
+    };
+    let judges = evidence.scenario.judges.iter();
+    let rises = judges.filter_map(|judge| {
+        Some(mean(judge, evidence.fault())? - mean(judge, evidence.healthy())?)
+    });
+    let rises: Vec<f64> = rises.collect();
+    (quantile(&rises, 1.0), rises.len())
+}
+
+/// From when a killed gate is up again, with its breakers closed, until the primary's opens.
+pub(super) fn reopened_s(evidence: &Evidence) -> Measured {
+    let Some(up_s) = evidence.up_again_s else { return (None, 0) };
+    let states = evidence.ticks.iter().filter(|tick| up_s < tick.at_s);
+    let states = states
+        .filter_map(|tick| Some((tick.at_s, tick.breakers.get(evidence.primary())?.as_str())));
+    let states: Vec<(f64, &str)> = states.collect();
+    // one that is open from the first was brought along from before the kill
+    let began_closed = states.first().is_some_and(|(_, state)| *state == "closed");
+    let opened = states.iter().find(|(_, state)| *state != "closed").filter(|_| began_closed);
+    (opened.map(|(at_s, _)| at_s - up_s), states.len())
 }
 
 /// Calls to the primary in a span: those it logged, or those that the answers tell of if more.
@@ -177,14 +220,6 @@ pub(super) fn billed(evidence: &Evidence) -> Measured {
 pub(super) fn cancelled_and_billed(evidence: &Evidence) -> Measured {
     let in_vain = evidence.calls.iter().filter(|call| call.answered_after_cancel).count();
     (Some(number(in_vain)), evidence.calls.len())
-}
-
-pub(super) fn outlived_deadline(evidence: &Evidence) -> Measured {
-    let deadline_s = number(usize::try_from(evidence.deadline_ms).unwrap_or(usize::MAX)) / 1_000.0;
-    let is_over = |call: &&Call| {
-        call.ended_s.is_some_and(|ended_s| deadline_s + GRACE_S < ended_s - call.began_s)
-    };
-    (Some(number(evidence.calls.iter().filter(is_over).count())), evidence.calls.len())
 }
 
 /// Mean times of the simulated providers' calls, to tell what their slots can give.

@@ -154,6 +154,12 @@ pub(super) fn shed_p99(evidence: &Evidence) -> Measured {
     (quantile(&shed, 0.99), shed.len())
 }
 
+pub(super) fn refused_p99(evidence: &Evidence) -> Measured {
+    let refused = evidence.samples.iter().filter(|one| one.is_refused_outright());
+    let refused: Vec<f64> = refused.map(Sample::service_ms).collect();
+    (quantile(&refused, 0.99), refused.len())
+}
+
 pub(super) fn exit_s(evidence: &Evidence) -> Measured {
     // one that had to be killed, or ended badly, has no time to show
     let clean = evidence.stop.filter(|stop| stop.is_clean).and_then(|stop| stop.took_s);
@@ -169,15 +175,11 @@ pub(super) fn after_client_deadline(evidence: &Evidence) -> Measured {
     (Some(number(late)), answered.len())
 }
 
-pub(super) fn looked_up_started(evidence: &Evidence) -> Measured {
-    looked_up(evidence, "started_after_hang_up")
-}
-
 pub(super) fn looked_up_missing(evidence: &Evidence) -> Measured {
     looked_up(evidence, "missing_records")
 }
 
-fn looked_up(evidence: &Evidence, id: &str) -> Measured {
+pub(super) fn looked_up(evidence: &Evidence, id: &str) -> Measured {
     let found = evidence.lookups.get(id).copied();
     found.map_or((None, 0), |(value, n)| (Some(value), usize::try_from(n).unwrap_or(usize::MAX)))
 }

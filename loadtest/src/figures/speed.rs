@@ -1,6 +1,10 @@
 //! How long callers waited, and how that compares.
 
+use std::collections::HashMap;
+
+use crate::evidence::Call;
 use crate::evidence::Evidence;
+use crate::evidence::Tick;
 use crate::figures::Measured;
 use crate::quantile::quantile;
 use crate::sample::Sample;
@@ -38,10 +42,13 @@ pub(super) fn healthy_of_plain(evidence: &Evidence) -> Measured {
 }
 
 /// The p99 with hedges, of what the primary's own draws would have given without them.
+///
+/// Like with like: where an answer is read as it comes, a call alone would have lasted until its
+/// scores were said, and not until its end.
 pub(super) fn tail_ratio(evidence: &Evidence) -> Measured {
     let span = (evidence.scenario.seconds.warm_up, evidence.scenario.seconds.end_s());
     let of_primary = evidence.called_in(span).filter(|call| call.provider == evidence.primary());
-    let drawn: Vec<f64> = of_primary.filter_map(|call| call.drawn_ms).collect();
+    let drawn: Vec<f64> = of_primary.filter_map(|call| call.drawn_scores_ms).collect();
     times(of_span(evidence, span, 0.99), quantile(&drawn, 0.99))
 }
 
@@ -93,6 +100,47 @@ pub(super) fn hidden_wait(evidence: &Evidence) -> Measured {
     let service: Vec<f64> = answered.iter().map(|one| one.service_ms()).collect();
     let whole: Vec<f64> = answered.iter().map(|one| one.latency_ms()).collect();
     times((quantile(&service, 0.99), service.len()), quantile(&whole, 0.99))
+}
+
+/// Of each healthy image with one call: what its caller waited beyond that call, by two clocks that
+/// are not the gate's. The ways to the gate and from it, and the hand-over of the picture to the
+/// provider, are in it.
+fn seen_overheads(evidence: &Evidence) -> Vec<f64> {
+    let logged = evidence.calls.iter();
+    let logged: HashMap<(&str, &str), &Call> = logged
+        .filter_map(|call| Some(((call.provider.as_str(), call.request_id.as_deref()?), call)))
+        .collect();
+    let beyond = |one: &Sample| {
+        let verdict = one.judged().filter(|verdict| verdict.attempts.len() == 1)?;
+        let id = verdict.winner()?.request_id.as_deref()?;
+        let call = logged.get(&(verdict.judge_name(), id))?;
+        Some(one.service_ms() - (call.scored_s? - call.began_s) * 1_000.0)
+    };
+    evidence.due_in(evidence.healthy()).filter_map(beyond).collect()
+}
+
+pub(super) fn seen_overhead_p50(evidence: &Evidence) -> Measured {
+    let overheads = seen_overheads(evidence);
+    (quantile(&overheads, 0.5), overheads.len())
+}
+
+pub(super) fn seen_overhead_p99(evidence: &Evidence) -> Measured {
+    let overheads = seen_overheads(evidence);
+    (quantile(&overheads, 0.99), overheads.len())
+}
+
+/// How late the event loop was while all was well: the upper end of the bucket that the p99 is in.
+pub(super) fn loop_lag_p99(evidence: &Evidence) -> Measured {
+    let (start_s, end_s) = evidence.healthy();
+    let seen = evidence.ticks.iter().filter(|tick| start_s <= tick.at_s && tick.at_s < end_s);
+    let seen: Vec<&Tick> = seen.filter(|tick| !tick.loop_lags.is_empty()).collect();
+    let Some((first, last)) = seen.first().zip(seen.last()) else { return (None, 0) };
+    let before = first.loop_lags.iter().map(|(_, count)| count);
+    let since = last.loop_lags.iter().zip(before);
+    let since: Vec<(f64, f64)> = since.map(|((le, after), before)| (*le, after - before)).collect();
+    let all = since.last().map_or(0.0, |(_, count)| *count);
+    let within = since.iter().find(|(_, count)| 0.0 < all && 0.99 * all <= *count);
+    (within.map(|(most_s, _)| most_s * 1_000.0), seen.len())
 }
 
 /// What the gate itself took of each healthy image, by its own account.

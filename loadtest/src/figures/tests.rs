@@ -46,6 +46,7 @@ fn sample(n: usize, due_s: f64, latency_s: f64, judge: &str) -> Sample {
         ended_s: due_s + latency_s,
         end: OK,
         verdict: Some(judged),
+        refusal: None,
     }
 }
 
@@ -70,8 +71,10 @@ fn world(more: &str) -> Evidence {
             .map(|(judge, line)| (judge.to_owned(), [("cutout".to_owned(), line)].into()))
             .into(),
         stop: None,
+        up_again_s: None,
         lookups: [].into(),
         processes: [].into(),
+        other_cores: None,
         healthy_streamed_ms: vec![500.0; 50],
         healthy_plain_ms: vec![800.0; 50],
     }
@@ -248,11 +251,11 @@ fn calls_are_counted_by_the_larger_account() {
     check(&evidence, "calls_per_image", Some(1.0));
     // the providers saw more than the answers tell of
     evidence.calls =
-        (0..220).map(|n| call("b", 20.0 + crate::quantile::number(n) / 20.0)).collect();
+        (0..220).map(|n| call("a", 20.0 + crate::quantile::number(n) / 20.0)).collect();
     check(&evidence, "calls_per_image", Some(1.1));
     check(&evidence, "extra_calls", Some(0.1));
-    // 15 at once and 2 % of 18.5 s: 18.7 calls are allowed, the answers tell of 200
-    check(&evidence, "calls_into_a", Some(200.0 / 18.7));
+    // 15 at once and 2 % of 18.5 s: 18.7 calls are allowed
+    check(&evidence, "calls_into_a", Some(220.0 / 18.7));
 }
 
 #[test]
@@ -417,3 +420,5 @@ fn every_line_that_ships_is_drawn_on_its_figures_good_side() {
         assert_eq!(good_side(id), Op::AtLeast, "{id}");
     }
 }
+
+mod joined;

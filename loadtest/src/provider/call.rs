@@ -156,6 +156,9 @@ impl Call<'_> {
             Act::Send(response, delivery) => {
                 // The model has said it all by now, whether or not it arrives.
                 self.open.note(|call| call.billed_output_tokens = plan.billed.output_tokens);
+                if plan.lowest_score.is_some() && *delivery == Delivery::Whole {
+                    self.open.is_scored();
+                }
                 self.deliver(response, *delivery).await
             }
             Act::Stream(script) => {
@@ -213,8 +216,8 @@ impl Call<'_> {
     /// Sends a stream step by step, in chunks.
     async fn play(&mut self, script: &Script) -> io::Result<Outcome> {
         self.send_head(&script.head, Framing::Chunked).await?;
-        let mut steps = script.steps.iter().peekable();
-        while let Some(step) = steps.next() {
+        let mut steps = script.steps.iter().enumerate().peekable();
+        while let Some((n, step)) = steps.next() {
             match self.pause_until(self.began + step.at).await {
                 Pause::Over => {}
                 Pause::ClientLeft => return Ok(Outcome::CancelledByClient),
@@ -222,6 +225,9 @@ impl Call<'_> {
             }
             if steps.peek().is_none() && script.is_whole {
                 self.open.stands(Outcome::Answered);
+            }
+            if script.scored == Some(n) {
+                self.open.is_scored();
             }
             match &step.piece {
                 Piece::Bytes(bytes) => self.wire.send_chunk(bytes).await?,

@@ -137,6 +137,9 @@ fn decide<'a>(
     let fault = standing.fault_at(place);
     let mut timing = timing(asked, shared, standing, now);
     entry.drawn = timing.whole;
+    let is_streamed = asked.question.stream.is_some();
+    let share = if is_streamed { timing.scored_share.clamp(0.0, 1.0) } else { 1.0 };
+    entry.drawn_scores = timing.whole.mul_f64(share);
     let in_use = lock(&shared.slots).in_use(now);
     if let Some(slots) = behaviour.slots {
         if slots <= in_use {

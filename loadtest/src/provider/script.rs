@@ -25,6 +25,8 @@ pub(super) struct Script {
     /// When the head is sent, since the call began.
     pub(super) first: Duration,
     pub(super) steps: Vec<Step>,
+    /// Which of the steps says the last score; none where they never all are, or not in one piece.
+    pub(super) scored: Option<usize>,
     pub(super) end: End,
     /// Whether the caller gets a whole answer, right or wrong.
     pub(super) is_whole: bool,
@@ -77,6 +79,7 @@ pub(super) fn script(
     let head = stream::head(asked.dialect, &said);
     let pace = Pace::of(timing);
     let all = pace.steps(&events, true);
+    let with_scores: Vec<Step> = all.iter().take(1 + events.scored).cloned().collect();
     let broken = |after_scores: f64| {
         let said = said_before_break(&events, after_scores, asked.chance);
         all.iter().take(1 + said).cloned().collect::<Vec<Step>>()
@@ -103,7 +106,10 @@ pub(super) fn script(
         Manner::Empty => (Vec::new(), End::Properly),
     };
     let head = if manner == Manner::Mislabelled { mislabelled(head) } else { head };
-    Script { head, first: pace.first, steps, end, is_whole: is_whole(manner) }
+    // the opening comes before the pieces; of a refusal no piece has scores
+    let is_scored = events.scored != 0 && steps.starts_with(&with_scores);
+    let scored = is_scored.then_some(events.scored);
+    Script { head, first: pace.first, steps, scored, end, is_whole: is_whole(manner) }
 }
 
 const fn is_whole(manner: Manner) -> bool {

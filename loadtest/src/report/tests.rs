@@ -35,6 +35,17 @@ fn one_seed_that_misses_is_a_miss() {
 }
 
 #[test]
+fn other_work_on_the_machine_is_told_where_it_may_show() {
+    let told = |other_cores: f64| {
+        let mut part = run(vec![scenario("S2", 1, 1.28, 1.0)]);
+        part.rig.other_cores = other_cores;
+        Report::merge(vec![part]).unwrap().text()
+    };
+    assert!(told(1.7).contains("other work used 1.7 cores"), "{}", told(1.7));
+    assert!(!told(0.1).contains("other work"));
+}
+
+#[test]
 fn streamed_and_plain_runs_are_different_rows() {
     let plain = ScenarioRun { streamed: false, ..scenario("S0", 1, 1.0, 1.0) };
     assert_eq!(merged(vec![scenario("S0", 1, 1.0, 1.0), plain]).rows.len(), 2);

@@ -63,12 +63,20 @@ pub(super) fn facts(part: &RigFacts) -> String {
     let RigFacts { target, cores, rate_per_s, deadline_ms, took_s, .. } = part;
     let seeds: Vec<String> = part.seeds.iter().map(u64::to_string).collect();
     let form = if part.short { "short form, " } else { "" };
+    let others = if NOTEWORTHY_CORES < part.other_cores {
+        format!(", other work used {:.1} cores", part.other_cores)
+    } else {
+        String::new()
+    };
     format!(
-        "{target}: {form}{rate_per_s:.0} arrivals a second, deadline {deadline_ms} ms, seed {}, {cores} cores, {}",
+        "{target}: {form}{rate_per_s:.0} arrivals a second, deadline {deadline_ms} ms, seed {}, {cores} cores, {}{others}",
         seeds.join(" "),
         words::span(*took_s),
     )
 }
+
+/// Other work that takes more may show in the latencies.
+const NOTEWORTHY_CORES: f64 = 0.2;
 
 fn heading() -> String {
     let mut text = format!("{:<5}{:<width$}", "", "", width = TITLE_CHARS + 1);

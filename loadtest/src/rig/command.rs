@@ -122,12 +122,12 @@ impl RunArgs {
                 {
                     tell("P: the healthy baseline without streaming");
                     let plain = world.run(self.plain_baseline()?, seed, &mut baseline).await;
-                    run.scenarios.push(plain);
+                    keep(&mut run, plain);
                 }
                 tell(&format!("{}: {}", scenario.id, scenario.title));
                 let ended = world.run(scenario.clone(), seed, &mut baseline).await;
                 tell(&told(&ended));
-                run.scenarios.push(ended);
+                keep(&mut run, ended);
                 run.rig.took_s = began.elapsed().as_secs_f64();
                 // at every step: a run that is broken off leaves what it had
                 self.write(&run)?;
@@ -259,6 +259,12 @@ impl RunArgs {
         let text = serde_json::to_vec(run).map_err(|why| RigError::io(what())(why.into()))?;
         fs::write(&path, text).map_err(RigError::io(what()))
     }
+}
+
+/// Adds a scenario to its run.
+fn keep(run: &mut Run, ended: ScenarioRun) {
+    run.rig.other_cores = run.rig.other_cores.max(ended.other_cores.unwrap_or_default());
+    run.scenarios.push(ended);
 }
 
 /// Whole milliseconds.

@@ -16,6 +16,7 @@ use tokio::time::timeout_at;
 use crate::chance::Chance;
 use crate::gallery::Gallery;
 use crate::rig::RunClock;
+use crate::rig::target::Answer;
 use crate::rig::target::Errand;
 use crate::rig::target::Target;
 use crate::sample::Sample;
@@ -131,12 +132,13 @@ impl Request {
                 None => std::future::pending().await,
             }
         };
-        let (end, verdict) = tokio::select! {
+        let answer = tokio::select! {
             biased; // an answer that is there is taken
             answered = self.target.check(self.errand) => answered,
-            () = leave => (SampleEnd::HungUp, None),
+            () = leave => Answer { end: SampleEnd::HungUp, ..Answer::default() },
         };
         let ended_s = self.clock.now_s();
-        Sample { image: self.image, due_s: self.due_s, sent_s, ended_s, end, verdict }
+        let Answer { end, verdict, refusal } = answer;
+        Sample { image: self.image, due_s: self.due_s, sent_s, ended_s, end, verdict, refusal }
     }
 }

@@ -19,16 +19,11 @@ use tokio::time::timeout_at;
 
 use crate::behaviour::Behaviour;
 use crate::dialect::Dialect;
-use crate::evidence::Call;
 use crate::judging::Judging;
 use crate::latency::Latency;
 use crate::latency::Law;
-use crate::log::CallKind;
-use crate::log::CallRow;
-use crate::log::Outcome;
 use crate::log::Page;
 use crate::rig::RigError;
-use crate::rig::RunClock;
 use crate::rig::gate;
 use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
@@ -198,28 +193,9 @@ impl Host {
         Ok(open.into_iter().map(|(name, open)| (name, open.calls)).collect())
     }
 
-    /// Every question that was asked, by its beginning.
-    pub(crate) async fn calls(&self, clock: RunClock) -> Result<Vec<Call>, RigError> {
-        let mut calls = Vec::new();
-        for provider in &self.providers {
-            let mut since = 0;
-            loop {
-                let path = format!("/providers/{}/calls?since={since}", provider.name);
-                let page: Page = self.get(&path).await?;
-                if page.dropped != 0 {
-                    let problem = format!("{} calls of {} are lost", page.dropped, provider.name);
-                    return Err(RigError::Providers(problem));
-                }
-                if page.calls.is_empty() {
-                    break;
-                }
-                since = page.next;
-                let questions = page.calls.into_iter().filter(|row| row.kind == CallKind::Question);
-                calls.extend(questions.map(|row| call(&provider.name, row, clock)));
-            }
-        }
-        calls.sort_by(|one, other| one.began_s.total_cmp(&other.began_s));
-        Ok(calls)
+    /// A page of a provider's log, from call number `since` on.
+    pub(crate) async fn page(&self, provider: &str, since: u64) -> Result<Page, RigError> {
+        self.get(&format!("/providers/{provider}/calls?since={since}")).await
     }
 
     pub(crate) async fn stop(mut self) -> Result<(), RigError> {
@@ -267,33 +243,4 @@ async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), Rig
         }
     }
     Err(silent())
-}
-
-fn call(provider: &str, row: CallRow, clock: RunClock) -> Call {
-    let outcome = outcome(row.outcome).to_owned();
-    Call {
-        provider: provider.to_owned(),
-        began_s: clock.at_ns(row.began_ns),
-        ended_s: row.ended_ns.map(|ended_ns| clock.at_ns(ended_ns)),
-        request_id: row.request_id,
-        fault: row.fault,
-        status: row.status,
-        outcome,
-        retry_after_s: row.retry_after_s.map(f64::from),
-        drawn_ms: Some(row.drawn_ms),
-        answered_after_cancel: row.answered_after_cancel,
-        billed_tokens: row.billed_input_tokens + row.billed_output_tokens,
-    }
-}
-
-const fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::InFlight => "in_flight",
-        Outcome::Answered => "answered",
-        Outcome::CutShort => "cut_short",
-        Outcome::Reset => "reset",
-        Outcome::Hung => "hung",
-        Outcome::CancelledByClient => "cancelled_by_client",
-        Outcome::Abandoned => "abandoned",
-    }
 }

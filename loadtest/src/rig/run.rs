@@ -38,7 +38,6 @@ use crate::rig::direct::Direct;
 use crate::rig::drive::Drive;
 use crate::rig::gate::Gate;
 use crate::rig::gate::Start;
-use crate::rig::policy::ACCEPT_FOR_S;
 use crate::rig::policy::Files;
 use crate::rig::policy::lines;
 use crate::rig::providers::BIASES;
@@ -231,6 +230,7 @@ impl World {
         let deadline_ms = scenario.deadline_ms.unwrap_or(self.deadline_ms);
         let mut driven = self.start(&scenario, host, deadline_ms).await?;
         let subject = driven.kind.subject();
+        let is_own = matches!(driven.kind, TargetKind::Gate | TargetKind::Direct(_));
         let clock = RunClock::starting();
         let (halt, halted) = watch::channel(false);
         let drive = Drive {
@@ -245,18 +245,13 @@ impl World {
         let conductor = Conductor::new(&scenario, host, clock, rate_per_s, halt);
         let watch = Watch::new(clock, self.web.clone());
         let (samples, seen) = conductor.conduct(drive, &mut driven, watch, &self.web).await?;
-        let Seen { ticks, switches, stop, blow, usage } = seen;
-        let gone = match (blow, stop) {
-            (Some((killed_at_s, up_at_s)), _) => Gone::Between(killed_at_s, up_at_s),
-            (None, Some(stop)) => Gone::From(stop.told_at_s + ACCEPT_FOR_S),
-            (None, None) => Gone::Never,
-        };
-        let samples = aftermath::blame(samples, gone);
+        let Seen { ticks, ledger, switches, stop, blow, usage, other_cores } = seen;
+        let samples = aftermath::blame(samples, Gone::of(blow, stop));
         let leaked = aftermath::leaked(host).await?;
         let mut notes = aftermath::reservations(subject, &scenario);
         let lookups = aftermath::lookups(&driven, &scenario, &samples, &self.web, &mut notes).await;
         aftermath::stop_gate(&mut driven, &mut notes).await?;
-        let calls = host.calls(clock).await?;
+        let calls = ledger.close(host).await?;
         let mut evidence = Evidence {
             subject,
             rate_per_s,
@@ -270,8 +265,11 @@ impl World {
             biases: BIASES.iter().map(|(name, bias)| ((*name).to_owned(), *bias)).collect(),
             lines: if subject.is_gate() { lines() } else { BTreeMap::new() },
             stop,
+            up_again_s: blow.map(|(_, up_at_s)| up_at_s),
             lookups,
             processes: usage,
+            // what the rig did not start it cannot tell from other work
+            other_cores: other_cores.filter(|_| is_own),
             healthy_streamed_ms: Vec::new(),
             healthy_plain_ms: Vec::new(),
             scenario,
@@ -423,6 +421,7 @@ fn outcome(named: ScenarioRun, evidence: &Evidence, notes: Vec<String>) -> Scena
         timeline: timeline(evidence),
         attribution: attribution(evidence),
         processes: evidence.processes.clone(),
+        other_cores: evidence.other_cores,
         punctuality: punctuality(evidence),
         notes,
         ..named

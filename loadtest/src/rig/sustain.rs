@@ -12,6 +12,7 @@ use crate::figures::SUSTAINED;
 use crate::outcome::FORMAT;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
+use crate::outcome::RigFacts;
 use crate::outcome::Run;
 use crate::outcome::ScenarioRun;
 use crate::outcome::Unit;
@@ -98,6 +99,8 @@ impl SustainArgs {
         let mut half = self.step(&world, held / 2.0).await?;
         half.title = format!("at half of {held:.0} images a second, the most that is held");
         half.figures.insert(0, sustained(held));
+        let other_cores = half.other_cores.unwrap_or_default();
+        let rig = RigFacts { other_cores, ..rig };
         let run = Run { format: FORMAT, rig, scenarios: vec![half] };
         self.run.write(&run)?;
         Ok(run)
@@ -167,13 +170,17 @@ fn sustained(rate_per_s: f64) -> Figure {
 
 /// A step in one line.
 fn told(step: &ScenarioRun, is_held: bool) -> String {
-    let overhead = |id: &str| value(step, id).unwrap_or(f64::NAN);
+    let ms = |id: &str| value(step, id).map_or_else(|| "?".to_owned(), |ms| format!("{ms:.1}"));
     let used = step.processes.iter().map(|(name, used)| format!("{name} {:.2}", used.cpu_cores));
     format!(
-        "{}, overhead p50 {} ms, p99 {} ms; cores: {}; sent late by {:.1} ms (p99)",
+        "{}, overhead p50 {} ms, p99 {} ms; seen from outside p50 {} ms, p99 {} ms; event loop late \
+         by {} ms (p99); cores: {}; sent late by {:.1} ms (p99)",
         if is_held { "held" } else { "not held" },
-        overhead("overhead_p50_ms"),
-        overhead("overhead_p99_ms"),
+        ms("overhead_p50_ms"),
+        ms("overhead_p99_ms"),
+        ms("seen_overhead_p50_ms"),
+        ms("seen_overhead_p99_ms"),
+        ms("loop_lag_p99_ms"),
         used.collect::<Vec<_>>().join(", "),
         step.punctuality.late_p99_ms
     )

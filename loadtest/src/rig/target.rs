@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::rig::direct::Direct;
@@ -30,6 +31,21 @@ pub(crate) enum Target {
     Direct(Arc<Direct>),
 }
 
+/// What became of one request.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) end: SampleEnd,
+    pub(crate) verdict: Option<VerdictBody>,
+    /// The words of a refusal.
+    pub(crate) refusal: Option<String>,
+}
+
+/// A refusal, of which only the words for people are read.
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+}
+
 /// One request.
 pub(crate) struct Errand {
     pub(crate) n: usize,
@@ -39,7 +55,7 @@ pub(crate) struct Errand {
 
 impl Target {
     /// Sends one image and waits for what comes of it.
-    pub(crate) async fn check(&self, errand: Errand) -> (SampleEnd, Option<VerdictBody>) {
+    pub(crate) async fn check(&self, errand: Errand) -> Answer {
         let until = Instant::now() + MOST;
         match self {
             Self::Gate { web, url } => {
@@ -63,7 +79,8 @@ impl Target {
             }
             Self::Direct(direct) => {
                 let verdict = direct.check(errand.image, errand.n.to_string()).await;
-                (SampleEnd::Answered { status: 200, retry_after: false }, Some(verdict))
+                let end = SampleEnd::Answered { status: 200, retry_after: false };
+                Answer { end, verdict: Some(verdict), refusal: None }
             }
         }
     }
@@ -81,17 +98,23 @@ fn gate_request(url: &str, errand: Errand) -> Result<Request<Full<Bytes>>, hyper
 fn read(
     answer: &Result<Reply, WebError>,
     verdict: impl FnOnce(&Reply) -> Option<VerdictBody>,
-) -> (SampleEnd, Option<VerdictBody>) {
+) -> Answer {
     match answer {
         Ok(reply) => {
             let end = SampleEnd::Answered {
                 status: reply.status,
                 retry_after: reply.retry_after.is_some(),
             };
-            (end, verdict(reply).filter(|_| reply.status == 200))
+            if reply.status == 200 {
+                return Answer { end, verdict: verdict(reply), refusal: None };
+            }
+            let problem = serde_json::from_slice::<Problem>(&reply.body);
+            Answer { end, verdict: None, refusal: problem.ok().map(|problem| problem.detail) }
         }
-        Err(problem) if problem.is_refused() => (SampleEnd::TurnedAway, None),
-        Err(_) => (SampleEnd::Missing, None),
+        Err(problem) if problem.is_refused() => {
+            Answer { end: SampleEnd::TurnedAway, ..Answer::default() }
+        }
+        Err(_) => Answer::default(),
     }
 }
 

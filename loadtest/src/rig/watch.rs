@@ -25,6 +25,20 @@ pub(crate) struct Usage {
     pub(crate) rss_mb: f64,
 }
 
+/// CPU time of everything on the machine since it started; none where that cannot be known.
+fn machine_cpu_s() -> Option<f64> {
+    parse_machine(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// The first line of `/proc/stat`: all of the time but the idle and that spent waiting for disks.
+/// Guests (fields 9 and 10) are counted with their hosts already.
+fn parse_machine(stat: &str) -> Option<f64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
+    let fields: Vec<f64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let resting = fields.get(3)? + fields.get(4)?;
+    Some((fields.iter().sum::<f64>() - resting) / TICKS_PER_S)
+}
+
 /// CPU time and memory of a process; none when it is gone.
 pub(crate) fn usage(pid: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -48,6 +62,10 @@ pub(crate) struct Watch {
     pub(crate) first: BTreeMap<&'static str, f64>,
     pub(crate) last: BTreeMap<&'static str, Usage>,
     pub(crate) rss_max_mb: BTreeMap<&'static str, f64>,
+    /// When the machine was looked at first and last, and its CPU time then.
+    machine: Option<[(f64, f64); 2]>,
+    /// What the processes that are watched used between the two.
+    own_cpu_s: f64,
 }
 
 impl Watch {
@@ -59,7 +77,22 @@ impl Watch {
             first: BTreeMap::new(),
             last: BTreeMap::new(),
             rss_max_mb: BTreeMap::new(),
+            machine: None,
+            own_cpu_s: 0.0,
         }
+    }
+
+    /// Cores' worth of CPU time that went neither to rest nor to the processes that are watched.
+    pub(crate) fn other_cores(&self) -> Option<f64> {
+        let [(from_s, before_s), (until_s, after_s)] = self.machine?;
+        let others_s = after_s - before_s - self.own_cpu_s;
+        (from_s < until_s).then(|| (others_s / (until_s - from_s)).max(0.0))
+    }
+
+    fn look_at_machine(&mut self, at_s: f64) {
+        let Some(cpu_s) = machine_cpu_s() else { return };
+        let [first, _] = self.machine.unwrap_or([(at_s, cpu_s); 2]);
+        self.machine = Some([first, (at_s, cpu_s)]);
     }
 
     /// One look: the gate's metrics at `url`, the processes by name, and what else is known.
@@ -71,11 +104,14 @@ impl Watch {
     ) -> Tick {
         let at_s = self.clock.now_s();
         let mut tick = Tick { at_s, open_calls, ..Tick::default() };
+        self.look_at_machine(at_s);
         for (name, pid) in pids {
             let Some(usage) = pid.and_then(usage) else { continue };
             if let Some((before_s, before_cpu_s)) = self.before.insert(name, (at_s, usage.cpu_s)) {
                 // a process that was started again begins at nothing
-                let cores = (usage.cpu_s - before_cpu_s).max(0.0) / (at_s - before_s).max(0.001);
+                let used_s = (usage.cpu_s - before_cpu_s).max(0.0);
+                let cores = used_s / (at_s - before_s).max(0.001);
+                self.own_cpu_s += used_s;
                 tick.cpu_cores.insert((*name).to_owned(), cores);
             }
             self.first.entry(name).or_insert(usage.cpu_s);
@@ -96,7 +132,7 @@ impl Watch {
     }
 }
 
-/// Takes the queue and the breakers from a scrape.
+/// Takes the queue, the breakers and the lag of the event loop from a scrape.
 fn read_metrics(text: &str, tick: &mut Tick) {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, value)) = line.rsplit_once(' ') else { continue };
@@ -108,6 +144,15 @@ fn read_metrics(text: &str, tick: &mut Tick) {
             && let (Some(judge), Some(state)) = (label(series, "judge"), label(series, "state"))
         {
             tick.breakers.insert(judge.to_owned(), state.to_owned());
+        } else if series.starts_with("vlmgate_breaker_score{")
+            && let Some(judge) = label(series, "judge")
+        {
+            tick.breaker_scores.insert(judge.to_owned(), value);
+        } else if series.starts_with("vlmgate_event_loop_lag_seconds_bucket{")
+            && let Some(Ok(most_s)) = label(series, "le").map(str::parse::<f64>)
+        {
+            // the last bucket is written `+Inf`, which is a number
+            tick.loop_lags.push((most_s, value));
         }
     }
 }
@@ -146,12 +191,29 @@ mod tests {
         let text = "# HELP x\nvlmgate_queued 3\nvlmgate_queued_other 9\n\
             vlmgate_breaker_state{judge=\"a\",state=\"open\"} 1\n\
             vlmgate_breaker_state{judge=\"a\",state=\"closed\"} 0\n\
-            vlmgate_breaker_state{judge=\"b\",state=\"half_open\"} 1\nbroken\n";
+            vlmgate_breaker_state{judge=\"b\",state=\"half_open\"} 1\nbroken\n\
+            vlmgate_breaker_score{judge=\"a\"} 9.2\n\
+            vlmgate_event_loop_lag_seconds_bucket{le=\"0.005\"} 7\n\
+            vlmgate_event_loop_lag_seconds_bucket{le=\"+Inf\"} 8\n";
         let mut tick = Tick::default();
         read_metrics(text, &mut tick);
         assert_eq!(tick.queued, Some(3));
         assert_eq!(tick.breakers["a"], "open");
         assert_eq!(tick.breakers["b"], "half_open");
+        assert!((tick.breaker_scores["a"] - 9.2).abs() < 1e-9);
+        assert_eq!(tick.loop_lags, [(0.005, 7.0), (f64::INFINITY, 8.0)]);
+    }
+
+    #[test]
+    fn other_work_on_the_machine_does_not_pass_for_nobodys() {
+        let stat = "cpu  100 50 50 900 40 10 20 30 5 5\ncpu0 1 2 3 4\n";
+        assert_eq!(parse_machine(stat), Some(2.6));
+        assert_eq!(parse_machine("intr 1 2"), None);
+        let mut watch = Watch::new(RunClock::starting(), Web::new());
+        assert_eq!(watch.other_cores(), None);
+        watch.machine = Some([(1.0, 10.0), (11.0, 24.0)]);
+        watch.own_cpu_s = 9.0;
+        assert_eq!(watch.other_cores(), Some(0.5));
     }
 
     #[test]

@@ -39,6 +39,22 @@ fn a_scenario_without_a_short_form_is_left_out_of_it() {
 }
 
 #[test]
+fn a_shorter_phase_still_has_all_of_its_faults() {
+    let text = "
+id: S17
+title: two faults
+seconds: { warm_up: 60, healthy: 60, fault: 3000, recovery: 60 }
+short_seconds: { warm_up: 6, healthy: 10, fault: 300, recovery: 10 }
+faults:
+  - { at_s: 120, for_s: 60, on: [a], behaviour: { fault: refuse } }
+  - { at_s: 2520, for_s: 60, on: [a], behaviour: { fault: blackhole } }
+";
+    let short = Scenario::parse(text).unwrap().shortened().unwrap();
+    let times: Vec<_> = short.faults.iter().map(|one| (one.at_s, one.for_s.unwrap())).collect();
+    assert_eq!(times, [(12.0, 6.0), (252.0, 6.0)]);
+}
+
+#[test]
 fn mistakes_are_refused_with_their_place() {
     for (text, problem) in [
         ("id: S1\n", "missing field `title`"),
@@ -68,7 +84,8 @@ fn every_scenario_that_ships_is_one_and_names_figures_that_exist() {
         assert!(ids.contains(&format!("S{n}").as_str()), "S{n} is missing");
     }
     let known = |id: &String| crate::figures::IDS.contains(&id.as_str());
-    for scenario in &all {
+    let soak = Scenario::read_all(&[root.join("soak")]).unwrap();
+    for scenario in all.iter().chain(&soak) {
         let named = scenario.targets.iter().map(|line| &line.figure);
         let unknown: Vec<_> =
             named.chain(&scenario.expected_to_fail).filter(|id| !known(id)).collect();
@@ -78,4 +95,13 @@ fn every_scenario_that_ships_is_one_and_names_figures_that_exist() {
     // 10 s to start and stop each, and the part without streaming before all
     let short_s = 36.0 + short.map(|scenario| scenario.seconds.end_s() + 10.0).sum::<f64>();
     assert!(short_s < 300.0, "the short form takes {short_s} s");
+}
+
+#[test]
+fn no_scenario_is_without_a_line_for_its_queue() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for scenario in Scenario::read_all(&[root.clone(), root.join("soak")]).unwrap() {
+        let queue = scenario.targets.iter().find(|line| line.figure == "F6");
+        assert!(queue.is_some_and(|line| line.at_most.is_some()), "{}", scenario.id);
+    }
 }

@@ -390,3 +390,37 @@ async fn a_blackhole_freezes_a_stream_that_has_begun() {
     provider.set_behaviour(Behaviour::failing(Fault::Blackhole));
     until(&provider, Outcome::Hung).await;
 }
+
+#[tokio::test]
+async fn the_log_knows_whether_the_scores_of_a_stalled_stream_were_sent() {
+    for dialect in Dialect::ALL {
+        let (_, whole, provider) = streamed(dialect, Fault::None).await;
+        let call = provider.calls().remove(0);
+        assert!(whole.is_marked && call.began <= call.scored.unwrap(), "{dialect:?}: {call:?}");
+        assert!(call.scored.unwrap() <= call.ended.unwrap());
+        for (after_scores, is_scored) in [(1.0, true), (0.0, false)] {
+            let fault = Fault::MidStreamStall { after_scores };
+            let provider = start(dialect, Behaviour { fault, ..Behaviour::default() });
+            let mut stream = TcpStream::connect(provider.address()).await.unwrap();
+            stream.write_all(&streaming(dialect, &image(1), false)).await.unwrap();
+            until(&provider, Outcome::Hung).await;
+            let call = provider.calls().remove(0);
+            assert_eq!(call.scored.is_some(), is_scored, "{dialect:?}: {after_scores}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_call_is_not_measured_by_the_draw_of_a_whole_one() {
+    let behaviour = Behaviour {
+        latency: Latency::ConstantMs(10),
+        scored_share: Some(0.6),
+        ..Behaviour::default()
+    };
+    let provider = start(Dialect::OpenAi, behaviour);
+    exchange(&provider, &streaming(Dialect::OpenAi, &image(1), true)).await;
+    ask(&provider, &image(2)).await;
+    let calls = provider.calls();
+    assert!(calls[0].drawn_scores < calls[0].drawn && calls[1].drawn_scores == calls[1].drawn);
+    assert!(calls[1].scored.is_some(), "a whole answer has its scores too");
+}

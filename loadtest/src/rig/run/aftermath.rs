@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
+use crate::evidence::Stop;
 use crate::evidence::Subject;
 use crate::quantile::number;
 use crate::rig::RigError;
+use crate::rig::policy::ACCEPT_FOR_S;
 use crate::rig::providers::Host;
 use crate::rig::run::Driven;
 use crate::sample::Sample;
@@ -40,6 +42,17 @@ pub(super) enum Gone {
     From(f64),
     /// Killed, and up again.
     Between(f64, f64),
+}
+
+impl Gone {
+    /// By when it was killed and up again, or when it was told to stop.
+    pub(super) fn of(blow: Option<(f64, f64)>, stop: Option<Stop>) -> Self {
+        match (blow, stop) {
+            (Some((killed_at_s, up_at_s)), _) => Self::Between(killed_at_s, up_at_s),
+            (None, Some(stop)) => Self::From(stop.told_at_s + ACCEPT_FOR_S),
+            (None, None) => Self::Never,
+        }
+    }
 }
 
 /// Whose fault it is that a request got no answer. What a kill cut off is nobody's, and so is what

@@ -20,6 +20,7 @@ use crate::rig::RunClock;
 use crate::rig::drive::Drive;
 use crate::rig::gate::Gate;
 use crate::rig::gate::Start;
+use crate::rig::ledger::Ledger;
 use crate::rig::policy::ACCEPT_FOR_S;
 use crate::rig::providers::Host;
 use crate::rig::providers::healthy;
@@ -41,12 +42,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What was seen while the load ran.
 pub(super) struct Seen {
     pub(super) ticks: Vec<Tick>,
+    pub(super) ledger: Ledger,
     pub(super) switches: Vec<Switch>,
     pub(super) stop: Option<Stop>,
     /// From when to when the gate was gone, where it was killed.
     pub(super) blow: Option<(f64, f64)>,
     pub(super) usage: BTreeMap<String, ProcessUse>,
+    /// Cores' worth of CPU time that the machine gave to others.
+    pub(super) other_cores: Option<f64>,
 }
+
+/// Every so many looks the providers' logs are read: far more often than they fill.
+const LOOKS_A_READING: usize = 10;
 
 /// What happens at a moment.
 enum Event {
@@ -101,6 +108,7 @@ impl<'a> Conductor<'a> {
         let switching = self.switch(driven.gate.as_mut(), tell_pid, web);
         let watching = async {
             let mut ticks = Vec::new();
+            let mut ledger = Ledger::new(self.clock);
             let mut every = interval(EVERY);
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !*ended.borrow() {
@@ -114,14 +122,18 @@ impl<'a> Conductor<'a> {
                 let mut tick = watch.look(url.as_deref(), &pids, open).await;
                 tick.queued = tick.queued.or(direct.as_ref().map(|direct| direct.queued()));
                 ticks.push(tick);
+                if ticks.len() % LOOKS_A_READING == 0 {
+                    ledger.follow(self.host).await?;
+                }
             }
-            ticks
+            Ok::<_, RigError>((ticks, ledger))
         };
-        let (samples, switched, ticks) = tokio::join!(sending, switching, watching);
-        let switched = switched?;
+        let (samples, switched, watched) = tokio::join!(sending, switching, watching);
+        let (switched, (ticks, ledger)) = (switched?, watched?);
         let usage = processes(&watch, self.clock.now_s(), samples.len());
         let Switched { switches, stop, blow } = switched;
-        Ok((samples, Seen { ticks, switches, stop, blow, usage }))
+        let other_cores = watch.other_cores();
+        Ok((samples, Seen { ticks, ledger, switches, stop, blow, usage, other_cores }))
     }
 
     /// What happens, by its time.
