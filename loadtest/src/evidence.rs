@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::judging::Judging;
 use crate::outcome::ProcessUse;
 use crate::outcome::Switch;
 use crate::sample::Sample;
@@ -33,8 +34,8 @@ pub struct Evidence {
     pub switches: Vec<Switch>,
     /// Calls still open at the providers some seconds after the last answer.
     pub leaked: Option<u64>,
-    /// What each judge adds to every score.
-    pub biases: BTreeMap<String, f64>,
+    /// What each judge says of an image.
+    pub judges: BTreeMap<String, Judging>,
     /// The lines of each judge: criterion and score.
     pub lines: BTreeMap<String, BTreeMap<String, f64>>,
     /// How the target stopped, where it was told to under load.
@@ -60,6 +61,8 @@ pub struct Call {
     pub ended_s: Option<f64>,
     /// What it is called in the answer.
     pub request_id: Option<String>,
+    /// The digest of the image that was shown.
+    pub image: Option<String>,
     /// The fault that hit it.
     pub fault: Option<String>,
     /// The status it was answered with.

@@ -39,7 +39,7 @@ const fn kind(
 }
 
 /// Every figure, in the order of the report.
-const KINDS: [Kind; 53] = [
+const KINDS: [Kind; 56] = [
     kind("F1", Unit::Count, "answers later than the deadline and 50 ms", gates::late),
     kind(
         "F2",
@@ -128,6 +128,12 @@ const KINDS: [Kind; 53] = [
         Unit::Share,
         "requests of the fault with a judge's verdict by the deadline",
         gates::verdict_share,
+    ),
+    kind(
+        "still_judged",
+        Unit::Share,
+        "the same, of a control that must miss it and yet not fall to nothing",
+        gates::still_judged,
     ),
     kind(
         "after5_verdict_share",
@@ -230,6 +236,12 @@ const KINDS: [Kind; 53] = [
         "reject rate in the fault, paired, against the primary's on the same images",
         parity::shift,
     ),
+    kind(
+        "reject_shift_by_routing",
+        Unit::Points,
+        "of it, what the judges make of the images that went to them instead of the primary",
+        parity::shift_by_routing,
+    ),
     kind("exit_s", Unit::S, "from SIGTERM to the end of the process", gates::exit_s),
     kind(
         "outlived_deadline",
@@ -260,6 +272,12 @@ const KINDS: [Kind; 53] = [
         Unit::Ratio,
         "p99 from sending, of the p99 from the scheduled time",
         speed::hidden_wait,
+    ),
+    kind(
+        "healthy_hidden_wait",
+        Unit::Ratio,
+        "the same before anything went wrong",
+        speed::healthy_hidden_wait,
     ),
     kind(
         "overhead_p50_ms",
@@ -372,7 +390,9 @@ fn is_held(id: &str, evidence: &Evidence) -> bool {
 fn applies(id: &str, evidence: &Evidence) -> bool {
     match id {
         "F3" | "F3_back" => evidence.ticks.iter().any(|tick| tick.rss_mb.is_some()),
-        "invalid_verdicts" | "reject_shift" | "joined" => !evidence.lines.is_empty(),
+        "invalid_verdicts" | "reject_shift" | "reject_shift_by_routing" | "joined" => {
+            !evidence.lines.is_empty()
+        }
         RIG_LATE => evidence.scenario.closed_loop.is_none(),
         "p95_of_plain" | "onset_of_plain" | "healthy_of_plain" => evidence.scenario.streamed,
         _ => true,

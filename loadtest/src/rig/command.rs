@@ -8,17 +8,20 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::gallery::GALLERY_IMAGES;
+use crate::gallery::GALLERY_DRAWINGS;
 use crate::gallery::Gallery;
 use crate::outcome::FORMAT;
 use crate::outcome::RigFacts;
 use crate::outcome::Run;
 use crate::outcome::ScenarioRun;
 use crate::rig::RigError;
+use crate::rig::calibration::Calibration;
 use crate::rig::gate;
+use crate::rig::providers::judges;
 use crate::rig::run::Baseline;
 use crate::rig::run::TargetKind;
 use crate::rig::run::World;
+use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
 use crate::web::Web;
 
@@ -165,6 +168,9 @@ impl RunArgs {
         }
         let binary =
             if needs_gate { Some(gate::binary(self.gate.as_deref()).await?) } else { None };
+        let gallery = Gallery::draw(self.seed, GALLERY_DRAWINGS)?;
+        let [primary, ..] = PROVIDERS;
+        let calibration = Calibration::of(&gallery, &judges(), primary);
         Ok(World {
             out: self.out.clone(),
             target,
@@ -174,7 +180,8 @@ impl RunArgs {
             is_short: self.short,
             pinned: self.pin.iter().cloned().collect(),
             web: Web::new(),
-            gallery: Gallery::draw(self.seed, GALLERY_IMAGES)?,
+            gallery,
+            calibration,
         })
     }
 
@@ -200,7 +207,7 @@ impl RunArgs {
             deadline_ms: world.deadline_ms,
             short: self.short,
             versions,
-            images: world.gallery.describe(),
+            images: format!("{}; {}", world.gallery.describe(), world.calibration.describe()),
             ..RigFacts::default()
         })
     }

@@ -31,15 +31,15 @@ use crate::quantile::quantile;
 use crate::rig::DirectKind;
 use crate::rig::RigError;
 use crate::rig::RunClock;
+use crate::rig::calibration::Calibration;
 use crate::rig::direct::Direct;
 use crate::rig::drive::Drive;
 use crate::rig::gate::Gate;
 use crate::rig::gate::Start;
 use crate::rig::policy::ACCEPT_FOR_S;
 use crate::rig::policy::Files;
-use crate::rig::policy::lines;
-use crate::rig::providers::BIASES;
 use crate::rig::providers::Host;
+use crate::rig::providers::judges;
 use crate::rig::run::aftermath::Gone;
 use crate::rig::run::conduct::Conductor;
 use crate::rig::run::conduct::Seen;
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) out: PathBuf,
     /// The images, the same for all seeds of a run.
     pub(crate) gallery: Gallery,
+    /// Where pass begins for each judge.
+    pub(crate) calibration: Calibration,
 }
 
 /// Healthy latencies of the scenarios so far: what multiples are taken of.
@@ -176,6 +178,7 @@ impl World {
             let cores = self.pinned.get("providers").map(String::as_str);
             Host::start(&scenario, rate_per_s, seed, cores).await?
         };
+        let lines = self.calibration.lines(scenario.calibrated);
         let mut driven = self.start(&scenario, &host, deadline_ms).await?;
         let is_vlmgate = matches!(driven.kind, TargetKind::Gate | TargetKind::GateAt(_));
         let clock = RunClock::starting();
@@ -214,8 +217,8 @@ impl World {
             ticks,
             switches,
             leaked: Some(leaked),
-            biases: BIASES.iter().map(|(name, bias)| ((*name).to_owned(), *bias)).collect(),
-            lines: if is_vlmgate { lines() } else { BTreeMap::new() },
+            judges: judges(),
+            lines: if is_vlmgate { lines } else { BTreeMap::new() },
             stop,
             lookups,
             processes: usage,
@@ -280,6 +283,7 @@ impl World {
             scenario,
             providers: &providers,
             deadline_ms,
+            lines: &self.calibration.lines(scenario.calibrated),
             folder: path.display().to_string(),
         };
         let policies = path.join("policies");
