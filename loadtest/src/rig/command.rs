@@ -236,16 +236,15 @@ fn deadline_ms(deadline_s: f64) -> Result<u64, RigError> {
 
 /// The end of a scenario in one line.
 fn told(ended: &ScenarioRun) -> String {
-    use crate::outcome::FigureVerdict;
     if let Some(problem) = &ended.broken {
         return format!("  broken: {problem}");
     }
-    let missed = ended.figures.iter().filter(|one| one.verdict == FigureVerdict::Missed);
-    let missed: Vec<&str> = missed.map(|one| one.id.as_str()).collect();
-    match (ended.passed(), missed.is_empty()) {
-        (true, true) => "  met".to_owned(),
-        (true, false) => format!("  missed {}, as it must", missed.join(", ")),
-        (false, true) => format!("  met, but had to miss {}", ended.expected_to_fail.join(", ")),
-        (false, false) => format!("  missed {}", missed.join(", ")),
+    let wrong: Vec<&str> = ended.wrong().into_iter().map(|one| one.id.as_str()).collect();
+    let must = ended.expected_to_fail.join(", ");
+    match (ended.passed(), wrong.is_empty()) {
+        (true, _) if !ended.is_control() => "  met".to_owned(),
+        (true, _) => format!("  missed {must}, as it must"),
+        (false, true) => format!("  held, but had to miss {must}"),
+        (false, false) => format!("  missed {}", wrong.join(", ")),
     }
 }

@@ -129,6 +129,7 @@ impl World {
             deadline_ms: scenario.deadline_ms.unwrap_or(self.deadline_ms),
             streamed: scenario.streamed,
             expected_to_fail: scenario.expected_to_fail.clone(),
+            may_fail: scenario.may_fail.clone(),
             ..ScenarioRun::default()
         };
         match Box::pin(self.measure(scenario, seed, baseline)).await {
