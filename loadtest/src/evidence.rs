@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::judging::Judging;
 use crate::outcome::ProcessUse;
 use crate::outcome::Switch;
 use crate::sample::Sample;
@@ -36,8 +37,8 @@ pub struct Evidence {
     pub switches: Vec<Switch>,
     /// Calls still open at the providers some seconds after the last answer.
     pub leaked: Option<u64>,
-    /// What each judge adds to every score.
-    pub biases: BTreeMap<String, f64>,
+    /// What each judge says of an image.
+    pub judges: BTreeMap<String, Judging>,
     /// The lines of each judge: criterion and score.
     pub lines: BTreeMap<String, BTreeMap<String, f64>>,
     /// How the target stopped, where it was told to under load.
@@ -100,6 +101,8 @@ pub struct Call {
     pub ended_s: Option<f64>,
     /// What it is called in the answer.
     pub request_id: Option<String>,
+    /// The digest of the image that was shown.
+    pub image: Option<String>,
     /// The fault that hit it.
     pub fault: Option<String>,
     /// The status it was answered with.
@@ -114,8 +117,6 @@ pub struct Call {
     pub drawn_scores_ms: Option<f64>,
     /// When the last of its scores was sent, since the run began; none: it was not.
     pub scored_s: Option<f64>,
-    /// The digest of the picture that came along.
-    pub image: Option<String>,
     /// The caller left, and the model worked on for nobody.
     pub answered_after_cancel: bool,
     /// Tokens that a real provider would charge.

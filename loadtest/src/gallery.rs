@@ -2,18 +2,25 @@
 //!
 //! They are real JPEG files of the sizes that generators make, with noise enough to weigh what such
 //! files weigh. Each is another picture and not another file of the same picture, so a judge's
-//! answer, which hangs on the pixels that it is shown, differs from image to image.
+//! answer, which hangs on the pixels that it is shown, differs from image to image. Drawing takes
+//! time and keeping takes memory, so every drawing is sent in some prints: a print takes one
+//! frequency of it a step coarser, and its pixels are others wherever that frequency occurs.
 
 use std::f64::consts::TAU;
 
 use bytes::Bytes;
 use jpeg_encoder::ColorType;
 use jpeg_encoder::Encoder;
+use jpeg_encoder::EncodingError;
 
 use crate::chance::Chance;
 
-/// How many images a run sends in turn.
-pub const GALLERY_IMAGES: u32 = 192;
+/// How many pictures a run draws.
+pub const GALLERY_DRAWINGS: u32 = 192;
+
+/// In how many prints each is sent: a minute of images at 40 a second before any comes again. A print
+/// is known by the place of the frequency that it coarsens, and 0 is the drawing itself.
+const PRINTS: usize = 12;
 
 /// Their sides, by turns.
 const SIDES_PX: [u16; 3] = [1_024, 768, 640];
@@ -21,44 +28,84 @@ const SIDES_PX: [u16; 3] = [1_024, 768, 640];
 /// The images of one seed.
 #[derive(Clone, Debug)]
 pub struct Gallery {
-    images: Vec<Bytes>,
+    drawings: Vec<Drawing>,
+}
+
+/// A picture as it was drawn.
+#[derive(Clone, Debug, Default)]
+struct Drawing {
+    file: Bytes,
+    /// Where the steps of the brightness begin, the lowest frequency first.
+    steps_at: usize,
+}
+
+/// One image of a gallery; its file is made when it is wanted.
+#[derive(Clone, Debug)]
+pub struct Photograph {
+    drawing: Drawing,
+    print: usize,
 }
 
 impl Gallery {
-    /// Draws `count` images, at least one.
+    /// Draws `count` pictures, at least one.
     ///
     /// # Errors
     /// The encoder refuses one.
-    pub fn draw(seed: u64, count: u32) -> Result<Self, jpeg_encoder::EncodingError> {
-        let images = (0..count.max(1)).map(|n| draw(seed, n).map(Bytes::from));
-        Ok(Self { images: images.collect::<Result<_, _>>()? })
+    pub fn draw(seed: u64, count: u32) -> Result<Self, EncodingError> {
+        let drawings = (0..count.max(1)).map(|n| draw(seed, n));
+        Ok(Self { drawings: drawings.collect::<Result<_, _>>()? })
     }
 
-    /// The image of request `n`; its bytes are shared.
+    /// How many images there are.
     #[must_use]
-    pub fn image(&self, n: usize) -> Bytes {
-        self.images.get(self.place(n)).cloned().unwrap_or_default()
+    pub fn count(&self) -> usize {
+        self.drawings.len() * PRINTS
+    }
+
+    /// The image of request `n`.
+    #[must_use]
+    pub fn image(&self, n: usize) -> Photograph {
+        let (place, drawn) = (self.place(n), self.drawings.len().max(1));
+        let drawing = self.drawings.get(place % drawn).cloned().unwrap_or_default();
+        Photograph { drawing, print: place / drawn }
     }
 
     /// Which image request `n` carries.
     #[must_use]
     pub fn place(&self, n: usize) -> usize {
-        n % self.images.len().max(1)
+        n % self.count().max(1)
     }
 
     /// How many there are, and what they weigh: for the report.
     #[must_use]
     pub fn describe(&self) -> String {
-        let kilobytes = |image: &Bytes| image.len() / 1_024;
-        let lightest = self.images.iter().map(kilobytes).min().unwrap_or_default();
-        let heaviest = self.images.iter().map(kilobytes).max().unwrap_or_default();
-        let whole: usize = self.images.iter().map(kilobytes).sum();
+        let kilobytes = |drawing: &Drawing| drawing.file.len() / 1_024;
+        let lightest = self.drawings.iter().map(kilobytes).min().unwrap_or_default();
+        let heaviest = self.drawings.iter().map(kilobytes).max().unwrap_or_default();
+        let whole: usize = self.drawings.iter().map(kilobytes).sum();
         format!(
-            "{} distinct JPEG pictures of 1024, 768 and 640 px in turn, {lightest}-{heaviest} KB \
-             (mean {}); each is sent again after all the others, and nothing is cached",
-            self.images.len(),
-            whole / self.images.len().max(1)
+            "{} distinct JPEG pictures ({} drawings in {PRINTS} prints) of 1024, 768 and 640 px in \
+             turn, {lightest}-{heaviest} KB (mean {}); each is sent again after all the others, and \
+             nothing is cached",
+            self.count(),
+            self.drawings.len(),
+            whole / self.drawings.len().max(1)
         )
+    }
+}
+
+impl Photograph {
+    /// The JPEG file.
+    #[must_use]
+    pub fn file(&self) -> Bytes {
+        if self.print == 0 {
+            return self.drawing.file.clone();
+        }
+        let mut file = self.drawing.file.to_vec();
+        if let Some(step) = file.get_mut(self.drawing.steps_at + self.print) {
+            *step = step.saturating_add(1);
+        }
+        Bytes::from(file)
     }
 }
 
@@ -74,7 +121,7 @@ struct Product {
     grain: f64,
 }
 
-fn draw(seed: u64, n: u32) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
+fn draw(seed: u64, n: u32) -> Result<Drawing, EncodingError> {
     let chance = Chance::of(&[b"picture", &seed.to_le_bytes(), &n.to_le_bytes()]);
     let between = |name: &str, low: f64, high: f64| low + (high - low) * chance.unit(name);
     let turn = usize::try_from(n).unwrap_or_default() % SIDES_PX.len();
@@ -100,7 +147,25 @@ fn draw(seed: u64, n: u32) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
     let mut file = Vec::new();
     let encoder = Encoder::new(&mut file, 92);
     encoder.encode(&pixels, product.side_px, product.side_px, ColorType::Rgb)?;
-    Ok(file)
+    drawing(file)
+}
+
+/// The place of the minor version in a file that begins with a JFIF header.
+const MINOR_VERSION: usize = 12;
+
+/// The beginning of the table of steps for the brightness.
+const STEPS_OF_BRIGHTNESS: [u8; 5] = [0xFF, 0xDB, 0, 67, 0];
+
+/// The file with the plainest header, JFIF 1.1: a target that passes pictures on without their
+/// metadata then shows judges the very bytes that were sent, and their scores are known beforehand.
+fn drawing(mut file: Vec<u8>) -> Result<Drawing, EncodingError> {
+    let is_begun = |bytes: &[u8]| bytes == STEPS_OF_BRIGHTNESS;
+    let table_at = file.windows(STEPS_OF_BRIGHTNESS.len()).position(is_begun);
+    let (Some(table_at), Some(minor)) = (table_at, file.get_mut(MINOR_VERSION)) else {
+        return Err(EncodingError::Write("a drawing has no table of steps".to_owned()));
+    };
+    *minor = 1;
+    Ok(Drawing { file: Bytes::from(file), steps_at: table_at + STEPS_OF_BRIGHTNESS.len() })
 }
 
 impl Product {
@@ -144,22 +209,45 @@ fn byte(value: f64) -> u8 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_gallery_is_the_same_under_its_seed_and_holds_no_picture_twice() {
-        let first = Gallery::draw(1, 3).unwrap();
-        assert_eq!(first.images, Gallery::draw(1, 3).unwrap().images);
-        assert_ne!(first.images[0], Gallery::draw(2, 1).unwrap().images[0]);
-        assert_ne!(first.images[0], first.images[1]);
-        assert_eq!(first.image(4), first.images[1]);
+    fn files(gallery: &Gallery) -> Vec<Bytes> {
+        (0..gallery.count()).map(|n| gallery.image(n).file()).collect()
     }
 
     #[test]
-    fn its_files_are_jpeg_of_a_photographs_weight() {
-        let gallery = Gallery::draw(7, 3).unwrap();
-        for image in &gallery.images {
-            assert!(image.starts_with(&[0xff, 0xd8]) && image.ends_with(&[0xff, 0xd9]));
-            assert!((80_000..500_000).contains(&image.len()), "{} bytes", image.len());
+    fn a_gallery_is_the_same_under_its_seed_and_holds_no_picture_twice() {
+        let gallery = Gallery::draw(1, 3).unwrap();
+        let first = files(&gallery);
+        assert_eq!(first, files(&Gallery::draw(1, 3).unwrap()));
+        assert_ne!(first[0], files(&Gallery::draw(2, 1).unwrap())[0]);
+        let distinct: std::collections::HashSet<&Bytes> = first.iter().collect();
+        assert_eq!((distinct.len(), first.len()), (3 * PRINTS, gallery.count()));
+        assert_eq!(gallery.image(gallery.count() + 1).file(), first[1]);
+    }
+
+    #[test]
+    fn a_print_is_another_picture_and_not_only_another_file() {
+        let gallery = Gallery::draw(1, 1).unwrap();
+        let tables = |file: &Bytes| {
+            let at = gallery.drawings[0].steps_at;
+            file[at..at + 64].to_vec()
+        };
+        let files = files(&gallery);
+        for (print, file) in files.iter().enumerate().skip(1) {
+            let differ: Vec<usize> =
+                (0..file.len()).filter(|at| file[*at] != files[0][*at]).collect();
+            assert_eq!(differ, [gallery.drawings[0].steps_at + print]);
+            assert_eq!(tables(file)[print], tables(&files[0])[print] + 1, "a step, not metadata");
         }
-        assert!(gallery.describe().starts_with("3 distinct JPEG pictures"));
+    }
+
+    #[test]
+    fn its_files_are_plain_jpeg_of_a_photographs_weight() {
+        let gallery = Gallery::draw(7, 3).unwrap();
+        for file in files(&gallery) {
+            assert!(file.starts_with(b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"));
+            assert!(file.ends_with(&[0xff, 0xd9]));
+            assert!((80_000..500_000).contains(&file.len()), "{} bytes", file.len());
+        }
+        assert!(gallery.describe().starts_with("36 distinct JPEG pictures"));
     }
 }

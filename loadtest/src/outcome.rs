@@ -90,6 +90,9 @@ pub struct ScenarioRun {
     pub attribution: Vec<Attribution>,
     /// Ids of figures that must be missed: this is a negative control.
     pub expected_to_fail: Vec<String>,
+    /// Ids of figures that a control may miss besides: what follows from the others.
+    #[serde(default)]
+    pub may_fail: Vec<String>,
     /// What the processes used, by name (`gate`, `providers`, `rig`).
     pub processes: BTreeMap<String, ProcessUse>,
     /// Cores' worth of CPU time that the machine gave to anything else, where that is known.
@@ -303,17 +306,28 @@ impl ScenarioRun {
         if self.broken.is_some() {
             return false;
         }
-        let missed = |figure: &Figure| figure.verdict == FigureVerdict::Missed;
-        if self.expected_to_fail.is_empty() {
-            return !self.figures.iter().any(missed);
-        }
-        // what could not be measured, or never worked at all, shows nothing of the rig's eyes
-        let is_seen = |figure: &Figure| figure.value.is_some() && figure.n != 0;
-        let has_missed = |id: &String| {
-            self.figures.iter().any(|one| one.id == *id && missed(one) && is_seen(one))
+        self.wrong().is_empty() && self.expected_to_fail.iter().all(|id| self.has_failed(id))
+    }
+
+    /// What was missed and had not to be: of a scenario everything, of a control what does not follow
+    /// from its failure, such as a rig that was late, calls that leaked, a target that never was well.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<&Figure> {
+        let may = |figure: &&Figure| {
+            self.expected_to_fail.contains(&figure.id)
+                || (self.is_control() && self.may_fail.contains(&figure.id))
         };
-        let was_well = !self.figures.iter().any(|one| one.id == WELL_BEFORE && missed(one));
-        was_well && self.expected_to_fail.iter().all(has_missed)
+        let missed = self.figures.iter().filter(|one| one.verdict == FigureVerdict::Missed);
+        missed.filter(|figure| !may(figure)).collect()
+    }
+
+    /// Whether a figure was missed for all to see: what could not be measured shows nothing of the rig's
+    /// eyes.
+    fn has_failed(&self, id: &str) -> bool {
+        self.figures.iter().any(|one| {
+            let is_seen = one.value.is_some() && one.n != 0;
+            one.id == id && one.verdict == FigureVerdict::Missed && is_seen
+        })
     }
 
     /// Whether it is there to show that the rig can see a failure.
@@ -417,6 +431,28 @@ mod tests {
         assert!(!control([unmeasured, figure(WELL_BEFORE, met)]).passed());
         let of_nothing = Figure { n: 0, ..share() };
         assert!(!control([of_nothing, figure(WELL_BEFORE, met)]).passed());
+    }
+
+    #[test]
+    fn a_control_failed_as_it_must_although_the_rig_was_late_or_calls_leaked() {
+        let (met, missed) = (FigureVerdict::Met, FigureVerdict::Missed);
+        let mut control = ScenarioRun {
+            figures: vec![figure("verdict_share", missed), figure("F1", missed)],
+            expected_to_fail: vec!["verdict_share".to_owned()],
+            may_fail: vec!["F1".to_owned()],
+            ..ScenarioRun::default()
+        };
+        assert!(control.passed(), "late answers follow");
+        for gate in ["F2", "F4", "rig_late_p99_ms", "still_judged"] {
+            control.figures.push(figure(gate, met));
+            assert!(control.passed());
+            control.figures.push(figure(gate, missed));
+            assert!(!control.passed(), "{gate}");
+            assert_eq!(control.wrong().len(), 1);
+            control.figures.truncate(2);
+        }
+        control.expected_to_fail.clear();
+        assert!(!control.passed(), "nothing may fail in what is no control");
     }
 
     #[test]

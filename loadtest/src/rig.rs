@@ -6,6 +6,7 @@
 //!                 └────────────▶ evidence ◀─┴───────────────────┘ ─▶ figures ─▶ outcome
 //! ```
 
+mod calibration;
 pub mod command;
 mod direct;
 mod drive;

@@ -47,6 +47,10 @@ pub struct Scenario {
     /// Whether the gate reads answers as they come.
     #[serde(default = "yes")]
     pub streamed: bool,
+    /// Whether each judge has the line at which it rejects as many images as the primary; without it
+    /// one line is held against all of them.
+    #[serde(default = "yes")]
+    pub calibrated: bool,
     /// Who is on the route, in order.
     #[serde(default = "all_judges")]
     pub judges: Vec<String>,
@@ -77,6 +81,9 @@ pub struct Scenario {
     /// Figures that must be missed: a negative control.
     #[serde(default)]
     pub expected_to_fail: Vec<String>,
+    /// Figures that a control may miss besides, because that follows from what it must miss.
+    #[serde(default)]
+    pub may_fail: Vec<String>,
 }
 
 const fn one() -> f64 {

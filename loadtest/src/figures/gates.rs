@@ -137,6 +137,11 @@ pub(super) fn verdict_share(evidence: &Evidence) -> Measured {
     judged_share(evidence, evidence.fault())
 }
 
+pub(super) fn still_judged(evidence: &Evidence) -> Measured {
+    let is_control = !evidence.scenario.expected_to_fail.is_empty();
+    if is_control { verdict_share(evidence) } else { (None, 0) }
+}
+
 pub(super) fn after5_verdict_share(evidence: &Evidence) -> Measured {
     let (start_s, end_s) = evidence.fault();
     judged_share(evidence, (start_s + 5.0, end_s))

@@ -95,8 +95,15 @@ pub(super) fn verdicts_p95(evidence: &Evidence) -> Measured {
 
 /// How much of the wait a clock that starts at the sending shows; an open loop hides nothing.
 pub(super) fn hidden_wait(evidence: &Evidence) -> Measured {
-    let answered: Vec<&Sample> =
-        evidence.due_in(evidence.fault()).filter(|one| one.is_answered()).collect();
+    shown_wait(evidence, evidence.fault())
+}
+
+pub(super) fn healthy_hidden_wait(evidence: &Evidence) -> Measured {
+    shown_wait(evidence, evidence.healthy())
+}
+
+fn shown_wait(evidence: &Evidence, span: (f64, f64)) -> Measured {
+    let answered: Vec<&Sample> = evidence.due_in(span).filter(|one| one.is_answered()).collect();
     let service: Vec<f64> = answered.iter().map(|one| one.service_ms()).collect();
     let whole: Vec<f64> = answered.iter().map(|one| one.latency_ms()).collect();
     times((quantile(&service, 0.99), service.len()), quantile(&whole, 0.99))

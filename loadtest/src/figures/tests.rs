@@ -4,6 +4,8 @@ use super::*;
 use crate::evidence::Call;
 use crate::evidence::Stop;
 use crate::evidence::Tick;
+use crate::judging::Judging;
+use crate::judging::expected_scores_by_digest;
 use crate::sample::AttemptBody;
 use crate::sample::JudgeBody;
 use crate::sample::Sample;
@@ -66,8 +68,10 @@ fn world(more: &str) -> Evidence {
         ticks: Vec::new(),
         switches: Vec::new(),
         leaked: Some(0),
-        biases: [("a", 0.0), ("b", -0.05)].map(|(judge, bias)| (judge.to_owned(), bias)).into(),
-        lines: [("a", 0.7), ("b", 0.65)]
+        judges: [("a", 0.0), ("b", -0.09)]
+            .map(|(judge, bias)| (judge.to_owned(), Judging::latent(judge, 0.08, bias)))
+            .into(),
+        lines: [("a", 0.7), ("b", 0.61)]
             .map(|(judge, line)| (judge.to_owned(), [("cutout".to_owned(), line)].into()))
             .into(),
         stop: None,
@@ -111,17 +115,7 @@ fn call(provider: &str, began_s: f64) -> Call {
 #[test]
 fn a_quiet_run_meets_every_gate() {
     let mut evidence = world("");
-    change(&mut evidence, 0..600, |one| {
-        let score = ScoreBody { score: 0.9, pass_at: 0.7 };
-        let verdict = one.verdict.as_mut().unwrap();
-        verdict.scores = [("cutout".to_owned(), score)].into();
-        verdict.attempts[0].request_id = Some(verdict.id.clone());
-    });
-    let logged = |one: &Sample| {
-        let request_id = one.verdict.as_ref().map(|verdict| verdict.id.clone());
-        Call { request_id, ..call("a", one.due_s) }
-    };
-    evidence.calls = evidence.samples.iter().map(logged).collect();
+    give(&mut evidence, 0..600, "a");
     evidence.ticks.push(Tick { rss_mb: Some(100.0), ..Tick::default() });
     let figures = figures(&evidence);
     for (id, _) in GATES {
@@ -282,44 +276,117 @@ fn a_breaker_opens_when_its_state_becomes_open() {
     check(&evidence, "false_opens", Some(1.0));
 }
 
-#[test]
-fn calibrated_judges_shift_nothing_and_uncalibrated_ones_do() {
+/// An image that a judge is shown, by its number.
+fn digest(image: usize) -> String {
+    format!("b3:{}", blake3::hash(&image.to_le_bytes()).to_hex())
+}
+
+/// What a judge says of that image, as an answer tells it.
+fn said(evidence: &Evidence, judge: &str, image: usize) -> (String, Vec<(String, ScoreBody)>) {
+    let lines = &evidence.lines[judge];
+    let criteria: Vec<&str> = lines.keys().map(String::as_str).collect();
+    let scores = expected_scores_by_digest(&digest(image), &criteria, &evidence.judges[judge]);
+    let scores = scores.unwrap().into_iter().map(|(name, score)| {
+        let pass_at = lines[&name];
+        (name, ScoreBody { score, pass_at })
+    });
+    let scores: Vec<(String, ScoreBody)> = scores.collect();
+    let is_bad = scores.iter().any(|(_, one)| one.score < one.pass_at);
+    (if is_bad { "fail" } else { "pass" }.to_owned(), scores)
+}
+
+/// Gives every image of a span to `judge`, which says of it what it must.
+fn give(evidence: &mut Evidence, span: std::ops::Range<usize>, judge: &str) {
+    for n in span {
+        let (verdict, scores) = said(evidence, judge, evidence.samples[n].image);
+        let id = format!("call {n}");
+        let logged = Call {
+            request_id: Some(id.clone()),
+            image: Some(digest(evidence.samples[n].image)),
+            ..call(judge, evidence.samples[n].due_s)
+        };
+        evidence.calls.push(logged);
+        let body = evidence.samples[n].verdict.as_mut().unwrap();
+        body.judge = Some(JudgeBody { name: judge.to_owned() });
+        (body.verdict, body.scores) = (verdict, scores.into_iter().collect());
+        body.attempts[0].judge = judge.to_owned();
+        body.attempts[0].request_id = Some(id);
+    }
+}
+
+/// 6000 images, a third of them in the fault.
+fn crowd() -> Evidence {
     let mut evidence = world("");
-    let scored = |score: f64| {
-        move |one: &mut Sample| {
-            let verdict = one.verdict.as_mut().unwrap();
-            verdict.judge = Some(JudgeBody { name: "b".to_owned() });
-            verdict.attempts[0].judge = "b".to_owned();
-            verdict.verdict = if score < 0.65 { "fail" } else { "pass" }.to_owned();
-            verdict.scores = [("cutout".to_owned(), ScoreBody { score, pass_at: 0.65 })].into();
-        }
-    };
-    change(&mut evidence, 0..600, scored(0.66));
-    check(&evidence, "reject_shift", Some(0.0));
-    check(&evidence, "invalid_verdicts", Some(0.0));
-    // b rejects 20 of 200 images that a, at 0.69 of 0.60, would have passed
-    evidence.lines.get_mut("a").unwrap().insert("cutout".to_owned(), 0.6);
-    change(&mut evidence, 200..220, scored(0.64));
-    check(&evidence, "reject_shift", Some(10.0));
-    let row = attribution(&evidence).into_iter().find(|row| row.phase == "fault").unwrap();
-    assert_eq!((row.judge.as_str(), row.verdicts, row.rejected), ("b", 200, 20));
-    assert_eq!((row.would_reject["a"], row.would_reject["b"]), (0, 20));
+    let due_s = |n: usize| crate::quantile::number(n) / 100.0;
+    evidence.samples = (0..6_000).map(|n| sample(n, due_s(n), 0.5, "a")).collect();
+    evidence
 }
 
 #[test]
-fn a_verdict_that_its_scores_do_not_bear_out_is_invalid() {
-    let mut evidence = world("");
-    let scored = |score: f64| {
-        move |one: &mut Sample| {
-            one.image = 1;
-            let score = ScoreBody { score, pass_at: 0.7 };
-            one.verdict.as_mut().unwrap().scores = [("cutout".to_owned(), score)].into();
-        }
-    };
-    change(&mut evidence, 0..600, scored(0.9));
+fn a_reject_shift_could_not_fail_because_no_judge_disagreed() {
+    let mut evidence = crowd();
+    // one line for both, and b steps in with the fault
+    evidence.lines.insert("b".to_owned(), evidence.lines["a"].clone());
+    give(&mut evidence, 0..2_000, "a");
+    give(&mut evidence, 2_000..4_000, "b");
+    give(&mut evidence, 4_000..6_000, "a");
+    for id in ["reject_shift", "reject_shift_by_routing"] {
+        let kind = KINDS.iter().find(|kind| kind.id == id).unwrap();
+        let (points, pairs) = (kind.measure)(&evidence);
+        assert!((2.0..4.5).contains(&points.unwrap()), "{id}: {points:?}");
+        assert_eq!(pairs, 2_000);
+    }
     check(&evidence, "invalid_verdicts", Some(0.0));
-    change(&mut evidence, 0..1, scored(0.2)); // passed all the same, and not this image's score
-    check(&evidence, "invalid_verdicts", Some(2.0));
+    let row = attribution(&evidence).into_iter().find(|row| row.phase == "fault").unwrap();
+    assert_eq!((row.judge.as_str(), row.verdicts), ("b", 2_000));
+    assert_eq!(row.rejected, row.would_reject["b"]);
+    assert!(row.would_reject["a"] + 40 < row.would_reject["b"], "{row:?}");
+}
+
+#[test]
+fn calibrated_judges_that_disagree_on_images_still_reject_as_many() {
+    let mut evidence = crowd();
+    give(&mut evidence, 0..2_000, "a");
+    give(&mut evidence, 2_000..4_000, "b");
+    give(&mut evidence, 4_000..6_000, "a");
+    let row = attribution(&evidence).into_iter().find(|row| row.phase == "fault").unwrap();
+    let apart = row.would_reject["a"].abs_diff(row.would_reject["b"]);
+    let apart = usize::try_from(apart).unwrap();
+    check(&evidence, "reject_shift", Some(crate::quantile::number(apart) / 20.0));
+    assert!(apart < 20, "{row:?}");
+    check(&evidence, "invalid_verdicts", Some(0.0));
+}
+
+#[test]
+fn a_shift_that_the_gate_made_itself_is_not_put_down_to_routing() {
+    let mut evidence = crowd();
+    give(&mut evidence, 0..6_000, "a");
+    change(&mut evidence, 2_000..2_100, |one| {
+        one.verdict.as_mut().unwrap().verdict = "fail".to_owned();
+    });
+    check(&evidence, "reject_shift_by_routing", Some(0.0));
+    let kind = KINDS.iter().find(|kind| kind.id == "reject_shift").unwrap();
+    assert!(3.0 < (kind.measure)(&evidence).0.unwrap());
+}
+
+#[test]
+fn a_verdict_that_its_judge_never_gave_is_invalid() {
+    let mut evidence = world("");
+    give(&mut evidence, 0..600, "a");
+    check(&evidence, "invalid_verdicts", Some(0.0));
+    // turned round; with a score that is not this image's; and of a call that nobody received
+    change(&mut evidence, 0..1, |one| {
+        let verdict = one.verdict.as_mut().unwrap();
+        verdict.verdict = if verdict.verdict == "fail" { "pass" } else { "fail" }.to_owned();
+    });
+    change(&mut evidence, 1..2, |one| {
+        let verdict = one.verdict.as_mut().unwrap();
+        verdict.scores.get_mut("cutout").unwrap().score -= 0.01;
+    });
+    change(&mut evidence, 2..3, |one| {
+        one.verdict.as_mut().unwrap().attempts[0].request_id = Some("none".to_owned());
+    });
+    check(&evidence, "invalid_verdicts", Some(3.0));
 }
 
 #[test]
@@ -340,85 +407,39 @@ fn a_closed_loop_hides_what_its_callers_waited() {
         one.ended_s = one.due_s + 2.0;
     });
     check(&evidence, "hidden_wait", Some(0.25));
+    check(&evidence, "healthy_hidden_wait", Some(1.0));
 }
 
 #[test]
-fn a_rig_that_was_late_is_no_measure_but_where_builds_run_beside_it() {
+fn a_closed_loop_that_was_overloaded_before_the_fault_blamed_the_fault_for_it() {
     let mut evidence = world("");
-    change(&mut evidence, 0..20, |one| one.sent_s += 0.03);
-    let verdict = |evidence: &Evidence| {
-        figures(evidence).into_iter().find(|one| one.id == RIG_LATE).unwrap().verdict
-    };
-    assert_eq!(verdict(&evidence), FigureVerdict::Missed);
-    evidence.is_short = true;
-    assert_eq!(verdict(&evidence), FigureVerdict::Stated);
-}
-
-#[test]
-fn under_another_deadline_only_the_gates_are_held() {
-    let mut evidence = world("targets: [{ figure: verdict_share, at_least: 1.1 }]");
-    evidence.deadline_ms = 400;
-    let verdict = |evidence: &Evidence, id: &str| {
-        figures(evidence).into_iter().find(|one| one.id == id).unwrap().verdict
-    };
-    assert_eq!(verdict(&evidence, "verdict_share"), FigureVerdict::Stated);
-    assert_eq!(verdict(&evidence, "F1"), FigureVerdict::Missed);
-    evidence.scenario.deadline_ms = Some(400);
-    assert_eq!(verdict(&evidence, "verdict_share"), FigureVerdict::Missed);
-}
-
-#[test]
-fn waits_of_a_streamed_scenario_are_held_to_the_plain_healthy_p95() {
-    let lines = "
-targets:
-  - { figure: p95, at_most: 0.5 }
-  - { figure: p95_of_plain, at_most: 0.5 }
-";
-    let mut evidence = world(lines);
-    let verdict = |evidence: &Evidence, id: &str| {
-        figures(evidence).into_iter().find(|one| one.id == id).unwrap().verdict
-    };
-    assert_eq!(verdict(&evidence, "p95"), FigureVerdict::Stated);
-    assert_eq!(verdict(&evidence, "p95_of_plain"), FigureVerdict::Missed);
-    evidence.scenario.streamed = false;
-    assert_eq!(verdict(&evidence, "p95"), FigureVerdict::Missed);
-    assert_eq!(verdict(&evidence, "p95_of_plain"), FigureVerdict::NotApplicable);
-}
-
-#[test]
-fn probes_are_no_calls_of_an_image_while_nobody_answers() {
-    let mut evidence = world("");
-    change(&mut evidence, 200..400, |one| {
-        let attempts = &mut one.verdict.as_mut().unwrap().attempts;
-        let probe = AttemptBody { route: "probe".to_owned(), ..attempts[0].clone() };
-        attempts.push(probe);
+    change(&mut evidence, 0..600, |one| {
+        one.sent_s = one.due_s + 1.5;
+        one.ended_s = one.due_s + 2.0;
     });
-    check(&evidence, "calls_per_image", Some(2.0));
-    check(&evidence, "after5_calls_per_image", Some(1.0));
+    check(&evidence, "hidden_wait", Some(0.25));
+    check(&evidence, "healthy_hidden_wait", Some(0.25));
 }
 
 #[test]
-fn a_target_that_cannot_be_measured_is_missed_and_one_that_cannot_apply_is_not() {
-    let targets = "streamed: false\ntargets: [{ figure: opens, at_most: 6 }, { figure: p95_of_plain, at_most: 1 }]\n";
-    let figures = figures(&world(targets));
-    let verdict = |id: &str| figures.iter().find(|figure| figure.id == id).unwrap().verdict;
-    assert_eq!(verdict("opens"), FigureVerdict::Missed);
-    assert_eq!(verdict("p95_of_plain"), FigureVerdict::NotApplicable);
+fn a_control_that_fell_to_nothing_was_taken_for_one_that_failed_as_it_must() {
+    let control = "
+targets:
+  - { figure: verdict_share, at_least: 0.75 }
+  - { figure: still_judged, at_least: 0.35 }
+expected_to_fail: [verdict_share]
+";
+    let verdict = |evidence: &Evidence, id: &str| {
+        figures(evidence).into_iter().find(|one| one.id == id).map(|one| one.verdict)
+    };
+    let mut evidence = world(control);
+    change(&mut evidence, 200..300, |one| (one.end, one.verdict) = (SampleEnd::Missing, None));
+    assert_eq!(verdict(&evidence, "verdict_share"), Some(FigureVerdict::Missed));
+    assert_eq!(verdict(&evidence, "still_judged"), Some(FigureVerdict::Met));
+    change(&mut evidence, 300..400, |one| (one.end, one.verdict) = (SampleEnd::Missing, None));
+    assert_eq!(verdict(&evidence, "still_judged"), Some(FigureVerdict::Missed));
+    assert_eq!(verdict(&world(""), "still_judged"), None, "only of a control");
 }
 
-#[test]
-fn every_line_that_ships_is_drawn_on_its_figures_good_side() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let all = ["", "controls", "soak"].map(|folder| root.join(folder));
-    let gates = GATES.iter().map(|(id, limit)| ((*id).to_owned(), *limit));
-    let lines = Scenario::read_all(&all).unwrap().into_iter().flat_map(|one| one.targets);
-    let lines = lines.filter_map(|line| Some((line.figure.clone(), line.limit(false)?)));
-    for (id, limit) in gates.chain(lines) {
-        assert_eq!(good_side(&id), limit.op, "{id}");
-    }
-    for id in ["primary_share", "verdict_share", "goodput", SUSTAINED] {
-        assert_eq!(good_side(id), Op::AtLeast, "{id}");
-    }
-}
-
+mod held;
 mod joined;

@@ -63,13 +63,11 @@ fn misses(report: &Report) -> Vec<String> {
         let name = report.name(row);
         let broken = row.runs.iter().filter_map(|run| run.broken.as_ref());
         misses.extend(broken.map(|why| format!("{name} was not carried through: {why}")));
-        if head.is_control() {
+        if head.is_control() && text::is_held(row) {
             misses.push(format!("{name} held, which it must not: the rig sees too little"));
-            continue;
         }
-        let figures = row.figures().into_iter();
-        let missed = figures.filter(|figure| figure.verdict == FigureVerdict::Missed);
-        misses.extend(missed.map(|figure| format!("{name} {}", text::miss(figure))));
+        let wrong = text::wrong(row).into_iter();
+        misses.extend(wrong.map(|(_, figure)| format!("{name} {}", text::miss(figure))));
     }
     misses
 }
@@ -136,7 +134,10 @@ fn standing(row: &Row) -> &'static str {
         (true, false) => "held",
         (true, true) => "failed, as it must",
         (false, false) => "<span class=\"missed\">missed</span>",
-        (false, true) => "<span class=\"missed\">held, which it must not</span>",
+        (false, true) if text::is_held(row) => {
+            "<span class=\"missed\">held, which it must not</span>"
+        }
+        (false, true) => "<span class=\"missed\">failed another way</span>",
     }
 }
 

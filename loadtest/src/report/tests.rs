@@ -146,6 +146,18 @@ fn a_control_that_holds_is_told_as_a_failure_of_the_rig() {
 }
 
 #[test]
+fn a_control_that_failed_another_way_is_not_told_as_one_that_held() {
+    let mut leaking = control(true);
+    leaking.figures.push(unmeasured("F4"));
+    let report = merged(vec![leaking]);
+    assert!(!report.passed());
+    assert!(report.text().contains("FAILED ANOTHER WAY"), "{}", report.text());
+    assert!(report.text().contains("C1 the F4: "), "what was missed is named");
+    assert!(report.html().contains("failed another way"));
+    assert!(!report.html().contains("sees too little"));
+}
+
+#[test]
 fn a_scenario_that_broke_off_says_why() {
     let mut broken = scenario("S2", 1, 1.28, 1.0);
     broken.broken = Some("the gate did not start".to_owned());

@@ -102,7 +102,8 @@ fn row_line(report: &Report, row: &Row) -> String {
         (true, false) => "held",
         (true, true) => "failed, as it must",
         (false, false) => "MISSED",
-        (false, true) => "HELD, which it must not",
+        (false, true) if is_held(row) => "HELD, which it must not",
+        (false, true) => "FAILED ANOTHER WAY",
     };
     let _ = write!(text, "   {word}");
     let apart = report.apart(row);
@@ -112,6 +113,11 @@ fn row_line(report: &Report, row: &Row) -> String {
     text
 }
 
+/// Whether a control did not pass for the one reason that it held.
+pub(super) fn is_held(row: &Row) -> bool {
+    row.runs.iter().all(|run| run.broken.is_none() && run.wrong().is_empty())
+}
+
 fn missed(out: &mut String, report: &Report, row: &Row) {
     let name = report.name(row);
     for run in &row.runs {
@@ -119,14 +125,18 @@ fn missed(out: &mut String, report: &Report, row: &Row) {
             line(out, &format!("{name} (seed {}) was not carried through: {why}", run.seed));
         }
     }
-    if row.head().is_none_or(ScenarioRun::is_control) {
-        return;
+    for (_, figure) in wrong(row) {
+        line(out, &format!("{name} {}", miss(figure)));
     }
-    for figure in row.figures() {
-        if figure.verdict == FigureVerdict::Missed {
-            line(out, &format!("{name} {}", miss(figure)));
-        }
-    }
+}
+
+/// Every figure of a row that was missed and had not to be, at its worst, with the row's id.
+pub(super) fn wrong(row: &Row) -> Vec<(&str, &Figure)> {
+    let Some(head) = row.head() else { return Vec::new() };
+    let is_wrong = |figure: &&Figure| {
+        row.runs.iter().any(|run| run.wrong().iter().any(|one| one.id == figure.id))
+    };
+    row.figures().into_iter().filter(is_wrong).map(|figure| (head.id.as_str(), figure)).collect()
 }
 
 /// A missed figure beside its line.

@@ -8,21 +8,24 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::gallery::GALLERY_IMAGES;
+use crate::gallery::GALLERY_DRAWINGS;
 use crate::gallery::Gallery;
 use crate::outcome::FORMAT;
 use crate::outcome::RigFacts;
 use crate::outcome::Run;
 use crate::outcome::ScenarioRun;
 use crate::rig::RigError;
+use crate::rig::calibration::Calibration;
 use crate::rig::gate;
 use crate::rig::policy::Files;
 use crate::rig::providers::Ports;
 use crate::rig::providers::Provider;
 use crate::rig::providers::at;
+use crate::rig::providers::judges;
 use crate::rig::run::Baseline;
 use crate::rig::run::TargetKind;
 use crate::rig::run::World;
+use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
 use crate::web::Web;
 
@@ -111,7 +114,7 @@ impl RunArgs {
         let scenarios = self.chosen()?;
         let world = self.world(&scenarios).await?;
         let facts = self.facts(&world).await?;
-        self.announce(&world.target, &mut tell)?;
+        self.announce(&world.target, &world.calibration, &mut tell)?;
         let mut run = Run { format: FORMAT, rig: facts, scenarios: Vec::new() };
         for seed in self.seed..self.seed + self.seeds {
             let mut baseline = Baseline::default();
@@ -188,6 +191,9 @@ impl RunArgs {
         }
         let binary =
             if needs_gate { Some(gate::binary(self.gate.as_deref()).await?) } else { None };
+        let gallery = Gallery::draw(self.seed, GALLERY_DRAWINGS)?;
+        let [primary, ..] = PROVIDERS;
+        let calibration = Calibration::of(&gallery, &judges(), primary);
         Ok(World {
             out: self.out.clone(),
             target,
@@ -197,13 +203,19 @@ impl RunArgs {
             is_short: self.short,
             pinned: self.pin.iter().cloned().collect(),
             web: Web::new(),
-            gallery: Gallery::draw(self.seed, GALLERY_IMAGES)?,
+            gallery,
+            calibration,
             ports: self.ports,
         })
     }
 
     /// Tells where the providers will listen, and how a target is pointed at them.
-    fn announce(&self, target: &TargetKind, mut tell: impl FnMut(&str)) -> Result<(), RigError> {
+    fn announce(
+        &self,
+        target: &TargetKind,
+        calibration: &Calibration,
+        mut tell: impl FnMut(&str),
+    ) -> Result<(), RigError> {
         let Some(ports) = self.ports else { return Ok(()) };
         let providers = at(ports);
         tell("in every scenario the providers take any key, and listen at");
@@ -219,7 +231,9 @@ impl RunArgs {
         let folder = folder.display().to_string();
         let usual = Scenario::parse("id: usual\ntitle: usual\n").map_err(RigError::Usage)?;
         let (providers, deadline_ms) = (&providers, deadline_ms(self.deadline)?);
-        let files = Files { scenario: &usual, providers, deadline_ms, folder: folder.clone() };
+        let lines = &calibration.lines(usual.calibrated);
+        let files =
+            Files { scenario: &usual, providers, deadline_ms, lines, folder: folder.clone() };
         files.write()?;
         tell(&format!("  a gate on them: vlmgate serve --config {folder}/vlmgate.yaml"));
         Ok(())
@@ -247,7 +261,7 @@ impl RunArgs {
             deadline_ms: world.deadline_ms,
             short: self.short,
             versions,
-            images: world.gallery.describe(),
+            images: format!("{}; {}", world.gallery.describe(), world.calibration.describe()),
             ..RigFacts::default()
         })
     }
@@ -282,17 +296,16 @@ fn deadline_ms(deadline_s: f64) -> Result<u64, RigError> {
 
 /// The end of a scenario in one line.
 fn told(ended: &ScenarioRun) -> String {
-    use crate::outcome::FigureVerdict;
     if let Some(problem) = &ended.broken {
         return format!("  broken: {problem}");
     }
-    let missed = ended.figures.iter().filter(|one| one.verdict == FigureVerdict::Missed);
-    let missed: Vec<&str> = missed.map(|one| one.id.as_str()).collect();
-    match (ended.passed(), missed.is_empty()) {
-        (true, true) => "  met".to_owned(),
-        (true, false) => format!("  missed {}, as it must", missed.join(", ")),
-        (false, true) => format!("  met, but had to miss {}", ended.expected_to_fail.join(", ")),
-        (false, false) => format!("  missed {}", missed.join(", ")),
+    let wrong: Vec<&str> = ended.wrong().into_iter().map(|one| one.id.as_str()).collect();
+    let must = ended.expected_to_fail.join(", ");
+    match (ended.passed(), wrong.is_empty()) {
+        (true, _) if !ended.is_control() => "  met".to_owned(),
+        (true, _) => format!("  missed {must}, as it must"),
+        (false, true) => format!("  held, but had to miss {must}"),
+        (false, false) => format!("  missed {}", wrong.join(", ")),
     }
 }
 
@@ -356,7 +369,9 @@ mod tests {
             ["--ports", "18081,18082,18083", "--target", "vlmgate=http://h", "--out", &folder];
         let arguments = read(&arguments).unwrap();
         let mut told = String::new();
-        let announced = arguments.announce(&TargetKind::GateAt("http://h".to_owned()), |line| {
+        let calibration = Calibration::of(&Gallery::draw(1, 3).unwrap(), &judges(), "a");
+        let target = TargetKind::GateAt("http://h".to_owned());
+        let announced = arguments.announce(&target, &calibration, |line| {
             told.push_str(line);
             told.push('\n');
         });

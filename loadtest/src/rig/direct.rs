@@ -15,11 +15,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio::time::sleep;
 
+use crate::gallery::Photograph;
 use crate::quantile::quantile;
 use crate::rig::direct::wire::Asked;
 
@@ -133,7 +133,7 @@ impl Direct {
     }
 
     /// Judges one image.
-    pub(crate) async fn check(&self, image: Bytes, id: String) -> VerdictBody {
+    pub(crate) async fn check(&self, image: Photograph, id: String) -> VerdictBody {
         let began = Instant::now();
         let permit = if self.kind.has_workers() {
             self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -225,7 +225,7 @@ impl Direct {
 /// One image on its way.
 struct Check<'a> {
     direct: &'a Direct,
-    image: Bytes,
+    image: Photograph,
     began: Instant,
     attempts: Vec<AttemptBody>,
 }
@@ -332,11 +332,12 @@ impl Check<'_> {
 async fn ask(
     direct: &Direct,
     provider: &Provider,
-    image: Bytes,
+    image: Photograph,
     (route, began, until): (&'static str, Instant, Instant),
 ) -> Ended {
     let started = Instant::now();
-    let asked = Asked { provider, image: &image };
+    let file = image.file();
+    let asked = Asked { provider, image: &file };
     let answer = match asked.request() {
         Ok(request) => direct.web.call(request, until).await,
         Err(problem) => Err(problem.into()),

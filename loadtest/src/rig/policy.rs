@@ -6,17 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use crate::rig::RigError;
+use crate::rig::calibration::Lines;
+use crate::rig::calibration::PASS_AT;
 use crate::rig::direct::CRITERIA;
-use crate::rig::providers::BIASES;
 use crate::rig::providers::Provider;
 use crate::scenario::PolicyKind;
 use crate::scenario::Scenario;
 
 /// The name of the policy.
 pub(crate) const POLICY: &str = "rig";
-
-/// Where pass begins for a judge without bias.
-const PASS_AT: f64 = 0.70;
 
 /// How long a gate that was told to stop still accepts.
 pub(crate) const ACCEPT_FOR_S: f64 = 1.0;
@@ -26,21 +24,10 @@ pub(crate) struct Files<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) providers: &'a [Provider],
     pub(crate) deadline_ms: u64,
+    /// Where pass begins for each judge.
+    pub(crate) lines: &'a Lines,
     /// The folder that holds everything.
     pub(crate) folder: String,
-}
-
-/// The lines of each judge: calibrated, so that its bias changes no verdict.
-pub(crate) fn lines() -> BTreeMap<String, BTreeMap<String, f64>> {
-    let of_judge = |bias: f64| {
-        CRITERIA.iter().map(|criterion| ((*criterion).to_owned(), line(bias))).collect()
-    };
-    BIASES.iter().map(|(judge, bias)| ((*judge).to_owned(), of_judge(*bias))).collect()
-}
-
-/// Two decimals, as they are written into the policy.
-fn line(bias: f64) -> f64 {
-    ((PASS_AT + bias) * 100.0).round() / 100.0
 }
 
 impl Files<'_> {
@@ -102,12 +89,11 @@ impl Files<'_> {
              input:\n  accept: [jpeg]\n  views:\n{views}{checks}criteria:\n"
         );
         for criterion in CRITERIA {
-            let own: Vec<String> =
-                BIASES.iter().map(|(judge, bias)| format!("{judge}: {:.2}", line(*bias))).collect();
+            let own =
+                if self.scenario.calibrated { self.own_lines(criterion) } else { String::new() };
             let _written = writeln!(
                 text,
-                "  - {{ id: {criterion}, ask: \"Is there nothing to fault?\", pass_at: {PASS_AT:.2}, pass_at_by_judge: {{ {} }} }}",
-                own.join(", ")
+                "  - {{ id: {criterion}, ask: \"Is there nothing to fault?\", pass_at: {PASS_AT:.2}{own} }}"
             );
         }
         let (judges, deadline_ms) = (self.scenario.judges.join(", "), self.deadline_ms);
@@ -123,6 +109,15 @@ impl Files<'_> {
              record: {{ images: [] }}\n"
         );
         text
+    }
+
+    /// Where pass begins for each judge, as exact as scores are.
+    fn own_lines(&self, criterion: &str) -> String {
+        let line = |(judge, lines): (&String, &BTreeMap<String, f64>)| {
+            lines.get(criterion).map(|line| format!("{judge}: {line:.3}"))
+        };
+        let own: Vec<String> = self.lines.iter().filter_map(line).collect();
+        format!(", pass_at_by_judge: {{ {} }}", own.join(", "))
     }
 }
 

@@ -24,6 +24,7 @@ use crate::latency::Latency;
 use crate::latency::Law;
 use crate::log::Page;
 use crate::rig::RigError;
+use crate::rig::calibration::PASS_AT;
 use crate::rig::gate;
 use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
@@ -50,8 +51,13 @@ const KINDS: [(Dialect, &str, Law); 3] = [
     (Dialect::Gemini, "gemini-3.5-flash-lite", Law::C),
 ];
 
-/// What each adds to every score: judges are not equally strict.
-pub(crate) const BIASES: [(&str, f64); 3] = [("a", 0.0), ("b", -0.05), ("c", -0.02)];
+/// What each adds to every score: judges are not equally strict. Held to one line, `b` rejects about
+/// three images in a hundred more than `a`, which is the published shift, and `c` about one more.
+const BIASES: [(&str, f64); 3] = [("a", 0.0), ("b", -0.09), ("c", -0.06)];
+
+/// How differently they see, in standard deviations of the quality: held to lines at which each rejects
+/// equally many, two of them still differ on about one image in forty.
+const NOISE: f64 = 0.15;
 
 /// The share of images that a judge without bias finds fault with.
 const REJECT_SHARE: f64 = 0.08;
@@ -86,13 +92,22 @@ pub(crate) fn at(ports: Ports) -> Vec<Provider> {
 pub(crate) fn healthy(name: &str, scenario: &Scenario, rate_per_s: f64) -> Behaviour {
     let kind = PROVIDERS.iter().zip(KINDS).find(|(known, _)| **known == name);
     let latency = kind.map_or_else(Latency::default, |(_, (_, _, law))| Latency::Law(law));
-    let bias = BIASES.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, bias)| *bias);
     Behaviour {
         latency,
         slots: scenario.slots.get(name).map(|times| slots(*times, rate_per_s)),
-        judging: Judging::ByImage { reject_share: REJECT_SHARE, bias },
+        judging: judges().remove(name).unwrap_or_default(),
         ..Behaviour::default()
     }
+}
+
+/// What each judge says of an image.
+pub(crate) fn judges() -> BTreeMap<String, Judging> {
+    let judging = |(judge, bias): (&str, f64)| {
+        let (name, reject_share) = (judge.to_owned(), REJECT_SHARE);
+        let (noise, line) = (NOISE, PASS_AT);
+        (judge.to_owned(), Judging::Latent { judge: name, reject_share, noise, bias, line })
+    };
+    BIASES.into_iter().map(judging).collect()
 }
 
 /// A whole number of places to work at.

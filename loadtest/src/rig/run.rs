@@ -34,16 +34,16 @@ use crate::quantile::quantile;
 use crate::rig::DirectKind;
 use crate::rig::RigError;
 use crate::rig::RunClock;
+use crate::rig::calibration::Calibration;
 use crate::rig::direct::Direct;
 use crate::rig::drive::Drive;
 use crate::rig::gate::Gate;
 use crate::rig::gate::Start;
 use crate::rig::policy::Files;
-use crate::rig::policy::lines;
-use crate::rig::providers::BIASES;
 use crate::rig::providers::Host;
 use crate::rig::providers::Ports;
 use crate::rig::providers::at;
+use crate::rig::providers::judges;
 use crate::rig::run::aftermath::Gone;
 use crate::rig::run::conduct::Conductor;
 use crate::rig::run::conduct::Seen;
@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) gallery: Gallery,
     /// Where the providers listen in every scenario; none: on any free ports.
     pub(crate) ports: Option<Ports>,
+    /// Where pass begins for each judge.
+    pub(crate) calibration: Calibration,
 }
 
 /// Healthy latencies of the scenarios so far: what multiples are taken of.
@@ -150,6 +152,7 @@ impl World {
             deadline_ms: scenario.deadline_ms.unwrap_or(self.deadline_ms),
             streamed: scenario.streamed,
             expected_to_fail: scenario.expected_to_fail.clone(),
+            may_fail: scenario.may_fail.clone(),
             ..ScenarioRun::default()
         }
     }
@@ -228,6 +231,7 @@ impl World {
     ) -> Result<Measured, RigError> {
         let rate_per_s = self.rate_of(&scenario);
         let deadline_ms = scenario.deadline_ms.unwrap_or(self.deadline_ms);
+        let lines = self.calibration.lines(scenario.calibrated);
         let mut driven = self.start(&scenario, host, deadline_ms).await?;
         let subject = driven.kind.subject();
         let is_own = matches!(driven.kind, TargetKind::Gate | TargetKind::Direct(_));
@@ -262,8 +266,8 @@ impl World {
             ticks,
             switches,
             leaked: Some(leaked),
-            biases: BIASES.iter().map(|(name, bias)| ((*name).to_owned(), *bias)).collect(),
-            lines: if subject.is_gate() { lines() } else { BTreeMap::new() },
+            judges: judges(),
+            lines: if subject.is_gate() { lines } else { BTreeMap::new() },
             stop,
             up_again_s: blow.map(|(_, up_at_s)| up_at_s),
             lookups,
@@ -328,6 +332,7 @@ impl World {
             scenario,
             providers: &providers,
             deadline_ms,
+            lines: &self.calibration.lines(scenario.calibrated),
             folder: path.display().to_string(),
         };
         files.write()?;

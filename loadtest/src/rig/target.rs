@@ -9,6 +9,7 @@ use hyper::Request;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::gallery::Photograph;
 use crate::rig::direct::Direct;
 use crate::rig::direct::wire::chat;
 use crate::rig::direct::wire::chat_scores;
@@ -49,7 +50,7 @@ struct Problem {
 /// One request.
 pub(crate) struct Errand {
     pub(crate) n: usize,
-    pub(crate) image: Bytes,
+    pub(crate) image: Photograph,
     pub(crate) deadline_ms: Option<u64>,
 }
 
@@ -59,7 +60,7 @@ impl Target {
         let until = Instant::now() + MOST;
         match self {
             Self::Gate { web, url } => {
-                let answer = match gate_request(url, errand) {
+                let answer = match gate_request(url, &errand) {
                     Ok(request) => web.call(request, until).await,
                     Err(problem) => Err(problem.into()),
                 };
@@ -70,7 +71,7 @@ impl Target {
                 let request = Request::post(format!("{url}/chat/completions"))
                     .header("content-type", "application/json")
                     .header("authorization", "Bearer simulated")
-                    .body(Full::new(chat("gpt-6-luna", &errand.image)));
+                    .body(Full::new(chat("gpt-6-luna", &errand.image.file())));
                 let answer = match request {
                     Ok(request) => web.call(request, until).await,
                     Err(problem) => Err(problem.into()),
@@ -86,13 +87,13 @@ impl Target {
     }
 }
 
-fn gate_request(url: &str, errand: Errand) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+fn gate_request(url: &str, errand: &Errand) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     let mut request = Request::post(format!("{url}/v1/verdicts?policy={POLICY}"));
     request = request.header("content-type", "image/jpeg");
     if let Some(deadline_ms) = errand.deadline_ms {
         request = request.header("vlmgate-deadline-ms", deadline_ms);
     }
-    request.body(Full::new(errand.image))
+    request.body(Full::new(errand.image.file()))
 }
 
 fn read(

@@ -1,12 +1,15 @@
 use tempfile::TempDir;
 
 use super::*;
+
 use crate::Admin;
 use crate::Dialect;
 use crate::Settings;
 use crate::SimulatedProvider;
 use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
+use crate::rig::calibration::Calibration;
+use crate::rig::providers::judges;
 
 /// A short scenario with lines on what a gateway lets see, and on what it does not.
 const SCENARIO: &str = "
@@ -39,7 +42,9 @@ async fn run(url: Option<String>) -> ScenarioRun {
     let providers = providers.map(|(name, dialect)| provider(name, dialect));
     let admin = Admin::start(([127, 0, 0, 1], 0).into(), &providers).await.unwrap();
     let out = TempDir::new().unwrap();
+    let gallery = Gallery::draw(1, 3).unwrap();
     let world = World {
+        calibration: Calibration::of(&gallery, &judges(), "a"),
         target: TargetKind::OpenAiChat(url.unwrap_or_else(|| providers[0].base_url())),
         binary: None,
         rate_per_s: RATE_PER_S,
@@ -48,7 +53,7 @@ async fn run(url: Option<String>) -> ScenarioRun {
         pinned: BTreeMap::new(),
         web: Web::new(),
         out: out.path().to_path_buf(),
-        gallery: Gallery::draw(1, 3).unwrap(),
+        gallery,
         ports: Some([1, 2, 3]),
     };
     let scenario = world.as_read(Scenario::parse(SCENARIO).unwrap());

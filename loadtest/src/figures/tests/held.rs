@@ -1,0 +1,84 @@
+//! Which figures are held to a line, and on which side of it the good is.
+
+use super::*;
+
+#[test]
+fn a_rig_that_was_late_is_no_measure_but_where_builds_run_beside_it() {
+    let mut evidence = world("");
+    change(&mut evidence, 0..20, |one| one.sent_s += 0.03);
+    let verdict = |evidence: &Evidence| {
+        figures(evidence).into_iter().find(|one| one.id == RIG_LATE).unwrap().verdict
+    };
+    assert_eq!(verdict(&evidence), FigureVerdict::Missed);
+    evidence.is_short = true;
+    assert_eq!(verdict(&evidence), FigureVerdict::Stated);
+}
+
+#[test]
+fn under_another_deadline_only_the_gates_are_held() {
+    let mut evidence = world("targets: [{ figure: verdict_share, at_least: 1.1 }]");
+    evidence.deadline_ms = 400;
+    let verdict = |evidence: &Evidence, id: &str| {
+        figures(evidence).into_iter().find(|one| one.id == id).unwrap().verdict
+    };
+    assert_eq!(verdict(&evidence, "verdict_share"), FigureVerdict::Stated);
+    assert_eq!(verdict(&evidence, "F1"), FigureVerdict::Missed);
+    evidence.scenario.deadline_ms = Some(400);
+    assert_eq!(verdict(&evidence, "verdict_share"), FigureVerdict::Missed);
+}
+
+#[test]
+fn waits_of_a_streamed_scenario_are_held_to_the_plain_healthy_p95() {
+    let lines = "
+targets:
+  - { figure: p95, at_most: 0.5 }
+  - { figure: p95_of_plain, at_most: 0.5 }
+";
+    let mut evidence = world(lines);
+    let verdict = |evidence: &Evidence, id: &str| {
+        figures(evidence).into_iter().find(|one| one.id == id).unwrap().verdict
+    };
+    assert_eq!(verdict(&evidence, "p95"), FigureVerdict::Stated);
+    assert_eq!(verdict(&evidence, "p95_of_plain"), FigureVerdict::Missed);
+    evidence.scenario.streamed = false;
+    assert_eq!(verdict(&evidence, "p95"), FigureVerdict::Missed);
+    assert_eq!(verdict(&evidence, "p95_of_plain"), FigureVerdict::NotApplicable);
+}
+
+#[test]
+fn probes_are_no_calls_of_an_image_while_nobody_answers() {
+    let mut evidence = world("");
+    change(&mut evidence, 200..400, |one| {
+        let attempts = &mut one.verdict.as_mut().unwrap().attempts;
+        let probe = AttemptBody { route: "probe".to_owned(), ..attempts[0].clone() };
+        attempts.push(probe);
+    });
+    check(&evidence, "calls_per_image", Some(2.0));
+    check(&evidence, "after5_calls_per_image", Some(1.0));
+}
+
+#[test]
+fn a_target_that_cannot_be_measured_is_missed_and_one_that_cannot_apply_is_not() {
+    let targets = "streamed: false\ntargets: [{ figure: opens, at_most: 6 }, { figure: p95_of_plain, at_most: 1 }]\n";
+    let figures = figures(&world(targets));
+    let verdict = |id: &str| figures.iter().find(|figure| figure.id == id).unwrap().verdict;
+    assert_eq!(verdict("opens"), FigureVerdict::Missed);
+    assert_eq!(verdict("p95_of_plain"), FigureVerdict::NotApplicable);
+}
+
+#[test]
+fn every_line_that_ships_is_drawn_on_its_figures_good_side() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let all = ["", "controls", "soak"].map(|folder| root.join(folder));
+    let gates = GATES.iter().map(|(id, limit)| ((*id).to_owned(), *limit));
+    // judges that nobody calibrated must be seen to disagree
+    let calibrated = Scenario::read_all(&all).unwrap().into_iter().filter(|one| one.calibrated);
+    let lines = calibrated.flat_map(|one| one.targets);
+    let lines = lines.filter_map(|line| Some((line.figure.clone(), line.limit(false)?)));
+    for (id, limit) in gates.chain(lines) {
+        assert_eq!(good_side(&id), limit.op, "{id}");
+    }
+    for id in ["primary_share", "verdict_share", "goodput", SUSTAINED] {
+        assert_eq!(good_side(id), Op::AtLeast, "{id}");
+    }
+}
