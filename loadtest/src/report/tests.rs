@@ -152,7 +152,8 @@ fn a_control_that_failed_another_way_is_not_told_as_one_that_held() {
     let report = merged(vec![leaking]);
     assert!(!report.passed());
     assert!(report.text().contains("FAILED ANOTHER WAY"), "{}", report.text());
-    assert!(report.text().contains("C1 the F4: "), "what was missed is named");
+    let told = report.text();
+    assert!(told.contains("C1") && told.contains(" the F4: "), "what was missed is named: {told}");
     assert!(report.html().contains("failed another way"));
     assert!(!report.html().contains("sees too little"));
 }
