@@ -76,8 +76,8 @@ pub(crate) struct Call<'a> {
     strike_age: Duration,
     /// Whether it is waited for to an end that is usually not waited for.
     whole: bool,
-    /// Whether it is a probe although it is somebody's turn.
-    is_probe: bool,
+    /// As what it counts with the breaker.
+    turn: Turn,
     /// Whether it outlived that, and the seat knows.
     struck: bool,
     /// Whether its time has been told to the seat.
@@ -120,7 +120,7 @@ impl<'a> Call<'a> {
             estimate,
             // one judge that breaks must not take the race with it
             reply: AssertUnwindSafe(judging).catch_unwind().boxed(),
-            is_probe: false,
+            turn: if route == Route::Probe { Turn::Probe } else { Turn::InTurn },
             struck: false,
             told: false,
             in_flight,
@@ -129,7 +129,7 @@ impl<'a> Call<'a> {
 
     /// Has the call count as a probe of its judge, which must have let it: see [`Seat::probe`].
     pub(crate) fn count_as_probe(&mut self) {
-        self.is_probe = true;
+        self.turn = Turn::Probe;
     }
 
     /// Who is called.
@@ -225,7 +225,7 @@ impl<'a> Call<'a> {
             peers: Arc::clone(peers),
             started: self.started(),
             strike_age,
-            turn: self.turn(),
+            turn: self.turn,
             caller_gone: (*caller_gone).clone(),
             jitter: *jitter,
             budget: *budget,
@@ -342,12 +342,7 @@ impl<'a> Call<'a> {
     }
 
     fn evidence(&self) -> Evidence<'_> {
-        Evidence { route: &self.asking.peers, turn: self.turn(), jitter: self.asking.jitter }
-    }
-
-    fn turn(&self) -> Turn {
-        let is_probe = self.is_probe || self.route == Route::Probe;
-        if is_probe { Turn::Probe } else { Turn::InTurn }
+        Evidence { route: &self.asking.peers, turn: self.turn, jitter: self.asking.jitter }
     }
 
     fn attempt(&self, outcome: AttemptOutcome) -> Attempt {
@@ -359,7 +354,7 @@ impl<'a> Call<'a> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.tell(None); // the race itself was dropped
-        if self.is_probe {
+        if self.turn == Turn::Probe && self.route != Route::Probe {
             self.seat.probe_ended();
         }
     }

@@ -216,7 +216,7 @@ impl World {
         let cores = self.pinned.get("providers").map(String::as_str);
         let rate_per_s = self.rate_of(&scenario);
         let host = Host::start(&scenario, rate_per_s, seed, cores, self.ports).await?;
-        let measured = self.measure_with(&host, scenario, seed, baseline).await;
+        let measured = Box::pin(self.measure_with(&host, scenario, seed, baseline)).await;
         // also when it failed: the next scenario's providers may need the same ports
         let stopped = host.stop().await;
         measured.and_then(|measured| stopped.map(|()| measured))
