@@ -25,6 +25,9 @@ use crate::sample::VerdictBody;
 /// What a call may go on after the deadline: the network, and this rig's own clock.
 const GRACE_S: f64 = 0.1;
 
+/// How far past the deadline the rest of an answer may be read of which the scores left in time.
+const REST_PAST_DEADLINE_S: f64 = 0.9;
+
 /// What an answer's account of when a call began may differ from the log's: a picture's way to the
 /// gate and on to the provider.
 const TOLD_WITHIN_S: f64 = 0.4;
@@ -120,7 +123,9 @@ pub(super) fn outlived_deadline(evidence: &Evidence) -> Measured {
             // it may at least not last longer than any image
             Owner::Unknown => call.began_s + whole_s,
         };
-        call.ended_s.is_none_or(|ended_s| judged_by_s + GRACE_S < ended_s)
+        let has_left = call.scored_s.is_some_and(|scored_s| scored_s <= judged_by_s);
+        let rest_s = if has_left { REST_PAST_DEADLINE_S } else { 0.0 };
+        call.ended_s.is_none_or(|ended_s| judged_by_s + rest_s + GRACE_S < ended_s)
     };
     let is_read = |call: &&Call| call.fault.as_deref() != Some(Fault::Blackhole.label());
     let read: Vec<&Call> = evidence.calls.iter().filter(is_read).collect();

@@ -61,6 +61,19 @@ fn a_call_begun_late_outlives_its_image_although_it_is_short() {
 }
 
 #[test]
+fn the_rest_of_an_answer_whose_scores_left_in_time_may_be_read_a_little_longer() {
+    let mut evidence = joined();
+    let due_s = evidence.samples[250].due_s;
+    let call = &mut evidence.calls[250];
+    (call.scored_s, call.ended_s) = (Some(due_s + 1.4), Some(due_s + 2.3));
+    check(&evidence, "outlived_deadline", Some(0.0));
+    evidence.calls[250].ended_s = Some(due_s + 2.6);
+    check(&evidence, "outlived_deadline", Some(1.0));
+    (evidence.calls[250].scored_s, evidence.calls[250].ended_s) = (None, Some(due_s + 2.3));
+    check(&evidence, "outlived_deadline", Some(1.0));
+}
+
+#[test]
 fn a_call_without_an_end_has_outlived_its_image() {
     let mut evidence = joined();
     evidence.calls[250].ended_s = None;
