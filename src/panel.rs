@@ -186,8 +186,7 @@ pub trait Judge: Send + Sync + fmt::Debug {
 
     /// Whether its answer to `question`, which else would leave at its scores, is waited for to the
     /// end for now: then it takes longer than this judge usually does, and is not ill for it.
-    fn waits_for_end(&self, question: &Question) -> bool {
-        let Question { .. } = question;
+    fn waits_for_end(&self, _question: &Question) -> bool {
         false
     }
 

@@ -9,12 +9,13 @@
 //!
 //! An open breaker is probed by real requests beside the judge that is asked. Probes that fail come
 //! one at a time and ever further apart; once they succeed they follow each other until the sum is
-//! down, the more at once the more of them succeeded: a judge that fails four calls of ten would else
-//! be shown one image in ten for nothing. One that fails takes nearly five good ones back: such a judge has a
-//! lucky run of probes sooner or later, and one that is well has not to fear it. Whoever was lucky is
-//! found out soon: for a while after closing, judgements in time take off only half. A breaker that
-//! opens again soon after it closed stays open for a while and asks for more good probes each time:
-//! evidence tells a judge that is back from one that pauses between two spells, a mere wait does not.
+//! down, the more at once the more of them succeeded: a judge that fails four calls of ten would
+//! else be shown one image in ten for nothing. One that fails takes nearly five good ones back:
+//! such a judge has a lucky run of probes sooner or later, and one that is well has not to fear it.
+//! Whoever was lucky is found out soon: for a while after closing, judgements in time take off only
+//! half. A breaker that opens again soon after it closed stays open for a while and asks for more
+//! good probes each time: evidence tells a judge that is back from one that pauses between two
+//! spells, a mere wait does not.
 
 use std::time::Duration;
 
