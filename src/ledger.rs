@@ -40,6 +40,7 @@ use crate::ledger::sqlite::{Content, Row};
 
 mod counters;
 pub mod drills;
+mod fold;
 pub mod form;
 mod inbox;
 mod journal;
@@ -309,6 +310,7 @@ impl Ledger {
             spare,
             counters: Arc::clone(&counters),
             unfolded: 0,
+            unasked: 0,
             closing: Arc::clone(&closing),
             held_until: None,
             lock,

@@ -152,11 +152,6 @@ impl Inbox {
         }
     }
 
-    /// Whether no record waits.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.journal.is_empty()
-    }
-
     /// Gives no more slots; what was handed over, or still is by holders of slots, comes out.
     pub(crate) fn close(&mut self) {
         self.journal.close();

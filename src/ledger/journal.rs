@@ -27,19 +27,21 @@ use crate::clock::Deadline;
 use crate::domain::Digest;
 use crate::ledger::counters::Counters;
 use crate::ledger::drills::{self, DrillRow};
+use crate::ledger::fold::Folding;
 use crate::ledger::inbox::{Chore, Inbox, Pending, Waiter, Work, told};
 use crate::ledger::pictures::Pictures;
 use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::{self, Aged, Deleted, KeptPicture, Row};
 use crate::telemetry;
 
-/// Records after which the log is folded into the file, when nobody waits.
+/// Rows after which the log is folded into the file, beside the writer.
 const FOLD_AFTER: usize = 256;
 
-/// Records after which the log is folded in although somebody waits.
+/// Rows after which the writer folds in what is left, so that the log begins anew under a load that
+/// never pauses.
 const FOLD_ANYWAY: usize = 4096;
 
-/// Records after which the log is folded in when the disk is full: the less it grows, the more
+/// Rows after which the writer folds the log in when the disk is full: the less it grows, the more
 /// records the room that is left can hold.
 const FOLD_FULL: usize = 32;
 
@@ -62,8 +64,10 @@ pub(crate) struct Writer {
     pub(crate) pictures: Pictures,
     pub(crate) spare: Spare,
     pub(crate) counters: Arc<Counters>,
-    /// Records since the log was folded in.
+    /// Rows since the writer folded the log in.
     pub(crate) unfolded: usize,
+    /// Rows since a fold was asked for, or done.
+    pub(crate) unasked: usize,
     /// Whether the ledger is closing or gone.
     pub(crate) closing: Arc<AtomicBool>,
     /// Once closing: when to stop waiting for somebody else's lock.
@@ -95,6 +99,7 @@ pub(crate) fn start(writer: Writer, inbox: Inbox, runtime: Runtime) -> io::Resul
 impl Writer {
     async fn run(mut self, mut inbox: Inbox) {
         let mut closings = Vec::new();
+        let folding = Folding::start(self.options.clone(), Arc::clone(&self.counters));
         while let Some(work) = inbox.next().await {
             let turn = async {
                 match work {
@@ -110,10 +115,7 @@ impl Writer {
                         closings.push(closing);
                     }
                 }
-                // answers have left: a slow disk now delays nobody but the next batch
-                if self.fold_after(inbox.is_idle()) <= self.unfolded {
-                    self.tidy().await;
-                }
+                self.tidy(&folding).await;
             };
             if let Err(panic) = AssertUnwindSafe(turn).catch_unwind().await {
                 self.recover(panic.as_ref()).await;
@@ -123,6 +125,7 @@ impl Writer {
         for closing in closings {
             closed.push(closing.settled().await);
         }
+        folding.end(&self.counters).await;
         self.finish().await;
         drop(inbox); // whoever asked for one more close is told now
         for closed in closed {
@@ -222,6 +225,7 @@ impl Writer {
         match sqlite::append(conn, rows).await {
             Ok(seqs) => {
                 self.unfolded += rows.len();
+                self.unasked += rows.len();
                 self.counters.committed();
                 Ok(seqs)
             }
@@ -298,7 +302,7 @@ impl Writer {
                     self.remove_file(hex);
                 }
                 if deleted.rows != 0 {
-                    self.unfolded += FOLD_AFTER;
+                    self.give_back().await;
                 }
                 Ok(deleted)
             }
@@ -321,6 +325,19 @@ impl Writer {
         }
     }
 
+    /// Gives the room that deletes made back to the disk.
+    async fn give_back(&mut self) {
+        let given = match self.conn().await {
+            Ok(conn) => sqlite::give_back(conn).await,
+            Err(why) => Err(why),
+        };
+        self.unasked += FOLD_AFTER;
+        if let Err(why) = given {
+            self.drop_conn().await;
+            self.counters.trouble(&why);
+        }
+    }
+
     async fn keep_drill(&mut self, row: &DrillRow) -> Result<(), String> {
         let conn = self.conn().await.map_err(|why| why.to_string())?;
         let Err(why) = drills::keep(conn, row).await else { return Ok(()) };
@@ -337,24 +354,23 @@ impl Writer {
         self.fold().await;
     }
 
-    fn fold_after(&self, idle: bool) -> usize {
-        match (self.spare.is_held(), idle) {
-            (false, _) => FOLD_FULL,
-            (true, true) => FOLD_AFTER,
-            (true, false) => FOLD_ANYWAY,
-        }
-    }
-
-    /// Folds the log in, and takes the spare back if there is room again.
-    async fn tidy(&mut self) {
-        self.fold().await;
-        if let Err(why) = self.spare.hold() {
-            self.counters.trouble(&format!("no spare room for records: {why}"));
+    /// Sees that the log does not grow. Where the writer itself folds, answers have left: it delays
+    /// nobody but the next batch.
+    async fn tidy(&mut self, folding: &Folding) {
+        let at_most = if self.spare.is_held() { FOLD_ANYWAY } else { FOLD_FULL };
+        if at_most <= self.unfolded {
+            self.fold().await;
+            if let Err(why) = self.spare.hold() {
+                self.counters.trouble(&format!("no spare room for records: {why}"));
+            }
+        } else if FOLD_AFTER <= self.unasked {
+            self.unasked = 0;
+            folding.ask();
         }
     }
 
     async fn fold(&mut self) {
-        self.unfolded = 0;
+        (self.unfolded, self.unasked) = (0, 0);
         let folded = match self.conn().await {
             Ok(conn) => sqlite::fold(conn).await,
             Err(why) => Err(why),

@@ -2,7 +2,7 @@
 //!
 //! Write-ahead log, so that readers never wait for the writer and a commit is one append to a file:
 //! with `synchronous=NORMAL` it survives the death of the process, with `FULL` a power loss. The
-//! log is folded into the file by us, after answers have left, never inside a commit.
+//! log is folded into the file by us, never inside a commit.
 
 use std::path::Path;
 use std::time::Duration;
@@ -86,8 +86,8 @@ const DELETE_OLD_MARKS: &str = "DELETE FROM idempotency WHERE (scope, key) IN (S
 const UNREFERENCED: &str = "SELECT DISTINCT value FROM json_each(?1) \
     WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.digest = value)";
 
-/// Pages given back to the file system at a time, where deletes left any.
-const GIVE_BACK: &str = "PRAGMA incremental_vacuum(256)";
+/// Pages given back to the file system at a time: more than one step of retention frees.
+const GIVE_BACK: &str = "PRAGMA incremental_vacuum(1024)";
 
 /// A picture whose file is in its place.
 #[derive(Clone, Debug)]
@@ -335,10 +335,14 @@ async fn unreferenced(
     sqlx::query_scalar(UNREFERENCED).bind(list).fetch_all(conn).await
 }
 
-/// Folds the log into the file as far as readers allow, without waiting for them. The log keeps its
-/// room on the disk and is written from its beginning again.
+/// Folds the log into the file as far as readers allow, without waiting for them or for a writer. The
+/// log keeps its room on the disk and is written from its beginning again once all of it is in.
 pub(crate) async fn fold(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *conn).await?;
+    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(conn).await.map(drop)
+}
+
+/// Gives pages that deletes left back to the file system.
+pub(crate) async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query(GIVE_BACK).execute(conn).await.map(drop)
 }
 

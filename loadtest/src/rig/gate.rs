@@ -74,8 +74,10 @@ pub(crate) async fn binary(given: Option<&Path>) -> Result<PathBuf, RigError> {
 /// What builds the gate; it goes with whoever waits for it.
 fn build() -> Command {
     let mut cargo = Command::new("cargo");
-    // the whole workspace: of one package alone cargo builds some crates again, with other features
-    cargo.args(["build", "--release", "--workspace"]).stdin(Stdio::null()).kill_on_drop(true);
+    // the whole workspace: of one package alone cargo builds some crates again, with other features;
+    // of it the gate alone: the rig that runs must not be replaced under itself
+    cargo.args(["build", "--release", "--workspace", "--bin", "vlmgate"]);
+    cargo.stdin(Stdio::null()).kill_on_drop(true);
     cargo
 }
 

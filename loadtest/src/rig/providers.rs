@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::path::PathBuf;
+use std::process;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -142,7 +144,7 @@ impl Host {
         cores: Option<&str>,
         ports: Option<Ports>,
     ) -> Result<Self, RigError> {
-        let program = env::current_exe().map_err(RigError::io("this program's own path"))?;
+        let program = program_of(process::id())?;
         let mut command = gate::command(&program, cores);
         command.args(["providers", "--admin", "0", "--seed", &seed.to_string()]);
         let phases = scenario.seconds.parts();
@@ -241,6 +243,16 @@ fn ok(reply: &Reply) -> Result<&[u8], RigError> {
     Err(RigError::Providers(format!("status {}: {said}", reply.status)))
 }
 
+/// The program that a process runs, also when a build has put another in its file's place:
+/// the kernel keeps the one that runs under the process, where the path would lead nowhere.
+fn program_of(process: u32) -> Result<PathBuf, RigError> {
+    let kept = PathBuf::from(format!("/proc/{process}/exe"));
+    if kept.exists() {
+        return Ok(kept);
+    }
+    env::current_exe().map_err(RigError::io("this program's own path"))
+}
+
 /// Starts the process and reads where its admin port is.
 async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), RigError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -258,4 +270,29 @@ async fn spawn(mut command: Command) -> Result<(Child, String, JoinSet<()>), Rig
         }
     }
     Err(silent())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_rig_could_not_start_its_providers_once_a_build_had_replaced_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("program");
+        let sleep =
+            ["/usr/bin/sleep", "/bin/sleep"].into_iter().find(|path| fs::exists(path).unwrap());
+        fs::copy(sleep.unwrap(), &file).unwrap();
+        let mut running = Command::new(&file).arg("600").kill_on_drop(true).spawn().unwrap();
+        fs::remove_file(&file).unwrap();
+
+        let program = program_of(running.id().unwrap()).unwrap();
+        let again = Command::new(program).arg("0").status().await.unwrap();
+
+        assert!(again.success(), "{again}");
+        running.kill().await.unwrap();
+    }
 }
