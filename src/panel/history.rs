@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::panel::Panel;
 use crate::panel::latency::Kept;
+use crate::panel::seat::Speeds;
 
 /// The version of the form.
 const FORM: u32 = 1;
@@ -29,9 +30,12 @@ struct JudgeHistory {
     parameters: String,
     recent: Histogram,
     normal: Histogram,
+    /// Empty in what was kept before ends had a speed of their own.
+    #[serde(default)]
+    whole: Histogram,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Histogram {
     samples: u64,
@@ -45,12 +49,13 @@ impl Panel {
     pub fn history(&self, kept_at_us: i64) -> History {
         let looking = self.seats.iter().filter(|seat| !seat.stands_in());
         let judges = looking.map(|seat| {
-            let (recent, normal) = seat.keep();
+            let Speeds { recent, normal, whole } = seat.keep();
             JudgeHistory {
                 name: seat.name().to_owned(),
                 parameters: seat.judge().parameters().to_owned(),
                 recent: recent.into(),
                 normal: normal.into(),
+                whole: whole.into(),
             }
         });
         History { form: FORM, kept_at_us, judges: judges.collect() }
@@ -68,8 +73,12 @@ impl Panel {
         for kept in &history.judges {
             let Some(seat) = self.seat(&kept.name) else { continue };
             if seat.judge().parameters() == kept.parameters {
-                let both = (Kept::from(&kept.recent), Kept::from(&kept.normal));
-                seat.restore((&both.0, &both.1)).map_err(|why| format!("{}: {why}", kept.name))?;
+                let speeds = Speeds {
+                    recent: Kept::from(&kept.recent),
+                    normal: Kept::from(&kept.normal),
+                    whole: Kept::from(&kept.whole),
+                };
+                seat.restore(&speeds).map_err(|why| format!("{}: {why}", kept.name))?;
                 restored += 1;
             }
         }
@@ -99,6 +108,7 @@ impl History {
             parameters: "scripted".to_owned(),
             recent: histogram(),
             normal: histogram(),
+            whole: histogram(),
         };
         Self { form: FORM, kept_at_us, judges: vec![judge] }
     }
@@ -136,6 +146,21 @@ mod tests {
             |panel: &Panel| panel.statuses().into_iter().find(|one| one.id.name == "a").unwrap();
         assert_eq!(status(&before).samples, status(&after).samples);
         assert_eq!(status(&before).p50_ms, status(&after).p50_ms);
+    }
+
+    #[test]
+    fn ends_were_held_to_the_speed_of_scores_after_a_restart() {
+        let before = panel(&["a"]);
+        let seat = before.seat("a").unwrap();
+        (0..200).for_each(|_| seat.record_end(Duration::from_millis(2_500)));
+        let budget = Duration::from_secs(5);
+        let known = seat.strike_age(true, budget);
+        assert!(seat.strike_age(false, budget) < known, "an end takes longer than the scores");
+
+        let after = panel(&["a"]);
+        after.restore(&before.history(7)).unwrap();
+
+        assert_eq!(after.seat("a").unwrap().strike_age(true, budget), known);
     }
 
     #[test]

@@ -63,6 +63,17 @@ struct Health {
     misses: u32,
 }
 
+/// How fast a judge was: what is kept of it over a restart.
+#[derive(Debug)]
+pub(crate) struct Speeds {
+    /// Of late.
+    pub(crate) recent: Kept,
+    /// While it was well.
+    pub(crate) normal: Kept,
+    /// While it was well, to the end of answers whose scores leave first.
+    pub(crate) whole: Kept,
+}
+
 /// How a judge stands when somebody is to be asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
@@ -370,22 +381,25 @@ impl Seat {
         self.quantile_if_known(0.95)
     }
 
-    /// What to keep over a restart: how fast it was of late, and how fast while it was well.
-    pub(crate) fn keep(&self) -> (Kept, Kept) {
+    /// What to keep over a restart.
+    pub(crate) fn keep(&self) -> Speeds {
         let health = self.health();
-        (health.latency.keep(), health.normal.keep())
+        let (recent, normal) = (health.latency.keep(), health.normal.keep());
+        Speeds { recent, normal, whole: health.whole.keep() }
     }
 
     /// Takes up what was kept.
     ///
     /// # Errors
     /// What is wrong with it; nothing is changed then.
-    pub(crate) fn restore(&self, (latency, normal): (&Kept, &Kept)) -> Result<(), String> {
+    pub(crate) fn restore(&self, kept: &Speeds) -> Result<(), String> {
         let mut health = self.health();
-        let (mut restored, mut well) = (health.latency.clone(), health.normal.clone());
-        restored.restore(latency)?;
-        well.restore(normal)?;
-        (health.latency, health.normal) = (restored, well);
+        let (mut latency, mut normal) = (health.latency.clone(), health.normal.clone());
+        let mut whole = health.whole.clone();
+        latency.restore(&kept.recent)?;
+        normal.restore(&kept.normal)?;
+        whole.restore(&kept.whole)?;
+        (health.latency, health.normal, health.whole) = (latency, normal, whole);
         Ok(())
     }
 
