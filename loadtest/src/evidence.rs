@@ -43,6 +43,8 @@ pub struct Evidence {
     pub lines: BTreeMap<String, BTreeMap<String, f64>>,
     /// How the target stopped, where it was told to under load.
     pub stop: Option<Stop>,
+    /// Whether a target that the rig started ended with exit code 0 when all was over.
+    pub ended_well: bool,
     /// When the target was up again, where it was killed.
     pub up_again_s: Option<f64>,
     /// What was looked up after the run, by figure.
@@ -130,6 +132,10 @@ pub struct Tick {
     pub at_s: f64,
     /// What waits before the gate; none: it could not be asked.
     pub queued: Option<u64>,
+    /// How often anybody had to wait before the gate, since it began.
+    pub waited: Option<u64>,
+    /// Panics of the gate, since it began.
+    pub panics: Option<u64>,
     /// State of each judge's breaker.
     pub breakers: BTreeMap<String, String>,
     /// Evidence against each judge, as the gate counts it.
@@ -174,6 +180,14 @@ impl Evidence {
             (from_s, fault.for_s.map_or(end_s, |for_s| end_s.min(from_s + for_s)))
         };
         self.scenario.faults.iter().map(span).filter(|(from_s, _)| *from_s < end_s).collect()
+    }
+
+    /// When the last of the faults was over: one that comes and goes may be so before it is mended.
+    #[must_use]
+    pub fn well_again_s(&self) -> f64 {
+        let ends = self.scenario.faults.iter().zip(self.faults());
+        let ends = ends.map(|(fault, span)| fault.last_ill_s(span));
+        ends.reduce(f64::max).unwrap_or_else(|| self.scenario.seconds.mended_at_s())
     }
 
     /// Start and end of the fault phase.

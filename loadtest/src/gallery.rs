@@ -107,7 +107,24 @@ impl Photograph {
         }
         Bytes::from(file)
     }
+
+    /// The JPEG file with a comment that no other request's has.
+    #[must_use]
+    pub fn numbered(&self, n: usize) -> Bytes {
+        let file = self.file();
+        let (mark, rest) = file.split_at(file.len().min(START_OF_IMAGE.len()));
+        let comment = n.to_string();
+        // the length counts its own two bytes; a number has twenty digits at most
+        let length = u16::try_from(comment.len() + 2).unwrap_or(u16::MAX).to_be_bytes();
+        Bytes::from([mark, &COMMENT, &length, comment.as_bytes(), rest].concat())
+    }
 }
+
+/// What every JPEG file begins with.
+const START_OF_IMAGE: [u8; 2] = [0xFF, 0xD8];
+
+/// What a comment begins with.
+const COMMENT: [u8; 2] = [0xFF, 0xFE];
 
 /// The numbers that one picture is drawn by.
 struct Product {
@@ -238,6 +255,17 @@ mod tests {
             assert_eq!(differ, [gallery.drawings[0].steps_at + print]);
             assert_eq!(tables(file)[print], tables(&files[0])[print] + 1, "a step, not metadata");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_remembers_whole_requests_would_have_been_asked_the_same_again() {
+        let gallery = Gallery::draw(1, 1).unwrap();
+        let (first, again) = (gallery.image(0), gallery.image(gallery.count()));
+        assert_eq!(first.file(), again.file());
+        let [first, again] = [first.numbered(0), again.numbered(gallery.count())];
+        assert_ne!(first, again);
+        assert_eq!(first[..9], *b"\xff\xd8\xff\xfe\0\x030\xff\xe0");
+        assert_eq!(first[7..], gallery.image(0).file()[2..]);
     }
 
     #[test]

@@ -82,20 +82,17 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
         }
         Command::Run(options) => {
             let run = runtime.block_on(unless_stopped(options.run(tell)))?;
-            let is_broken = run.scenarios.iter().any(|scenario| scenario.broken.is_some());
             let report = Report::merge(vec![run])?;
-            conclude(&report, Some(&options.out().join("report.html")), is_broken)
+            conclude(&report, Some(&options.out().join("report.html")))
         }
         Command::Sustain(options) => {
             let run = runtime.block_on(unless_stopped(options.run(tell)))?;
             let report = Report::merge(vec![run])?;
-            conclude(&report, Some(&options.out().join("report.html")), false)
+            conclude(&report, Some(&options.out().join("report.html")))
         }
         Command::Report(options) => {
             let report = Report::read(&options.folders)?;
-            let runs = report.rows.iter().flat_map(|row| &row.runs);
-            let is_broken = runs.into_iter().any(|run| run.broken.is_some());
-            conclude(&report, options.html.as_deref(), is_broken)
+            conclude(&report, options.html.as_deref())
         }
     }
 }
@@ -117,20 +114,16 @@ async fn unless_stopped<T>(
 }
 
 /// Prints the summary, writes the page, and says how it went.
-fn conclude(
-    report: &Report,
-    page: Option<&Path>,
-    is_broken: bool,
-) -> Result<ExitCode, Box<dyn Error>> {
+fn conclude(report: &Report, page: Option<&Path>) -> Result<ExitCode, Box<dyn Error>> {
     writeln!(io::stdout(), "{}", report.text())?;
     if let Some(path) = page {
         fs::write(path, report.html()).map_err(|why| format!("{}: {why}", path.display()))?;
         tell(&format!("the page: {}", path.display()));
     }
-    Ok(match (is_broken, report.passed()) {
-        (true, _) => ExitCode::FAILURE,
-        (false, true) => ExitCode::SUCCESS,
-        (false, false) => ExitCode::from(MISSED),
+    Ok(match (report.is_whole(), report.passed()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(MISSED),
     })
 }
 

@@ -49,7 +49,10 @@ pub struct RigFacts {
     pub deadline_ms: u64,
     /// The short form: shorter phases, fewer scenarios.
     pub short: bool,
-    /// Versions by name: `loadtest`, `vlmgate`, `kernel`.
+    /// What was to be run, by scenario and seed; empty in files of before it was written.
+    #[serde(default)]
+    pub planned: Vec<(String, u64)>,
+    /// Versions by name: `loadtest`, `vlmgate` (with the digest of its file), `kernel`.
     pub versions: BTreeMap<String, String>,
     /// What the judges were told of the images: sizes, how many, what is distinct.
     pub images: String,
@@ -72,6 +75,9 @@ pub struct ScenarioRun {
     pub target: Option<String>,
     /// What arrivals, images and the providers' chances hang on.
     pub seed: u64,
+    /// Whether this is the short form.
+    #[serde(default)]
+    pub short: bool,
     /// Arrivals per second that were offered outside of a surge.
     pub rate_per_s: f64,
     /// The deadline that answers are held to.

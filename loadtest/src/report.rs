@@ -2,13 +2,15 @@
 //! and one page that stands alone.
 //!
 //! Parts are merged by scenario: runs of the same scenario that differ in nothing but the seed stand in
-//! one row, and each figure of the row is that of its worst seed, because the worst must hold.
+//! one row, and each figure of the row is that of its worst seed, because the worst must hold. The same
+//! run twice is one run, and a part that broke off before all was run that it was to run has not passed.
 
 mod chart;
 mod html;
 mod text;
 mod words;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -22,6 +24,7 @@ use crate::outcome::Figure;
 use crate::outcome::FigureVerdict;
 use crate::outcome::OWN_GATE;
 use crate::outcome::Op;
+use crate::outcome::Phase;
 use crate::outcome::RigFacts;
 use crate::outcome::Run;
 use crate::outcome::ScenarioRun;
@@ -66,6 +69,8 @@ pub struct Report {
     pub parts: Vec<RigFacts>,
     /// One entry a scenario, in the order in which they first ran.
     pub rows: Vec<Row>,
+    /// What a part was to run and did not: id and seed.
+    pub missing: Vec<(String, u64)>,
 }
 
 /// A scenario under all its seeds.
@@ -83,14 +88,22 @@ struct Key<'a> {
     deadline_ms: u64,
     rate_per_s: f64,
     streamed: bool,
+    short: bool,
+    phases: &'a [Phase],
 }
 
 impl<'a> Key<'a> {
     fn of(run: &'a ScenarioRun) -> Self {
-        let ScenarioRun { id, deadline_ms, rate_per_s, streamed, .. } = run;
+        let ScenarioRun { id, phases, .. } = run;
         let target = run.target.as_deref().unwrap_or_default();
-        let (deadline_ms, rate_per_s, streamed) = (*deadline_ms, *rate_per_s, *streamed);
-        Self { id, target, deadline_ms, rate_per_s, streamed }
+        let (deadline_ms, rate_per_s) = (run.deadline_ms, run.rate_per_s);
+        let (streamed, short) = (run.streamed, run.short);
+        Self { id, target, deadline_ms, rate_per_s, streamed, short, phases }
+    }
+
+    /// How long all of it takes, seconds.
+    fn length_s(&self) -> f64 {
+        self.phases.last().map_or(0.0, |phase| phase.end_s)
     }
 }
 
@@ -100,18 +113,26 @@ impl Report {
     /// # Errors
     /// One of them is of another version.
     pub fn merge(runs: Vec<Run>) -> Result<Self, ReportError> {
-        let mut report = Self { parts: Vec::new(), rows: Vec::new() };
+        let mut report = Self { parts: Vec::new(), rows: Vec::new(), missing: Vec::new() };
         for run in runs {
             if run.format != FORMAT {
                 return Err(ReportError::OtherFormat { found: run.format });
             }
-            let target = run.rig.target.clone();
+            let (target, is_short) = (run.rig.target.clone(), run.rig.short);
+            let planned = run.rig.planned.iter();
+            let is_run = |(id, seed): &(String, u64)| {
+                run.scenarios.iter().any(|one| one.id == *id && one.seed == *seed)
+            };
+            report.missing.extend(planned.filter(|one| !is_run(one)).cloned());
             report.parts.push(run.rig);
             for mut scenario in run.scenarios {
+                scenario.short |= is_short;
                 let driven = scenario.target.get_or_insert_with(|| target.clone());
                 scenario.streamed &= driven.as_str() == OWN_GATE;
                 let known = report.rows.iter_mut().find(|row| row.is_of(&scenario));
                 match known {
+                    // a copy of a part is no second measurement
+                    Some(row) if row.runs.contains(&scenario) => {}
                     Some(row) => row.runs.push(scenario),
                     None => report.rows.push(Row { runs: vec![scenario] }),
                 }
@@ -146,7 +167,14 @@ impl Report {
     /// Whether every scenario passed under every seed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.rows.iter().all(Row::passed)
+        self.is_whole() && self.rows.iter().all(Row::passed)
+    }
+
+    /// Whether every scenario that was to be run was carried through.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let mut runs = self.rows.iter().flat_map(|row| &row.runs);
+        self.missing.is_empty() && runs.all(|run| run.broken.is_none())
     }
 
     /// What tells a row from others of its scenario: where it is not what the first part usually ran.
@@ -166,6 +194,14 @@ impl Report {
         }
         if !key.streamed && key.target == OWN_GATE {
             told.push("not streamed".to_owned());
+        }
+        if key.short && !usual.short {
+            told.push("short form".to_owned());
+        }
+        let alike = |other: &&Row| other.head().is_some_and(|head| head.id == key.id);
+        let mut lengths = self.rows.iter().filter(alike).filter_map(Row::head).map(Key::of);
+        if lengths.any(|other| other.short == key.short && other.phases != key.phases) {
+            told.push(format!("{:.0} s", key.length_s()));
         }
         told.join(", ")
     }
@@ -202,6 +238,25 @@ impl Row {
     /// The first of the runs: what all of them have in common stands there.
     fn head(&self) -> Option<&ScenarioRun> {
         self.runs.first()
+    }
+
+    /// The seeds, each once.
+    fn seeds(&self) -> BTreeSet<u64> {
+        self.runs.iter().map(|run| run.seed).collect()
+    }
+
+    /// The figure of a column: waits of a streamed scenario are held to the healthy p95 without
+    /// streaming, and what is shown is what is held.
+    fn column(&self, id: &str) -> Option<&Figure> {
+        let of_plain = match id {
+            "p95" => self.figure("p95_of_plain"),
+            "onset_p95" => self.figure("onset_of_plain"),
+            _ => None,
+        };
+        let applies = |figure: &&Figure| {
+            figure.verdict != FigureVerdict::NotApplicable && figure.value.is_some()
+        };
+        of_plain.filter(applies).or_else(|| self.figure(id))
     }
 
     /// Each figure by that of its worst seed, in the order of the first run that has it.

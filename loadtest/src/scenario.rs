@@ -6,10 +6,12 @@
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -197,6 +199,23 @@ impl FaultEntry {
             }
         }
         serde_json::from_value(whole)
+    }
+
+    /// The last moment of its span at which it was there.
+    #[must_use]
+    pub fn last_ill_s(&self, (start_s, end_s): (f64, f64)) -> f64 {
+        let healthy = Behaviour::default();
+        let Some(flap) = self.over(&healthy, 1.0).ok().and_then(|behaviour| behaviour.flap) else {
+            return end_s;
+        };
+        let [on_s, off_s] =
+            [flap.on_ms, flap.off_ms].map(|ms| Duration::from_millis(ms).as_secs_f64());
+        let period_s = (on_s + off_s).max(0.001);
+        let into_s = (end_s - start_s).rem_euclid(period_s);
+        match into_s {
+            0.0 => end_s - off_s,
+            into_s => end_s - (into_s - on_s).max(0.0),
+        }
     }
 
     /// The faults in a few words.
@@ -406,10 +425,35 @@ impl Scenario {
             let readable = fault.over(&Behaviour::default(), 1.0);
             readable.map_err(|why| format!("a fault on {}: {why}", fault.on.join(", ")))?;
         }
+        let mut seen = BTreeSet::new();
         for line in &self.targets {
+            if !seen.insert(&line.figure) {
+                return Err(format!("target {:?}: stands there twice", line.figure));
+            }
             if line.limit(false).is_none() && (line.sim.is_none() && line.oracle.is_none()) {
                 let id = &line.figure;
                 return Err(format!("target {id:?}: needs either at_most or at_least"));
+            }
+        }
+        self.check_spans()
+    }
+
+    /// One fault's mending would also mend another of the same provider that still lasts.
+    fn check_spans(&self) -> Result<(), String> {
+        let span = |fault: &FaultEntry| {
+            let until_s = fault.for_s.map_or(f64::INFINITY, |for_s| fault.at_s + for_s);
+            (fault.at_s, until_s)
+        };
+        for (n, one) in self.faults.iter().enumerate() {
+            for other in self.faults.iter().skip(n + 1) {
+                let shared = one.on.iter().find(|name| other.on.contains(name));
+                let ((from, until), (other_from, other_until)) = (span(one), span(other));
+                if let Some(name) = shared
+                    && from < other_until
+                    && other_from < until
+                {
+                    return Err(format!("two faults on {name} at one time: `also` joins them"));
+                }
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::evidence::Call;
 use crate::evidence::Evidence;
 use crate::evidence::Tick;
 use crate::outcome::Second;
@@ -12,22 +13,75 @@ use crate::sample::Sample;
 /// One entry for each second of the scenario.
 #[must_use]
 pub fn timeline(evidence: &Evidence) -> Vec<Second> {
+    let seconds = split(evidence);
+    let mut open = 0_i64;
+    let mut timeline = Vec::with_capacity(seconds.len());
+    for (n, seen) in seconds.into_iter().enumerate() {
+        open += seen.sent - seen.ended;
+        timeline.push(second(evidence, number(n), &seen, open));
+    }
+    timeline
+}
+
+/// What belongs to one second.
+#[derive(Default)]
+struct Seen<'a> {
+    due: Vec<&'a Sample>,
+    calls: Vec<&'a Call>,
+    ticks: Vec<&'a Tick>,
+    /// Requests sent in it.
+    sent: i64,
+    /// Requests that ended in it.
+    ended: i64,
+}
+
+/// Everything by its second, in one pass: a soak has millions.
+fn split(evidence: &Evidence) -> Vec<Seen<'_>> {
     let mut seconds = Vec::new();
     let end_s = evidence.scenario.seconds.end_s();
-    let mut at_s = 0.0;
-    while at_s < end_s {
-        seconds.push(second(evidence, at_s));
-        at_s += 1.0;
+    while number(seconds.len()) < end_s {
+        seconds.push(Seen::default());
+    }
+    let nth = |at_s: f64| whole(at_s).unwrap_or(usize::MAX);
+    for sample in &evidence.samples {
+        if let Some(seen) = seconds.get_mut(nth(sample.due_s)) {
+            seen.due.push(sample);
+        }
+        if let Some(seen) = seconds.get_mut(nth(sample.sent_s)) {
+            seen.sent += 1;
+        }
+        if let Some(seen) = seconds.get_mut(nth(sample.ended_s)) {
+            seen.ended += 1;
+        }
+    }
+    for call in &evidence.calls {
+        if let Some(seen) = seconds.get_mut(nth(call.began_s)) {
+            seen.calls.push(call);
+        }
+    }
+    for tick in &evidence.ticks {
+        if let Some(seen) = seconds.get_mut(nth(tick.at_s)) {
+            seen.ticks.push(tick);
+        }
     }
     seconds
 }
 
-fn second(evidence: &Evidence, at_s: f64) -> Second {
-    let span = (at_s, at_s + 1.0);
-    let due: Vec<&Sample> = evidence.due_in(span).collect();
+/// The whole seconds of a time that is not before the first.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "held to the seconds of a year first"
+)]
+fn whole(at_s: f64) -> Option<usize> {
+    (0.0..3.2e7).contains(&at_s).then_some(at_s as usize)
+}
+
+fn second(evidence: &Evidence, at_s: f64, seen: &Seen<'_>, open: i64) -> Second {
+    let due = &seen.due;
     let answered: Vec<f64> =
         due.iter().filter(|one| one.is_answered()).map(|one| one.latency_ms()).collect();
-    let tick = last_tick(evidence, span);
+    let tick = seen.ticks.last();
     let mut by_judge = BTreeMap::new();
     let mut by_basis = BTreeMap::new();
     for verdict in due.iter().filter_map(|one| one.verdict.as_ref()) {
@@ -37,7 +91,7 @@ fn second(evidence: &Evidence, at_s: f64) -> Second {
         }
     }
     let mut calls: BTreeMap<String, u64> = BTreeMap::new();
-    for call in evidence.called_in(span) {
+    for call in &seen.calls {
         *calls.entry(call.provider.clone()).or_default() += 1;
     }
     Second {
@@ -52,9 +106,9 @@ fn second(evidence: &Evidence, at_s: f64) -> Second {
         by_basis,
         shed: count(due.iter().filter(|one| one.is_shed()).count()),
         late: count(due.iter().filter(|one| is_late(evidence, one)).count()),
-        in_flight: count(in_flight(evidence, at_s + 1.0)),
-        queued: worst_queue(evidence, span),
-        extra_calls: extra_calls(&due),
+        in_flight: u64::try_from(open).unwrap_or_default(),
+        queued: seen.ticks.iter().filter_map(|tick| tick.queued).max(),
+        extra_calls: extra_calls(due),
         breakers: tick.map(|tick| tick.breakers.clone()).unwrap_or_default(),
         calls,
         open_calls: tick.map(|tick| tick.open_calls.clone()).unwrap_or_default(),
@@ -72,27 +126,9 @@ fn is_late(evidence: &Evidence, sample: &Sample) -> bool {
     sample.is_answered() && deadline_ms + 50.0 < sample.service_ms()
 }
 
-/// Requests that had been sent and had not ended.
-fn in_flight(evidence: &Evidence, at_s: f64) -> usize {
-    let is_open = |one: &&Sample| one.sent_s <= at_s && at_s < one.ended_s;
-    evidence.samples.iter().filter(is_open).count()
-}
-
 /// Calls that the answers tell of beyond one for each.
 fn extra_calls(due: &[&Sample]) -> i64 {
     let told = due.iter().filter_map(|one| one.verdict.as_ref());
     let extra = told.map(|verdict| i64::try_from(verdict.attempts.len()).unwrap_or(i64::MAX) - 1);
     extra.filter(|extra| 0 < *extra).sum()
-}
-
-fn ticks(evidence: &Evidence, (start_s, end_s): (f64, f64)) -> impl Iterator<Item = &Tick> {
-    evidence.ticks.iter().filter(move |tick| start_s <= tick.at_s && tick.at_s < end_s)
-}
-
-fn last_tick(evidence: &Evidence, span: (f64, f64)) -> Option<&Tick> {
-    ticks(evidence, span).last()
-}
-
-fn worst_queue(evidence: &Evidence, span: (f64, f64)) -> Option<u64> {
-    ticks(evidence, span).filter_map(|tick| tick.queued).max()
 }

@@ -2,6 +2,7 @@
 
 use crate::evidence::Call;
 use crate::evidence::Evidence;
+use crate::evidence::Tick;
 use crate::figures::Measured;
 use crate::provider::congestion;
 use crate::quantile::number;
@@ -185,8 +186,9 @@ fn stay_away(call: &Call) -> Option<(&str, f64, f64)> {
 fn opens_in(evidence: &Evidence, span: (f64, f64), judge: Option<&str>) -> Measured {
     let (start_s, end_s) = span;
     let is_judge = |name: &str| judge.is_none_or(|judge| judge == name);
-    let seen = evidence.ticks.iter().filter(|tick| !tick.breakers.is_empty()).count();
-    let opens = evidence.ticks.windows(2).filter_map(|two| two.first().zip(two.last()));
+    // a look that saw nothing hides no opening: the one before it counts
+    let seen: Vec<&Tick> = evidence.ticks.iter().filter(|tick| !tick.breakers.is_empty()).collect();
+    let opens = seen.windows(2).filter_map(|two| two.first().zip(two.last()));
     let opens = opens.filter(|(_, now)| start_s <= now.at_s && now.at_s < end_s);
     let opens = opens.flat_map(|(before, now)| {
         now.breakers.iter().filter(move |(name, state)| {
@@ -195,7 +197,7 @@ fn opens_in(evidence: &Evidence, span: (f64, f64), judge: Option<&str>) -> Measu
         })
     });
     let count = opens.filter(|(name, _)| is_judge(name)).count();
-    ((seen != 0).then(|| number(count)), seen)
+    ((!seen.is_empty()).then(|| number(count)), seen.len())
 }
 
 pub(super) fn false_opens(evidence: &Evidence) -> Measured {
@@ -222,15 +224,15 @@ pub(super) fn cancelled_and_billed(evidence: &Evidence) -> Measured {
     (Some(number(in_vain)), evidence.calls.len())
 }
 
-/// Mean times of the simulated providers' calls, to tell what their slots can give.
+/// Mean times of the simulated providers' calls, to tell what their slots can give: of the calls
+/// of the surge itself, which are many at each of them; a draw knows of no congestion.
 fn mean_call_s(evidence: &Evidence, provider: &str) -> Option<f64> {
-    let of_provider =
-        evidence.called_in(evidence.healthy()).filter(|call| call.provider == provider);
+    let of_provider = evidence.called_in(evidence.fault()).filter(|call| call.provider == provider);
     let drawn: Vec<f64> = of_provider.filter_map(|call| call.drawn_ms).collect();
     (!drawn.is_empty()).then(|| drawn.iter().sum::<f64>() / number(drawn.len()) / 1_000.0)
 }
 
-/// What a call takes where none was seen before the surge.
+/// What a call takes where none was seen in the surge.
 const USUAL_CALL_S: [(&str, f64); 3] = [("a", 0.72), ("b", 0.86), ("c", 1.08)];
 
 pub(super) fn goodput(evidence: &Evidence) -> Measured {

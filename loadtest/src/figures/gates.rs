@@ -33,7 +33,26 @@ pub(super) fn lost(evidence: &Evidence) -> Measured {
     let ids = evidence.samples.iter().filter_map(|one| one.verdict.as_ref());
     let ids = ids.map(|verdict| verdict.id.as_str()).filter(|id| !id.is_empty());
     let doubles = ids.filter(|id| !seen.insert(*id)).count();
-    (Some(number(missing + broken + doubles)), evidence.samples.len())
+    let ended_badly = usize::from(!evidence.ended_well);
+    let all = missing + broken + doubles + panics(evidence) + ended_badly;
+    (Some(number(all)), evidence.samples.len())
+}
+
+/// Panics of the gate; one that was killed and started again counts from nothing.
+fn panics(evidence: &Evidence) -> usize {
+    let seen: Vec<u64> = evidence.ticks.iter().filter_map(|tick| tick.panics).collect();
+    rises(&seen)
+}
+
+/// By how much a count rose in all: where it is lower than before, it began anew.
+fn rises(seen: &[u64]) -> usize {
+    let mut before = 0;
+    let mut all = 0;
+    for now in seen {
+        all += if *now < before { *now } else { *now - before };
+        before = *now;
+    }
+    usize::try_from(all).unwrap_or(usize::MAX)
 }
 
 /// Answered with neither a verdict nor a proper refusal.
@@ -51,14 +70,19 @@ pub(super) fn memory(evidence: &Evidence) -> Measured {
     (quantile(&seen, 1.0), seen.len())
 }
 
+/// Looks of the last five seconds.
+const LAST_LOOKS: usize = 10;
+
 pub(super) fn memory_back(evidence: &Evidence) -> Measured {
     let (start_s, end_s) = evidence.healthy();
     let is_healthy = |at_s: f64| start_s <= at_s && at_s < end_s;
     let seen = evidence.ticks.iter().filter_map(|tick| Some((tick.at_s, tick.rss_mb?)));
     let before: Vec<f64> = seen.filter(|(at_s, _)| is_healthy(*at_s)).map(|(_, mb)| mb).collect();
-    let after = evidence.ticks.iter().rev().find_map(|tick| tick.rss_mb);
-    let ratio = after.zip(quantile(&before, 1.0)).map(|(after, before)| after / before);
-    (ratio, before.len())
+    // one look may meet a burst: the middle of the last ones
+    let after: Vec<f64> =
+        evidence.ticks.iter().rev().filter_map(|tick| tick.rss_mb).take(LAST_LOOKS).collect();
+    let middles = quantile(&after, 0.5).zip(quantile(&before, 0.5));
+    (middles.map(|(after, before)| after / before), before.len())
 }
 
 pub(super) fn leaked(evidence: &Evidence) -> Measured {
@@ -110,9 +134,12 @@ pub(super) fn rig_late(evidence: &Evidence) -> Measured {
     (quantile(&late, 0.99), late.len())
 }
 
+/// The longest that the queue was seen, and one where somebody waited between two looks.
 pub(super) fn queue(evidence: &Evidence) -> Measured {
     let seen: Vec<f64> = evidence.ticks.iter().filter_map(|tick| tick.queued).map(count).collect();
-    (quantile(&seen, 1.0), seen.len())
+    let waited: Vec<u64> = evidence.ticks.iter().filter_map(|tick| tick.waited).collect();
+    let unseen = if rises(&waited) == 0 { 0.0 } else { 1.0 };
+    (quantile(&seen, 1.0).map(|longest| longest.max(unseen)), seen.len())
 }
 
 fn count(value: u64) -> f64 {

@@ -46,7 +46,7 @@ pub(super) const KINDS: [Kind; 68] = [
     kind(
         "F2",
         Unit::Count,
-        "requests without an answer, double answers, broken answers",
+        "requests without an answer, double answers, broken answers, panics, a bad end",
         gates::lost,
     ),
     kind("F3", Unit::Mb, "memory of the gate at its most", gates::memory),

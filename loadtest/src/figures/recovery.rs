@@ -23,10 +23,11 @@ const VERDICT_SHARE: f64 = 0.99;
 /// Windows with fewer answers say nothing.
 const MIN_ANSWERS: usize = 10;
 
-/// Seconds from the mending to the start of the first good window. What was done to the gate alone is
-/// mended when it is up again.
+/// Seconds from the end of what went wrong to the start of the first good window after which all is
+/// well: a breaker that opens once more right after it has not come back. What was done to the gate
+/// alone is mended when it is up again.
 pub(super) fn recovery(evidence: &Evidence) -> Measured {
-    let mended_at_s = evidence.scenario.seconds.mended_at_s();
+    let mended_at_s = evidence.well_again_s();
     let up_again_s = evidence.up_again_s.filter(|_| evidence.scenario.faults.is_empty());
     let primary = Some(evidence.primary()).filter(|_| evidence.subject.tells_calls());
     first_good(evidence, up_again_s.unwrap_or(mended_at_s), |window, healthy_ms| {
@@ -34,7 +35,8 @@ pub(super) fn recovery(evidence: &Evidence) -> Measured {
     })
 }
 
-/// Seconds from a moment to the start of the first window that is good beside the healthy p95.
+/// Seconds from a moment to the start of the first window that is good beside the healthy p95, and
+/// with it all that follows.
 fn first_good(
     evidence: &Evidence,
     from_s: f64,
@@ -53,7 +55,8 @@ fn first_good(
             return (None, n);
         }
         let window: Vec<&Sample> = evidence.due_in((start_s, start_s + WINDOW_S)).collect();
-        if is_good(&window, healthy_ms) {
+        let rest: Vec<&Sample> = evidence.due_in((start_s, end_s)).collect();
+        if is_good(&window, healthy_ms) && is_good(&rest, healthy_ms) {
             return (Some(after_s), window.len());
         }
         n += 1;

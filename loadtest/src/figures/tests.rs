@@ -68,6 +68,7 @@ fn world(more: &str) -> Evidence {
         ticks: Vec::new(),
         switches: Vec::new(),
         leaked: Some(0),
+        ended_well: true,
         judges: [("a", 0.0), ("b", -0.09)]
             .map(|(judge, bias)| (judge.to_owned(), Judging::latent(judge, 0.08, bias)))
             .into(),
@@ -116,7 +117,7 @@ fn call(provider: &str, began_s: f64) -> Call {
 fn a_quiet_run_meets_every_gate() {
     let mut evidence = world("");
     give(&mut evidence, 0..600, "a");
-    evidence.ticks.push(Tick { rss_mb: Some(100.0), ..Tick::default() });
+    evidence.ticks.push(Tick { at_s: 15.0, rss_mb: Some(100.0), ..Tick::default() });
     let figures = figures(&evidence);
     for (id, _) in GATES {
         let gate = figures.iter().find(|figure| figure.id == id).unwrap();
@@ -274,6 +275,41 @@ fn a_breaker_opens_when_its_state_becomes_open() {
     }
     check(&evidence, "opens", Some(1.0));
     check(&evidence, "false_opens", Some(1.0));
+}
+
+#[test]
+fn an_opening_was_not_seen_where_the_look_before_it_had_failed() {
+    let mut evidence = world("");
+    for (at_s, state) in [(5.0, Some("closed")), (22.0, None), (22.5, Some("open"))] {
+        let breakers = state.map(|state| ("a".to_owned(), state.to_owned())).into_iter().collect();
+        evidence.ticks.push(Tick { at_s, breakers, ..Tick::default() });
+    }
+    check(&evidence, "opens", Some(1.0));
+}
+
+#[test]
+fn a_queue_that_came_and_went_between_two_looks_is_a_queue() {
+    let mut evidence = world("");
+    for (at_s, waited) in [(5.0, 0), (6.0, 0), (6.5, 3)] {
+        let (queued, waited) = (Some(0), Some(waited));
+        evidence.ticks.push(Tick { at_s, queued, waited, ..Tick::default() });
+    }
+    check(&evidence, "F6", Some(1.0));
+    evidence.ticks.pop();
+    check(&evidence, "F6", Some(0.0));
+}
+
+#[test]
+fn a_gate_that_panics_or_ends_badly_has_not_answered_everything_well() {
+    let mut evidence = world("");
+    check(&evidence, "F2", Some(0.0));
+    for (at_s, panics) in [(5.0, 0), (6.0, 2), (7.0, 1)] {
+        evidence.ticks.push(Tick { at_s, panics: Some(panics), ..Tick::default() });
+    }
+    // the last look met a gate that had been started again
+    check(&evidence, "F2", Some(3.0));
+    evidence.ended_well = false;
+    check(&evidence, "F2", Some(4.0));
 }
 
 /// An image that a judge is shown, by its number.
@@ -443,3 +479,4 @@ expected_to_fail: [verdict_share]
 
 mod held;
 mod joined;
+mod recovery;

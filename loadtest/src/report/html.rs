@@ -13,6 +13,7 @@ use crate::report::Row;
 use crate::report::chart;
 use crate::report::text;
 use crate::report::text::COLUMNS;
+use crate::report::text::WHAT_H_IS;
 use crate::report::words;
 
 const STYLE: &str = include_str!("page.css");
@@ -30,9 +31,10 @@ pub(super) fn page(report: &Report) -> String {
         let _ = write!(out, "<p class=\"note\">{}</p>", escaped(&facts(part)));
     }
     out.push_str(&overview(report));
-    out.push_str(
-        "<p class=\"note\">H is the p95 of the same run while nothing was wrong. A row with several \
-         seeds shows its worst. Every provider here is simulated.</p>",
+    let _ = write!(
+        out,
+        "<p class=\"note\">{WHAT_H_IS} A row with several seeds shows its worst. Every provider here \
+         is simulated.</p>"
     );
     for row in &report.rows {
         out.push_str(&section(report, row));
@@ -57,7 +59,10 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 fn misses(report: &Report) -> Vec<String> {
-    let mut misses = Vec::new();
+    let missing = report.missing.iter();
+    let missing =
+        missing.map(|(id, seed)| format!("{id} (seed {seed}) was to be run, and was not"));
+    let mut misses: Vec<String> = missing.collect();
     for row in report.rows.iter().filter(|row| !row.passed()) {
         let Some(head) = row.head() else { continue };
         let name = report.name(row);
@@ -101,11 +106,11 @@ fn overview(report: &Report) -> String {
         let of = of(report, row);
         let _ = write!(out, "<tr><td class=\"words\"><a href=\"#{anchor}\">{name}</a>{of}</td>");
         for (id, _) in COLUMNS {
-            let figure = row.figure(id);
+            let figure = row.column(id);
             let class = if head.is_control() { "" } else { class(figure) };
             let _ = write!(out, "<td{class}>{}</td>", cell(figure));
         }
-        let p95 = row.figure("p95");
+        let p95 = row.column("p95");
         for beside in [p95.and_then(|figure| figure.sim), p95.and_then(|figure| figure.oracle)] {
             let unit = p95.map(|figure| figure.unit);
             let told = beside.zip(unit).map_or_else(String::new, |(b, unit)| words::told(b, unit));
@@ -119,7 +124,8 @@ fn overview(report: &Report) -> String {
 
 /// What tells this row from another of the same scenario, and how many seeds it has.
 fn of(report: &Report, row: &Row) -> String {
-    let seeds = (1 < row.runs.len()).then(|| format!("{} seeds", row.runs.len()));
+    let seeds = row.seeds();
+    let seeds = (1 < seeds.len()).then(|| format!("{} seeds", seeds.len()));
     let apart = Some(report.apart(row)).filter(|apart| !apart.is_empty());
     let told: Vec<String> = seeds.into_iter().chain(apart).collect();
     if told.is_empty() {
@@ -170,10 +176,12 @@ fn section(report: &Report, row: &Row) -> String {
 
 /// A name that only this row has: it says everything that rows are told apart by.
 fn anchor(run: &ScenarioRun) -> String {
-    let Key { id, target, deadline_ms, rate_per_s, streamed } = Key::of(run);
+    let key = Key::of(run);
+    let Key { id, target, deadline_ms, rate_per_s, streamed, short, .. } = key;
     let way = if streamed { "streamed" } else { "plain" };
-    let (id, target) = (word(id), word(target));
-    format!("scenario-{id}-{target}-{deadline_ms}ms-{rate_per_s}-{way}")
+    let form = if short { "short" } else { "long" };
+    let (id, target, length_s) = (word(id), word(target), key.length_s());
+    format!("scenario-{id}-{target}-{deadline_ms}ms-{rate_per_s}-{way}-{form}-{length_s:.0}s")
 }
 
 /// Text as letters and digits, no two texts alike.

@@ -1,7 +1,10 @@
 use super::*;
 
 use crate::outcome::FigureVerdict;
+use crate::outcome::Limit;
+use crate::outcome::Unit;
 use crate::report::sample::control;
+use crate::report::sample::figure;
 use crate::report::sample::run;
 use crate::report::sample::scenario;
 use crate::report::sample::unmeasured;
@@ -24,6 +27,55 @@ fn seeds_of_one_scenario_stand_in_one_row_with_the_worst_of_each_figure() {
     assert_eq!(row.figure("p95").unwrap().value, Some(1.33));
     assert_eq!(row.figure("verdict_share").unwrap().value, Some(0.999_5));
     assert!(report.passed());
+}
+
+#[test]
+fn a_copy_of_a_part_is_no_second_seed() {
+    let part = run(vec![scenario("S2", 1, 1.28, 1.0)]);
+    let report = Report::merge(vec![part.clone(), part.clone(), part]).unwrap();
+    assert_eq!(report.rows[0].runs.len(), 1);
+    let again = run(vec![scenario("S2", 1, 1.31, 1.0)]);
+    let report = Report::merge(vec![run(vec![scenario("S2", 1, 1.28, 1.0)]), again]).unwrap();
+    assert_eq!(report.rows[0].figure("p95").unwrap().value, Some(1.31), "the worst stands");
+    assert!(!report.html().contains("seeds</span>"), "and it is one seed all the same");
+}
+
+#[test]
+fn the_short_form_stood_in_a_row_with_the_long_one() {
+    let long = scenario("S2", 1, 1.28, 1.0);
+    let mut short = run(vec![scenario("S2", 2, 1.2, 1.0)]);
+    short.rig.short = true;
+    let mut other = scenario("S2", 3, 1.2, 1.0);
+    other.phases.last_mut().unwrap().end_s = 180.0;
+    let report = Report::merge(vec![run(vec![long, other]), short]).unwrap();
+    assert_eq!(report.rows.len(), 3);
+    let text = report.text();
+    for apart in ["held (100 s)", "held (180 s)", "held (short form)"] {
+        assert!(text.contains(apart), "{apart}: {text}");
+    }
+}
+
+#[test]
+fn a_run_that_was_broken_off_was_taken_for_one_that_held() {
+    let mut part = run(vec![scenario("S2", 1, 1.28, 1.0)]);
+    part.rig.planned = vec![("S2".to_owned(), 1), ("S12".to_owned(), 1)];
+    let report = Report::merge(vec![part]).unwrap();
+    assert!(!report.passed() && !report.is_whole());
+    for told in [report.text(), report.html()] {
+        assert!(told.contains("S12 (seed 1) was to be run, and was not"), "{told}");
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_streamed_scenario_is_what_it_is_held_to() {
+    let mut streamed = scenario("S2", 1, 1.52, 1.0);
+    let limit = Limit::at_most(0.89);
+    (streamed.figures[0].limit, streamed.figures[0].verdict) = (None, FigureVerdict::Stated);
+    streamed.figures.push(figure("p95_of_plain", 0.84, Unit::TimesHealthy, limit));
+    let text = merged(vec![streamed]).text();
+    assert!(text.contains("0.84 × H") && !text.contains("1.52"), "{text}");
+    let text = merged(vec![scenario("S2", 1, 1.28, 1.0)]).text();
+    assert!(text.contains("1.28 × H"), "{text}");
 }
 
 #[test]

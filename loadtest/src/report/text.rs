@@ -20,6 +20,10 @@ pub(super) const COLUMNS: [(&str, &str); 6] = [
     ("recovery_s", "recovery"),
 ];
 
+/// What the waits of the columns are multiples of.
+pub(super) const WHAT_H_IS: &str =
+    "H is the healthy p95; where answers are read as they come, the healthy p95 without that.";
+
 /// The widest a title may be.
 const TITLE_CHARS: usize = 36;
 const COLUMN_CHARS: usize = 13;
@@ -36,6 +40,11 @@ pub(super) fn summary(report: &Report) -> String {
         line(&mut out, &row_line(report, row));
     }
     line(&mut out, "");
+    line(&mut out, WHAT_H_IS);
+    line(&mut out, "");
+    for (id, seed) in &report.missing {
+        line(&mut out, &format!("{id} (seed {seed}) was to be run, and was not"));
+    }
     for row in report.rows.iter().filter(|row| !row.passed()) {
         missed(&mut out, report, row);
     }
@@ -92,7 +101,7 @@ fn row_line(report: &Report, row: &Row) -> String {
     let title: String = head.title.chars().take(TITLE_CHARS).collect();
     let mut text = format!("{:<5}{title:<width$}", head.id, width = TITLE_CHARS + 1);
     for (id, _) in COLUMNS {
-        let cell = row.figure(id).map_or_else(String::new, |figure| {
+        let cell = row.column(id).map_or_else(String::new, |figure| {
             let mark = if figure.verdict == FigureVerdict::Missed { "!" } else { "" };
             format!("{mark}{}", words::value(figure))
         });

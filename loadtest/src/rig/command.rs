@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio::time::Instant;
 
+use crate::figures::unknown_line;
 use crate::gallery::GALLERY_DRAWINGS;
 use crate::gallery::Gallery;
 use crate::outcome::FORMAT;
@@ -25,6 +26,7 @@ use crate::rig::providers::judges;
 use crate::rig::run::Baseline;
 use crate::rig::run::TargetKind;
 use crate::rig::run::World;
+use crate::rig::target::Credentials;
 use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
 use crate::web::Web;
@@ -67,6 +69,18 @@ pub struct RunArgs {
     /// drive a target that runs already, which must be pointed at them
     #[arg(long, value_name = "18081,18082,18083", value_parser = ports)]
     ports: Option<Ports>,
+    /// The bearer that openai-chat=URL is sent; providers take any
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "LOADTEST_TARGET_KEY",
+        hide_env_values = true,
+        default_value = "simulated"
+    )]
+    target_key: String,
+    /// The model that openai-chat=URL is asked for
+    #[arg(long, value_name = "MODEL", default_value = "gpt-6-luna")]
+    target_model: String,
     /// No scenario reads answers as they come; every p95 is then held to the healthy p95 itself
     #[arg(long)]
     plain: bool,
@@ -139,6 +153,15 @@ impl RunArgs {
         Ok(run)
     }
 
+    /// What a run of this command line is to hold, by id and seed.
+    fn planned(&self) -> Result<Vec<(String, u64)>, RigError> {
+        let scenarios = self.chosen()?;
+        let seeds = self.seed..self.seed + self.seeds;
+        let planned =
+            seeds.flat_map(|seed| scenarios.iter().map(move |one| (one.id.clone(), seed)));
+        Ok(planned.collect())
+    }
+
     fn chosen(&self) -> Result<Vec<Scenario>, RigError> {
         let mut all = Scenario::read_all(&self.scenarios)?;
         let is_chosen = |one: &Scenario| self.only.is_empty() || self.only.contains(&one.id);
@@ -146,6 +169,12 @@ impl RunArgs {
             return Err(RigError::Usage(format!("--only {unknown}: there is no such scenario")));
         }
         all.retain(is_chosen);
+        for scenario in &all {
+            if let Some(unknown) = unknown_line(scenario) {
+                let id = &scenario.id;
+                return Err(RigError::Usage(format!("{id}: there is no figure {unknown:?}")));
+            }
+        }
         if self.short {
             all = all.into_iter().filter_map(Scenario::shortened).collect();
         }
@@ -206,6 +235,7 @@ impl RunArgs {
             gallery,
             calibration,
             ports: self.ports,
+            who: Credentials { key: self.target_key.clone(), model: self.target_model.clone() },
         })
     }
 
@@ -243,7 +273,8 @@ impl RunArgs {
         let mut versions = BTreeMap::new();
         versions.insert("loadtest".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         if let Some(binary) = &world.binary {
-            versions.insert("vlmgate".to_owned(), gate::version(binary).await);
+            let (version, print) = (gate::version(binary).await, gate::print(binary)?);
+            versions.insert("vlmgate".to_owned(), format!("{version} ({print})"));
         }
         if let Ok(kernel) = fs::read_to_string("/proc/sys/kernel/osrelease") {
             versions.insert("kernel".to_owned(), kernel.trim().to_owned());
@@ -262,6 +293,7 @@ impl RunArgs {
             short: self.short,
             versions,
             images: format!("{}; {}", world.gallery.describe(), world.calibration.describe()),
+            planned: self.planned()?,
             ..RigFacts::default()
         })
     }

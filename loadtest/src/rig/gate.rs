@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -11,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::io::BufReader;
 use tokio::process::Child;
@@ -59,16 +61,30 @@ pub(crate) async fn binary(given: Option<&Path>) -> Result<PathBuf, RigError> {
         let path = fs::canonicalize(path).map_err(RigError::io(path.display().to_string()))?;
         return Ok(path);
     }
-    let built = build().status().await.map_err(RigError::io(
+    let built = build().output().await.map_err(RigError::io(
         "cargo is not there to build the gate (name a built one with --gate)",
     ))?;
-    let path = PathBuf::from("target/release/vlmgate");
-    if !built.success() {
-        let said = format!("cargo build ended with {built}");
-        return Err(RigError::Gate { path, said });
+    let failed = |said| RigError::Gate { path: PathBuf::from("vlmgate"), said };
+    if !built.status.success() {
+        return Err(failed(format!("cargo build ended with {}", built.status)));
     }
+    let path = executable(&String::from_utf8_lossy(&built.stdout));
+    let path = path.ok_or_else(|| failed("cargo named no program".to_owned()))?;
     let what = path.display().to_string();
     fs::canonicalize(&path).map_err(RigError::io(what))
+}
+
+/// What cargo tells of one thing that it built.
+#[derive(Deserialize)]
+struct Artifact {
+    executable: Option<PathBuf>,
+}
+
+/// The program among cargo's messages, wherever the target directory is.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
+    let mut programs = artifacts.filter_map(|artifact| artifact.executable);
+    programs.find(|path| path.file_stem().is_some_and(|name| name == "vlmgate"))
 }
 
 /// What builds the gate; it goes with whoever waits for it.
@@ -77,8 +93,18 @@ fn build() -> Command {
     // the whole workspace: of one package alone cargo builds some crates again, with other features;
     // of it the gate alone: the rig that runs must not be replaced under itself
     cargo.args(["build", "--release", "--workspace", "--bin", "vlmgate"]);
-    cargo.stdin(Stdio::null()).kill_on_drop(true);
+    cargo.arg("--message-format=json-render-diagnostics");
+    cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
     cargo
+}
+
+/// The beginning of the digest of the program's file: two that differ are two gates.
+pub(crate) fn print(binary: &Path) -> Result<String, RigError> {
+    let io = |why| RigError::io(binary.display().to_string())(why);
+    let mut file = File::open(binary).map_err(io)?;
+    let mut digest = blake3::Hasher::new();
+    digest.update_reader(&mut file).map_err(io)?;
+    Ok(digest.finalize().to_hex().chars().take(12).collect())
 }
 
 /// `vlmgate 0.1.0`, or why it could not be asked.
@@ -224,5 +250,27 @@ mod tests {
     #[test]
     fn a_build_does_not_outlive_the_rig_that_waits_for_it() {
         assert!(build().get_kill_on_drop());
+    }
+
+    #[test]
+    fn the_gate_is_the_one_that_cargo_built_wherever_it_builds() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+            {\"reason\":\"compiler-artifact\",\"executable\":\"/a/build-script-build\"}\nno JSON\n\
+            {\"reason\":\"compiler-artifact\",\"executable\":\"/elsewhere/release/vlmgate\"}\n\
+            {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages), Some(PathBuf::from("/elsewhere/release/vlmgate")));
+        assert_eq!(executable("{\"reason\":\"build-finished\"}"), None);
+    }
+
+    #[test]
+    fn two_programs_are_told_apart_although_they_say_the_same_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            print(&path).unwrap()
+        };
+        assert_ne!(program("one", "a"), program("other", "b"));
+        assert_eq!(program("one", "a"), program("same", "a"));
     }
 }

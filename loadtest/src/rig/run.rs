@@ -47,6 +47,7 @@ use crate::rig::providers::judges;
 use crate::rig::run::aftermath::Gone;
 use crate::rig::run::conduct::Conductor;
 use crate::rig::run::conduct::Seen;
+use crate::rig::target::Credentials;
 use crate::rig::target::Target;
 use crate::rig::watch::Watch;
 use crate::sample::Sample;
@@ -85,6 +86,8 @@ pub(crate) struct World {
     pub(crate) ports: Option<Ports>,
     /// Where pass begins for each judge.
     pub(crate) calibration: Calibration,
+    /// What a gateway is told.
+    pub(crate) who: Credentials,
 }
 
 /// Healthy latencies of the scenarios so far: what multiples are taken of.
@@ -148,6 +151,7 @@ impl World {
             title: scenario.title.clone(),
             target: Some(scenario.target.clone().unwrap_or_else(|| self.target.to_string())),
             seed,
+            short: self.is_short,
             rate_per_s: self.rate_of(scenario),
             deadline_ms: scenario.deadline_ms.unwrap_or(self.deadline_ms),
             streamed: scenario.streamed,
@@ -231,9 +235,11 @@ impl World {
     ) -> Result<Measured, RigError> {
         let rate_per_s = self.rate_of(&scenario);
         let deadline_ms = scenario.deadline_ms.unwrap_or(self.deadline_ms);
-        let lines = self.calibration.lines(scenario.calibrated);
         let mut driven = self.start(&scenario, host, deadline_ms).await?;
         let subject = driven.kind.subject();
+        // one that runs already has the lines that were announced, whatever the scenario says
+        let is_calibrated = scenario.calibrated || subject == Subject::GateElsewhere;
+        let lines = self.calibration.lines(is_calibrated);
         let is_own = matches!(driven.kind, TargetKind::Gate | TargetKind::Direct(_));
         let clock = RunClock::starting();
         let (halt, halted) = watch::channel(false);
@@ -254,7 +260,7 @@ impl World {
         let leaked = aftermath::leaked(host).await?;
         let mut notes = aftermath::reservations(subject, &scenario);
         let lookups = aftermath::lookups(&driven, &scenario, &samples, &self.web, &mut notes).await;
-        aftermath::stop_gate(&mut driven, &mut notes).await?;
+        let ended_well = aftermath::stop_gate(&mut driven, &mut notes).await?;
         let calls = ledger.close(host).await?;
         let mut evidence = Evidence {
             subject,
@@ -269,6 +275,7 @@ impl World {
             judges: judges(),
             lines: if subject.is_gate() { lines } else { BTreeMap::new() },
             stop,
+            ended_well,
             up_again_s: blow.map(|(_, up_at_s)| up_at_s),
             lookups,
             processes: usage,
@@ -302,7 +309,10 @@ impl World {
         let web = self.web.clone();
         let mut driven = match kind.clone() {
             TargetKind::GateAt(url) => Driven::of(kind, Target::Gate { web, url }),
-            TargetKind::OpenAiChat(url) => Driven::of(kind, Target::OpenAiChat { web, url }),
+            TargetKind::OpenAiChat(url) => {
+                let who = self.who.clone();
+                Driven::of(kind, Target::OpenAiChat { web, url, who })
+            }
             TargetKind::Direct(direct) => {
                 let deadline = Duration::from_millis(deadline_ms);
                 let client = Arc::new(Direct::new(direct, host.providers(), deadline));
@@ -397,10 +407,17 @@ impl std::str::FromStr for TargetKind {
     type Err = RigError;
 
     fn from_str(text: &str) -> Result<Self, RigError> {
-        let url = |url: &str| url.trim_end_matches('/').to_owned();
+        let url = |url: &str| {
+            let url = url.trim_end_matches('/');
+            let is_plain = url.starts_with("http://");
+            let told = "the rig speaks plain HTTP: http://HOST:PORT, for TLS by way of a proxy";
+            is_plain
+                .then(|| url.to_owned())
+                .ok_or_else(|| RigError::Usage(format!("{text:?}: {told}")))
+        };
         match text.split_once('=') {
-            Some(("vlmgate", at)) => Ok(Self::GateAt(url(at))),
-            Some(("openai-chat", at)) => Ok(Self::OpenAiChat(url(at))),
+            Some(("vlmgate", at)) => Ok(Self::GateAt(url(at)?)),
+            Some(("openai-chat", at)) => Ok(Self::OpenAiChat(url(at)?)),
             None if text == OWN_GATE => Ok(Self::Gate),
             None | Some(_) => {
                 let direct = DirectKind::ALL.into_iter().find(|kind| kind.label() == text);

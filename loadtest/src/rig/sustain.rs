@@ -100,7 +100,8 @@ impl SustainArgs {
         half.title = format!("at half of {held:.0} images a second, the most that is held");
         half.figures.insert(0, sustained(held));
         let other_cores = half.other_cores.unwrap_or_default();
-        let rig = RigFacts { other_cores, ..rig };
+        // its steps are found on the way
+        let rig = RigFacts { other_cores, planned: Vec::new(), ..rig };
         let run = Run { format: FORMAT, rig, scenarios: vec![half] };
         self.run.write(&run)?;
         Ok(run)

@@ -28,8 +28,17 @@ const MOST: Duration = Duration::from_secs(130);
 #[derive(Clone)]
 pub(crate) enum Target {
     Gate { web: Web, url: String },
-    OpenAiChat { web: Web, url: String },
+    OpenAiChat { web: Web, url: String, who: Credentials },
     Direct(Arc<Direct>),
+}
+
+/// What a gateway is told that the rig knows nothing of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// Sent as a bearer.
+    pub(crate) key: String,
+    /// The model that is asked for.
+    pub(crate) model: String,
 }
 
 /// What became of one request.
@@ -66,12 +75,13 @@ impl Target {
                 };
                 read(&answer, |reply| serde_json::from_slice(&reply.body).ok())
             }
-            Self::OpenAiChat { web, url } => {
+            Self::OpenAiChat { web, url, who } => {
                 let id = errand.n.to_string();
+                // numbered: what has seen the very same request before would answer from memory
                 let request = Request::post(format!("{url}/chat/completions"))
                     .header("content-type", "application/json")
-                    .header("authorization", "Bearer simulated")
-                    .body(Full::new(chat("gpt-6-luna", &errand.image.file())));
+                    .header("authorization", format!("Bearer {}", who.key))
+                    .body(Full::new(chat(&who.model, &errand.image.numbered(errand.n))));
                 let answer = match request {
                     Ok(request) => web.call(request, until).await,
                     Err(problem) => Err(problem.into()),

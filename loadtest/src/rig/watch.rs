@@ -5,7 +5,6 @@ use std::fs;
 use std::time::Duration;
 
 use crate::evidence::Tick;
-use crate::quantile::number;
 use crate::rig::RunClock;
 use crate::web::Web;
 
@@ -139,6 +138,11 @@ fn read_metrics(text: &str, tick: &mut Tick) {
         let Ok(value) = value.parse::<f64>() else { continue };
         if series == "vlmgate_queued" {
             tick.queued = Some(whole(value));
+        } else if series.starts_with("vlmgate_queue_seconds_count") {
+            // one series for each way in which a wait ended
+            tick.waited = Some(tick.waited.unwrap_or_default() + whole(value));
+        } else if series.starts_with("vlmgate_panics_total") {
+            tick.panics = Some(tick.panics.unwrap_or_default() + whole(value));
         } else if series.starts_with("vlmgate_breaker_state{")
             && 0.5 < value
             && let (Some(judge), Some(state)) = (label(series, "judge"), label(series, "state"))
@@ -170,7 +174,7 @@ fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
     reason = "a gauge that counts things, held to what a count can be"
 )]
 fn whole(value: f64) -> u64 {
-    value.clamp(0.0, number(usize::from(u16::MAX))) as u64
+    value.clamp(0.0, f64::from(u32::MAX)) as u64
 }
 
 #[cfg(test)]
@@ -189,6 +193,8 @@ mod tests {
     #[test]
     fn queue_and_breakers_are_taken_from_a_scrape() {
         let text = "# HELP x\nvlmgate_queued 3\nvlmgate_queued_other 9\n\
+            vlmgate_queue_seconds_count{end=\"served\"} 4\n\
+            vlmgate_queue_seconds_count{end=\"shed\"} 2\nvlmgate_panics_total 1\n\
             vlmgate_breaker_state{judge=\"a\",state=\"open\"} 1\n\
             vlmgate_breaker_state{judge=\"a\",state=\"closed\"} 0\n\
             vlmgate_breaker_state{judge=\"b\",state=\"half_open\"} 1\nbroken\n\
@@ -197,7 +203,7 @@ mod tests {
             vlmgate_event_loop_lag_seconds_bucket{le=\"+Inf\"} 8\n";
         let mut tick = Tick::default();
         read_metrics(text, &mut tick);
-        assert_eq!(tick.queued, Some(3));
+        assert_eq!((tick.queued, tick.waited, tick.panics), (Some(3), Some(6), Some(1)));
         assert_eq!(tick.breakers["a"], "open");
         assert_eq!(tick.breakers["b"], "half_open");
         assert!((tick.breaker_scores["a"] - 9.2).abs() < 1e-9);

@@ -66,6 +66,15 @@ fn mistakes_are_refused_with_their_place() {
         ),
         ("id: S1\ntitle: x\ntargets: [{ figure: p95 }]\n", "needs either at_most or at_least"),
         ("id: S1\ntitle: x\njudges: []\n", "at least one"),
+        (
+            "id: S1\ntitle: x\ntargets: [{ figure: p95, at_most: 1 }, { figure: p95, at_most: 2 }]\n",
+            "stands there twice",
+        ),
+        (
+            "id: S1\ntitle: x\nfaults:\n  - { on: [a, b], for_s: 10, behaviour: { fault: refuse } }\n  \
+             - { on: [b], at_s: 9, behaviour: { fault: reset } }\n",
+            "two faults on b at one time",
+        ),
     ] {
         let refused = Scenario::parse(text).unwrap_err();
         assert!(refused.contains(problem), "{text:?}: {refused}");

@@ -67,6 +67,30 @@ fn a_target_that_cannot_be_measured_is_missed_and_one_that_cannot_apply_is_not()
 }
 
 #[test]
+fn a_line_of_a_streamed_scenario_held_nobody_because_only_the_plain_form_holds_it() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    for scenario in Scenario::read_all(&[root]).unwrap() {
+        let has = |id: &str| scenario.targets.iter().any(|line| line.figure == id);
+        let pairs = [("p95", "p95_of_plain"), ("onset_p95", "onset_of_plain")];
+        for (plain, streamed) in pairs {
+            let is_held = !scenario.streamed || !has(plain) || has(streamed);
+            assert!(is_held, "{}: {plain} without {streamed}", scenario.id);
+        }
+    }
+}
+
+#[test]
+fn a_line_on_a_figure_that_there_is_not_would_hold_nobody() {
+    let scenario = |lines: &str| Scenario::parse(&format!("{SCENARIO}{lines}")).unwrap();
+    let known = scenario("targets: [{ figure: verdict_share, at_least: 0.9 }]\n");
+    assert_eq!(unknown_line(&known), None);
+    let misspelt = scenario("targets: [{ figure: verdict_shares, at_least: 0.9 }]\n");
+    assert_eq!(unknown_line(&misspelt), Some("verdict_shares"));
+    let failing = scenario("expected_to_fail: [p96]\n");
+    assert_eq!(unknown_line(&failing), Some("p96"));
+}
+
+#[test]
 fn every_line_that_ships_is_drawn_on_its_figures_good_side() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let all = ["", "controls", "soak"].map(|folder| root.join(folder));

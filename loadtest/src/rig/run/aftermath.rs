@@ -115,7 +115,8 @@ pub(super) async fn lookups(
 ) -> BTreeMap<String, (f64, u64)> {
     let mut found = BTreeMap::new();
     let Some(url) = driven.url() else { return found };
-    if scenario.blow.is_some_and(|blow| blow.signal == BlowKind::Sigkill) {
+    let is_killed = scenario.blow.is_some_and(|blow| blow.signal == BlowKind::Sigkill);
+    if is_killed || scenario.targets.iter().any(|line| line.figure == "missing_records") {
         let (missing, asked) = missing_records(&url, samples, web).await;
         // that nothing is missing of nothing says nothing
         if asked != 0 {
@@ -174,24 +175,24 @@ async fn started_after_hang_up(
     Ok((started, gone))
 }
 
-/// Stops a gate that the rig started, and says so if it does not end well.
+/// Stops a gate that the rig started; whether it ended well, which a note explains where it did not.
 pub(super) async fn stop_gate(
     driven: &mut Driven,
     notes: &mut Vec<String>,
-) -> Result<(), RigError> {
-    let Some((gate, _)) = &mut driven.gate else { return Ok(()) };
+) -> Result<bool, RigError> {
+    let Some((gate, _)) = &mut driven.gate else { return Ok(true) };
     if gate.pid().is_none() {
-        return Ok(()); // it was told to stop under load
+        return Ok(true); // it was told to stop under load, which is told by itself
     }
     gate.terminate().await?;
     match gate.ended(STOP_WITHIN).await? {
-        Some(status) if status.success() => {}
+        Some(status) if status.success() => return Ok(true),
         Some(status) => {
             notes.push(format!("the gate ended with {status}: {}", gate.last_words()));
         }
         None => notes.push("the gate did not stop and was killed".to_owned()),
     }
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -55,6 +55,9 @@ pub(super) struct Seen {
 /// Every so many looks the providers' logs are read: far more often than they fill.
 const LOOKS_A_READING: usize = 10;
 
+/// Readings in a row that may fail: the logs hold what they missed for far longer.
+const MAY_FAIL: u32 = 3;
+
 /// What happens at a moment.
 enum Event {
     Set { name: String, behaviour: Box<Behaviour>, says: String },
@@ -109,6 +112,7 @@ impl<'a> Conductor<'a> {
         let watching = async {
             let mut ticks = Vec::new();
             let mut ledger = Ledger::new(self.clock);
+            let mut failed_readings = 0;
             let mut every = interval(EVERY);
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !*ended.borrow() {
@@ -123,7 +127,12 @@ impl<'a> Conductor<'a> {
                 tick.queued = tick.queued.or(direct.as_ref().map(|direct| direct.queued()));
                 ticks.push(tick);
                 if ticks.len() % LOOKS_A_READING == 0 {
-                    ledger.follow(self.host).await?;
+                    match ledger.follow(self.host).await {
+                        Ok(()) => failed_readings = 0,
+                        // the next one goes on from where this one stopped
+                        Err(_) if failed_readings < MAY_FAIL => failed_readings += 1,
+                        Err(problem) => return Err(problem),
+                    }
                 }
             }
             Ok::<_, RigError>((ticks, ledger))

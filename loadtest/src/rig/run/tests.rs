@@ -55,6 +55,7 @@ async fn run(url: Option<String>) -> ScenarioRun {
         out: out.path().to_path_buf(),
         gallery,
         ports: Some([1, 2, 3]),
+        who: Credentials { key: "simulated".to_owned(), model: "gpt-6-luna".to_owned() },
     };
     let scenario = world.as_read(Scenario::parse(SCENARIO).unwrap());
     let host = Host::inside(&admin, &scenario, RATE_PER_S).await.unwrap();
@@ -87,6 +88,15 @@ async fn a_gateway_is_held_to_what_the_rig_and_the_providers_logs_know_and_to_no
     let wrong = run.wrong().into_iter().filter(|figure| figure.id != "F1");
     assert_eq!(wrong.collect::<Vec<_>>(), Vec::<&Figure>::new());
     assert!(run.attribution.is_empty());
+}
+
+#[test]
+fn a_target_that_the_rig_cannot_speak_to_is_refused_before_anything_runs() {
+    for wrong in ["openai-chat=https://gateway.example/v1", "vlmgate=localhost:8080"] {
+        let refused = wrong.parse::<TargetKind>().unwrap_err();
+        assert!(refused.is_usage() && refused.to_string().contains("plain HTTP"), "{refused}");
+    }
+    assert!("openai-chat=http://127.0.0.1:4000/v1/".parse::<TargetKind>().is_ok());
 }
 
 #[tokio::test]
