@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::ledger::counters::Counters;
 use crate::ledger::inbox::told;
@@ -22,7 +22,7 @@ use crate::ledger::sqlite;
 #[derive(Debug)]
 pub(crate) struct Folding {
     ask: mpsc::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinSet<()>,
 }
 
 /// A connection that is there for folding only.
@@ -39,7 +39,9 @@ impl Folding {
     pub(crate) fn start(options: SqliteConnectOptions, counters: Arc<Counters>) -> Self {
         let (ask, asked) = mpsc::channel(1);
         let folder = Folder { options, conn: None, counters };
-        Self { ask, task: tokio::spawn(folder.run(asked)) }
+        let mut task = JoinSet::new();
+        task.spawn(folder.run(asked));
+        Self { ask, task }
     }
 
     /// Asks for one fold; one that is asked for already, and has not begun, will do.
@@ -48,9 +50,9 @@ impl Folding {
     }
 
     /// Waits for the fold under way, if any, and closes its connection.
-    pub(crate) async fn end(self, counters: &Counters) {
+    pub(crate) async fn end(mut self, counters: &Counters) {
         drop(self.ask);
-        if let Err(why) = self.task.await {
+        if let Some(Err(why)) = self.task.join_next().await {
             counters.trouble(&format!("whoever folded the log panicked: {why}"));
         }
     }
