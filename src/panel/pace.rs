@@ -111,6 +111,11 @@ impl Pace {
         if self.recent.is_cold() { None } else { self.recent.quantile_of_answers(share) }
     }
 
+    /// The same of all calls: where more than that were never answered it is longer than anybody waits.
+    pub(crate) fn of_calls(&self, share: f64) -> Option<Duration> {
+        if self.recent.is_cold() { None } else { self.recent.quantile(share) }
+    }
+
     /// The age past which a call may have been overtaken by later ones.
     pub(crate) fn overtaken_age(&self, budget: Duration) -> Duration {
         let answers = self.recent.quantile_of_answers(0.95).unwrap_or_default();

@@ -29,6 +29,8 @@ const ALIVE_P95S: f64 = 1.5;
 const FAST_SHARE: f64 = 0.5;
 /// A call this many times as old as nearly all answers, and overtaken by a later one, is lost.
 const LOST_AFTER: f64 = 1.25;
+/// A judge that is down and has not judged for so long is silent.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// The share of its threshold at which a judge is suspect.
 const SUSPECT_SHARE: f64 = 0.5;
 
@@ -373,18 +375,29 @@ impl Seat {
 
     /// Whether a failure after `took` cost next to nothing.
     pub(crate) fn is_fast(&self, took: Duration) -> bool {
-        self.p50().is_some_and(|p50| took < p50.mul_f64(FAST_SHARE))
+        self.usual().is_some_and(|usual| took < usual.mul_f64(FAST_SHARE))
     }
 
     /// What to keep for this judge of the time that is `left`: what its answers usually take, and
     /// never more than half, so that its own slowness starves nobody before it.
     pub(crate) fn reserve(&self, left: Duration) -> Duration {
-        self.p50().unwrap_or(left.mul_f64(UNKNOWN_SHARE)).min(left / 2)
+        self.usual().unwrap_or(left.mul_f64(UNKNOWN_SHARE)).min(left / 2)
     }
 
-    /// What its answers usually take; `None`: no idea yet. Calls that were cancelled are no answers:
-    /// who waits for one waits for it, and the only judge's, hedged with itself, are half of all.
+    /// What who waits for it usually waits; `None`: no idea yet.
+    ///
+    /// That is what its answers take, whatever else was cancelled: the only judge's calls, hedged
+    /// with itself, are half of them losers. But one that is down and silent is waited for in vain.
     pub(crate) fn p50(&self) -> Option<Duration> {
+        let is_down = self.is_down();
+        let now = now();
+        let health = self.health();
+        let is_silent = health.judged_at.is_none_or(|at| at + SILENT_AFTER <= now);
+        if is_down && is_silent { health.pace.of_calls(0.50) } else { health.pace.of_answers(0.50) }
+    }
+
+    /// What its answers usually take; `None`: no idea yet.
+    fn usual(&self) -> Option<Duration> {
         self.health().pace.of_answers(0.50)
     }
 

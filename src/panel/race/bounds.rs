@@ -240,6 +240,16 @@ async fn the_only_judge_s_losers_do_not_make_its_answers_take_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_judge_that_is_down_and_silent() {
+    let scene = Scene::scripted(&[hangs()]);
+    for _ in 0..30 {
+        scene.race().await;
+    }
+    let p50 = scene.panel.fastest_p50(&["a".to_owned()]);
+    assert!(p50.is_some_and(|p50| scene.route.deadline < p50), "{p50:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_teach_nothing_about_speed() {
     let scene = Scene::scripted(&[fails(10, Overloaded), fails(10, Refused), fails(9, Connect)]);
     scene.race().await.0.attempts.iter().for_each(|one| assert!(one.took_ms <= 10));
