@@ -12,6 +12,7 @@ pub mod hedge;
 pub mod history;
 pub mod latency;
 pub mod limit;
+mod pace;
 pub mod race;
 pub mod rest;
 #[cfg(test)]
@@ -241,7 +242,7 @@ pub struct JudgeStatus {
     pub dialect: &'static str,
     /// Half of its recent answers were faster; `None`: no idea yet.
     pub p50_ms: Option<u64>,
-    /// 19 of 20 recent answers were faster; cancelled calls count as slower than they got.
+    /// 19 of 20 recent answers were faster; `None`: likewise.
     pub p95_ms: Option<u64>,
     /// Answers and cancelled calls that its history holds.
     pub samples: u64,
@@ -258,7 +259,7 @@ pub struct JudgeStatus {
 pub struct Care {
     /// What its breaker goes by.
     pub rules: Rules,
-    /// Most calls at once; `None`: what it turns out to take.
+    /// Most calls at once, whatever they are made for; `None`: what it turns out to take.
     pub max_in_flight: Option<u32>,
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Board {
     breakers: Mutex<Vec<Breaker>>,
     /// How many breakers opened so far.
     opened: watch::Sender<u64>,
+    /// How often a judge that had all the calls it may have came to have fewer.
+    freed: watch::Sender<u64>,
 }
 
 impl Board {
@@ -40,12 +42,23 @@ impl Board {
     pub(crate) fn new(judges: impl IntoIterator<Item = (String, Rules)>) -> Self {
         let (names, breakers) =
             judges.into_iter().map(|(name, rules)| (name, Breaker::new(rules))).unzip();
-        Self { names, breakers: Mutex::new(breakers), opened: watch::Sender::new(0) }
+        let (opened, freed) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { names, breakers: Mutex::new(breakers), opened, freed }
     }
 
     /// Changes when a breaker opens.
     pub(crate) fn openings(&self) -> watch::Receiver<u64> {
         self.opened.subscribe()
+    }
+
+    /// Changes when a judge that was full has room. Who subscribes before it looks misses nothing.
+    pub(crate) fn rooms(&self) -> watch::Receiver<u64> {
+        self.freed.subscribe()
+    }
+
+    /// A judge that was full has room.
+    pub(crate) fn freed(&self) {
+        self.freed.send_modify(|freed| *freed = freed.wrapping_add(1));
     }
 
     /// What `tell` says of the breaker at `place`; `None`: there is none.

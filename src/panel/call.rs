@@ -24,6 +24,7 @@ use crate::clock::{Deadline, Stopwatch};
 use crate::domain::{Attempt, AttemptOutcome, Judgement, MicroUsd, Route};
 use crate::panel::board::{Evidence, Place};
 use crate::panel::breaker::{Fault, Turn};
+use crate::panel::pace::Upto;
 use crate::panel::rest::{Held, Rest, Vigil};
 use crate::panel::seat::{InFlight, Seat, Told, whole_ms};
 use crate::panel::{Answered, AttemptError, Question, now};
@@ -74,8 +75,10 @@ pub(crate) struct Call<'a> {
     estimate: MicroUsd,
     reply: BoxFuture<'a, Reply>,
     strike_age: Duration,
-    /// Whether it is waited for to an end that is usually not waited for.
-    whole: bool,
+    /// What its judge takes at most while it is well.
+    usual_age: Duration,
+    /// What it is waited for.
+    upto: Upto,
     /// As what it counts with the breaker.
     turn: Turn,
     /// Whether it outlived that, and the seat knows.
@@ -98,38 +101,44 @@ impl fmt::Debug for Call<'_> {
 }
 
 impl<'a> Call<'a> {
-    /// Calls the judge of `seat`; it hears of `deadline`, but who waits enforces it.
+    /// Calls the judge of `seat`, which let it in; it hears of `deadline`, who waits enforces it.
     pub(crate) fn start(
-        seat: &'a Arc<Seat>,
+        (seat, in_flight): (&'a Arc<Seat>, InFlight),
         route: Route,
         asking: Asking<'a>,
         deadline: Deadline,
     ) -> Self {
         let estimate = seat.judge().estimate(asking.question);
-        let in_flight = Some(seat.enter());
         let question = asking.question;
-        let whole = seat.judge().waits_for_end(question);
+        let upto = seat.upto(question);
+        let turn = if route == Route::Probe { Turn::Probe } else { Turn::InTurn };
+        let strike_age = match turn {
+            Turn::InTurn => seat.strike_age(upto, asking.budget),
+            Turn::Probe => seat.probe_age(upto, asking.budget),
+        };
         let judging = async move { seat.judge().judge(question, deadline).await };
         Self {
             seat,
-            strike_age: seat.strike_age(whole, asking.budget),
-            whole,
+            strike_age,
+            usual_age: seat.usual_age(upto, asking.budget),
+            upto,
             asking,
             route,
             watch: Stopwatch::start(),
             estimate,
             // one judge that breaks must not take the race with it
             reply: AssertUnwindSafe(judging).catch_unwind().boxed(),
-            turn: if route == Route::Probe { Turn::Probe } else { Turn::InTurn },
+            turn,
             struck: false,
             told: false,
-            in_flight,
+            in_flight: Some(in_flight),
         }
     }
 
     /// Has the call count as a probe of its judge, which must have let it: see [`Seat::probe`].
     pub(crate) fn count_as_probe(&mut self) {
         self.turn = Turn::Probe;
+        self.strike_age = self.seat.probe_age(self.upto, self.asking.budget);
     }
 
     /// Who is called.
@@ -199,7 +208,9 @@ impl<'a> Call<'a> {
     }
 
     fn judged(mut self, answered: Answered) -> Ended {
-        self.whole &= answered.rest.is_none();
+        if answered.rest.is_some() {
+            self.upto = Upto::Scores;
+        }
         self.tell(Some(self.watch.elapsed()));
         let attempt = Attempt {
             scores: answered.judgement.scores.clone(),
@@ -219,18 +230,18 @@ impl<'a> Call<'a> {
         let Asking { peers, jitter, budget, caller_gone, .. } = &self.asking;
         // scores that came late leave the end its own time; and a call strikes once
         let own_time = now() + self.seat.normal_p95(*budget);
-        let strike_age = self.seat.strike_age(true, *budget);
-        let strikes_at = (self.started() + strike_age).max(own_time);
+        let end_age = self.seat.end_strike_age(*budget).filter(|_| !self.struck);
+        let strikes_at = end_age.map(|age| (self.started() + age).max(own_time));
         let held = Held {
             peers: Arc::clone(peers),
             started: self.started(),
-            strike_age,
+            usual_age: self.seat.usual_age(Upto::End, *budget),
+            struck: self.struck,
             turn: self.turn,
             caller_gone: (*caller_gone).clone(),
             jitter: *jitter,
             budget: *budget,
         };
-        let strikes_at = Some(strikes_at).filter(|_| !self.struck);
         Some(Vigil::new(self.in_flight.take()?, held, strikes_at))
     }
 
@@ -287,15 +298,19 @@ impl<'a> Call<'a> {
         if std::mem::replace(&mut self.told, true) || self.asking.caller_gone.is_cancelled() {
             return;
         }
-        match judged_after {
-            Some(took) => self.seat.record(self.told_after(took), now()),
-            None => {
-                let age = self.watch.elapsed();
-                self.seat.censor(age);
-                if self.strike_age <= age {
-                    self.strike();
-                }
-            }
+        let age = judged_after.unwrap_or_else(|| self.watch.elapsed());
+        if judged_after.is_none() {
+            self.seat.censor(age);
+        }
+        // whoever waits for it may see its answer before it sees that the time for it was up; and
+        // a call of which nobody knew when it is late may have been made into a silence
+        let silent_age = || self.seat.silent_age(self.upto, self.asking.budget);
+        let is_dropped = judged_after.is_none() && self.turn == Turn::InTurn;
+        if self.strike_age <= age || (is_dropped && silent_age().is_some_and(|at| at <= age)) {
+            self.strike();
+        }
+        if let Some(took) = judged_after {
+            self.seat.record(self.told_after(took), now());
         }
     }
 
@@ -334,9 +349,9 @@ impl<'a> Call<'a> {
         Told {
             started: self.started(),
             took,
-            strike_age: self.strike_age,
+            usual_age: self.usual_age,
             struck: self.struck,
-            whole: self.whole,
+            upto: self.upto,
             evidence: self.evidence(),
         }
     }

@@ -46,10 +46,12 @@ impl<'a> InLine<'a> {
 pub(crate) enum Reach {
     /// To judges in their turn: closed, not blocked, below their limit.
     InTurn,
-    /// Where there is none, to those whose breaker is open or that are full.
+    /// Where there is none, to those whose breaker is open, and to those that have as many calls as
+    /// they are thought to take: that was learnt, and one call more finds out whether it still holds.
+    /// Not to those that have as many as they may have.
     OutOfTurn,
-    /// At last to those that asked us to stay away, the soonest free first; not to those who want
-    /// that for longer than there is time. They are waited for, not asked.
+    /// At last to these too, and to those that asked us to stay away, the soonest free first; not to
+    /// those who want that for longer than there is time. They are waited for, not asked.
     Anybody,
 }
 
@@ -126,7 +128,8 @@ impl Choice {
         let in_turn = all.iter().filter(|(_, standing)| standing.in_turn);
         let next = in_turn.min_by(|one, other| cost(one).total_cmp(&cost(other)));
         let out_of_turn = || {
-            let free = all.iter().filter(|(_, standing)| standing.blocked_for.is_none());
+            let is_free = |at: &Standing| at.blocked_for.is_none() && !at.is_full;
+            let free = all.iter().filter(|(_, standing)| is_free(standing));
             // nobody is well: as if nobody were ill, those that suffer least first
             free.min_by(|(one, at), (other, stands)| {
                 let full = (!at.has_room).cmp(&!stands.has_room);
@@ -136,15 +139,15 @@ impl Choice {
             })
         };
         let left = draw.until.saturating_duration_since(draw.now);
-        let blocked = || {
-            let back_in_time = |at: &Standing| at.blocked_for.is_some_and(|wait| wait < left);
+        let waited_for = || {
+            let back_in_time = |at: &Standing| at.blocked_for.is_none_or(|wait| wait < left);
             let in_time = all.iter().filter(|(_, standing)| back_in_time(standing));
             in_time.min_by_key(|(_, standing)| standing.blocked_for)
         };
         let next = match reach {
             Reach::InTurn => next,
             Reach::OutOfTurn => next.or_else(out_of_turn),
-            Reach::Anybody => next.or_else(out_of_turn).or_else(blocked),
+            Reach::Anybody => next.or_else(out_of_turn).or_else(waited_for),
         };
         next.map(|(one, _)| one.seat)
     }
@@ -167,6 +170,16 @@ impl Choice {
             (wait + one.seat.p50().unwrap_or_default() < left).then_some(wait)
         };
         allowed.filter_map(wait).min()
+    }
+
+    /// Whether one of `line` would be asked if it might have one call more.
+    pub(crate) fn is_waiting_for_room<'a>(
+        &self,
+        line: impl IntoIterator<Item = InLine<'a>>,
+        draw: Draw,
+    ) -> bool {
+        let is_full = |one: InLine<'_>| one.seat.standing(draw.chance, draw.now).is_full;
+        !self.is_settled() && line.into_iter().any(|one| self.allows(one.seat) && is_full(one))
     }
 
     fn allows(&self, seat: &Seat) -> bool {
@@ -268,7 +281,7 @@ mod tests {
     }
 
     fn enter(seats: &[Arc<Seat>], at: usize, calls: usize) -> Vec<InFlight> {
-        (0..calls).map(|_| seats[at].enter()).collect()
+        (0..calls).map(|_| seats[at].enter().unwrap()).collect()
     }
 
     /// Who is asked next after `failures`, each by the judge at that place.
@@ -366,11 +379,23 @@ mod tests {
     }
 
     #[test]
-    fn a_full_judge_is_asked_before_a_blocked_one() {
+    fn a_judge_is_asked_for_more_than_it_is_thought_to_take_before_a_blocked_one() {
         let (seats, choice) = (seats(), Choice::default());
         seats[0].block(Duration::from_secs(1), now());
-        let _full = [enter(&seats, 1, 10), enter(&seats, 2, 10)];
+        seats.iter().for_each(|seat| seat.crowd(now()));
+        let _busy = [enter(&seats, 1, 7), enter(&seats, 2, 7)];
         assert_eq!(pick(&choice, &seats, Reach::InTurn), None);
         assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("b"));
+    }
+
+    #[test]
+    fn nobody_is_asked_for_more_than_it_may_have() {
+        let (seats, choice) = (seats(), Choice::default());
+        let full: Vec<_> = (0..3).map(|at| enter(&seats, at, 10)).collect();
+        assert!(seats[0].enter().is_none());
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), None);
+        assert_eq!(pick(&choice, &seats, Reach::Anybody), Some("a"), "it is waited for");
+        drop(full);
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("a"));
     }
 }

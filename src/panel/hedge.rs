@@ -182,23 +182,48 @@ pub fn lead(latency: &Latency, budget: Duration) -> Duration {
 /// little but hedges) it is not taken to be less than what is assumed of a judge without history.
 #[must_use]
 pub fn normal_p95(normal: &Latency, budget: Duration) -> Duration {
-    let assumed = COLD_DELAY.min(budget.mul_f64(LATEST_SHARE));
+    let assumed = assumed_p95(budget);
     match normal.quantile(0.95) {
         Some(p95) if NORMAL_SAMPLES <= normal.samples() || normal.is_expected() => p95,
-        Some(p95) if TELLING_SAMPLES <= normal.samples() => p95.max(assumed),
+        Some(p95) if is_telling(normal) => p95.max(assumed),
         Some(_) | None => assumed,
     }
 }
 
+/// Whether `normal` says anything of how fast its judge is.
+#[must_use]
+pub fn is_telling(normal: &Latency) -> bool {
+    TELLING_SAMPLES <= normal.samples() || normal.is_expected()
+}
+
 /// The age at which a call is evidence against its judge, under a policy that gives `budget`.
 ///
-/// A judge that is slow by nature is not ill, so what is known of it is held to the end of the budget
-/// only; what is assumed is held to a smaller share.
+/// A judge that is slow by nature is not ill. So what is known of it is held to the end of the budget
+/// only; and while nothing is known nothing but that end is held against it.
 #[must_use]
 pub fn strike_age(normal: &Latency, multiple: f64, budget: Duration) -> Duration {
-    let known = NORMAL_SAMPLES <= normal.samples() || normal.is_expected();
-    let latest = budget.mul_f64(if known { LATEST_STRIKE_SHARE } else { LATEST_SHARE });
-    normal_p95(normal, budget).mul_f64(multiple).min(latest)
+    let latest = latest_strike_age(budget);
+    if is_telling(normal) {
+        normal_p95(normal, budget).mul_f64(multiple).min(latest)
+    } else {
+        latest
+    }
+}
+
+/// No call strikes later: the race would be over.
+#[must_use]
+pub fn latest_strike_age(budget: Duration) -> Duration {
+    budget.mul_f64(LATEST_STRIKE_SHARE)
+}
+
+/// The age at which a call strikes of which nothing but an assumption is known.
+#[must_use]
+pub fn assumed_strike_age(multiple: f64, budget: Duration) -> Duration {
+    assumed_p95(budget).mul_f64(multiple).min(budget.mul_f64(LATEST_SHARE))
+}
+
+fn assumed_p95(budget: Duration) -> Duration {
+    COLD_DELAY.min(budget.mul_f64(LATEST_SHARE))
 }
 
 fn median_and_p95(latency: &Latency) -> Option<(Duration, Duration)> {
@@ -333,9 +358,20 @@ mod tests {
         let normal = expecting(650, 900);
         let p95 = normal.quantile(0.95).unwrap();
         assert_eq!(strike_age(&normal, 1.25, ms(5_000)), p95.mul_f64(1.25));
-        // of a judge without history it is assumed
-        assert_eq!(strike_age(&Latency::normal(None), 1.25, ms(5_000)), ms(1_875));
-        assert_eq!(strike_age(&Latency::normal(None), 1.25, ms(3_000)), ms(1_200));
+        assert_eq!(assumed_strike_age(1.25, ms(5_000)), ms(1_875));
+        assert_eq!(assumed_strike_age(1.25, ms(3_000)), ms(1_200));
+    }
+
+    #[test]
+    fn of_a_judge_of_unknown_speed_only_the_end_of_the_budget_is_late() {
+        let of = |samples: usize, took_ms: u64| {
+            let mut normal = Latency::normal(None);
+            (0..samples).for_each(|_| normal.record(ms(took_ms)));
+            strike_age(&normal, 1.25, ms(5_000))
+        };
+        assert_eq!((of(0, 0), of(29, 300)), (ms(4_500), ms(4_500)));
+        assert_eq!(of(30, 300), ms(1_875), "few samples do not tell a fast judge");
+        assert!((ms(2_900)..ms(3_150)).contains(&of(30, 2_400)), "but a slow one");
     }
 
     #[test]

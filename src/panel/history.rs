@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::panel::Panel;
 use crate::panel::latency::Kept;
-use crate::panel::seat::Speeds;
+use crate::panel::pace::Speeds;
 
 /// The version of the form.
 const FORM: u32 = 1;
@@ -154,13 +154,14 @@ mod tests {
         let seat = before.seat("a").unwrap();
         (0..200).for_each(|_| seat.record_end(Duration::from_millis(2_500)));
         let budget = Duration::from_secs(5);
-        let known = seat.strike_age(true, budget);
-        assert!(seat.strike_age(false, budget) < known, "an end takes longer than the scores");
+        let known = seat.end_strike_age(budget);
+        assert!(known.is_some_and(|age| Duration::from_secs(3) < age), "{known:?}");
 
         let after = panel(&["a"]);
+        assert_eq!(after.seat("a").unwrap().end_strike_age(budget), None);
         after.restore(&before.history(7)).unwrap();
 
-        assert_eq!(after.seat("a").unwrap().strike_age(true, budget), known);
+        assert_eq!(after.seat("a").unwrap().end_strike_age(budget), known);
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Panel {
                     }
                 }
                 Event::Opened => course.evacuate(),
+                Event::Room => course.find_room(),
                 Event::Due => course.on_timer(),
                 Event::Late => return course.close(Outcome::Late),
                 Event::Gone => return course.close(Outcome::Exhausted),
@@ -145,6 +146,8 @@ enum Event {
     Probed(usize, Option<Ended>),
     /// Some judge's breaker opened.
     Opened,
+    /// Some judge that had all the calls it may have has fewer.
+    Room,
     /// A timer.
     Due,
     /// The deadline.
@@ -164,6 +167,17 @@ struct Runner<'a> {
     gives_way_at: Option<Instant>,
     /// When to look whether a later call overtook it; `None`: it is not the only judge's.
     overtaken_at: Option<Instant>,
+}
+
+/// What an image waits for that nobody is being asked about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waits {
+    /// When the only judge is asked again.
+    repeat_at: Option<Instant>,
+    /// When a judge that asked us to stay away is back, where nobody else is left.
+    back_at: Option<Instant>,
+    /// Whether those who might be asked have all the calls they may have.
+    for_room: bool,
 }
 
 /// The state of a race.
@@ -195,15 +209,14 @@ struct Course<'a> {
     /// Of those, what counts against the policy's attempts.
     counted: u32,
     hedge_at: Option<Instant>,
-    repeat_at: Option<Instant>,
-    /// When a judge that asked us to stay away is back, where nobody else is left.
-    back_at: Option<Instant>,
+    waits: Waits,
     has_last_chance: bool,
     /// Whether every judge is down: one is asked, and nobody beside or after it but probes.
     is_hopeless: bool,
     /// Whether a judge that stands in may still be asked beside those that look.
     may_stand_in: bool,
     openings: watch::Receiver<u64>,
+    rooms: watch::Receiver<u64>,
 }
 
 impl<'a> Course<'a> {
@@ -241,17 +254,18 @@ impl<'a> Course<'a> {
             started: 0,
             counted: 0,
             hedge_at: None,
-            repeat_at: None,
-            back_at: None,
+            waits: Waits::default(),
             has_last_chance: hedging.is_some(),
             is_hopeless: brown_out.is_some(),
             may_stand_in: true,
             openings: panel.board.openings(),
+            rooms: panel.board.rooms(),
         }
     }
 
     fn is_over(&self) -> bool {
-        let waits = self.repeat_at.is_some() || self.back_at.is_some();
+        let Waits { repeat_at, back_at, for_room } = self.waits;
+        let waits = repeat_at.is_some() || back_at.is_some() || for_room;
         self.running.is_empty() && self.probing.is_empty() && !waits
     }
 
@@ -265,6 +279,7 @@ impl<'a> Course<'a> {
             () = deadline.passed() => Event::Late,
             () = caller_gone.cancelled(), if waits => Event::Gone,
             Ok(()) = self.openings.changed() => Event::Opened,
+            Ok(()) = self.rooms.changed(), if self.waits.for_room => Event::Room,
             () = time::sleep_until(due_at) => Event::Due,
         }
     }
@@ -298,6 +313,8 @@ mod early;
 mod lone;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod room;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]

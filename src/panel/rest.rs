@@ -22,6 +22,7 @@ use crate::domain::{MicroUsd, Tokens};
 use crate::panel::board::{Evidence, Place};
 use crate::panel::breaker::Turn;
 use crate::panel::now;
+use crate::panel::pace::Upto;
 use crate::panel::seat::{InFlight, Told};
 
 /// What came after the scores.
@@ -85,8 +86,10 @@ pub(crate) struct Held {
     pub(crate) peers: Arc<[Place]>,
     /// When the call started.
     pub(crate) started: Instant,
-    /// The age at which it strikes.
-    pub(crate) strike_age: Duration,
+    /// What ends take at most while the judge is well.
+    pub(crate) usual_age: Duration,
+    /// Whether the call has struck.
+    pub(crate) struck: bool,
     /// Whether the judge was asked in its turn.
     pub(crate) turn: Turn,
     /// Cancelled when the caller hung up: then nothing is learnt.
@@ -102,52 +105,67 @@ pub(crate) struct Vigil {
     /// What the judge's limit counts.
     in_flight: InFlight,
     held: Held,
-    /// `None`: it has struck.
+    /// `None`: it does not strike, or not once more.
     strikes: Option<Pin<Box<Sleep>>>,
+    /// Whether the end came.
+    is_over: bool,
 }
 
 impl Vigil {
-    /// A watch that strikes at `strikes_at`; `None`: the call has struck already.
+    /// A watch that strikes at `strikes_at`; `None`: never.
     pub(crate) fn new(in_flight: InFlight, held: Held, strikes_at: Option<Instant>) -> Self {
         let strikes = strikes_at.map(|at| Box::pin(time::sleep_until(at)));
-        Self { in_flight, held, strikes }
+        Self { in_flight, held, strikes, is_over: false }
     }
 
     fn watch(&mut self, context: &mut Context<'_>) {
         let is_due = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(context).is_ready();
         if self.strikes.as_mut().is_some_and(is_due) {
             self.strikes = None;
+            self.held.struck = true;
             if !self.held.caller_gone.is_cancelled() {
                 self.in_flight.seat().strike(self.evidence(), (self.held.budget, now()));
             }
         }
     }
 
-    fn ended(self, part: &LatePart) {
-        let (seat, Held { started, strike_age, caller_gone, .. }) =
-            (self.in_flight.seat(), &self.held);
-        if caller_gone.is_cancelled() {
+    fn ended(mut self, part: &LatePart) {
+        self.is_over = true;
+        if self.held.caller_gone.is_cancelled() {
             return;
         }
+        let seat = self.in_flight.seat();
         if part.reasons.is_err() {
-            let now = now();
             let told = Told {
-                started: *started,
-                took: now.saturating_duration_since(*started),
-                strike_age: *strike_age,
-                struck: self.strikes.is_none(),
-                whole: true,
+                started: self.held.started,
+                took: self.age(),
+                usual_age: self.held.usual_age,
+                struck: self.held.struck,
+                upto: Upto::End,
                 evidence: self.evidence(),
             };
-            seat.fail(told, now);
+            seat.fail(told, now());
         } else if let Some(took) = part.took.filter(|_| part.is_sound()) {
             seat.record_end(took);
         }
     }
 
+    fn age(&self) -> Duration {
+        now().saturating_duration_since(self.held.started)
+    }
+
     fn evidence(&self) -> Evidence<'_> {
         let Held { peers, turn, jitter, .. } = &self.held;
         Evidence { route: peers, turn: *turn, jitter: *jitter }
+    }
+}
+
+impl Drop for Vigil {
+    /// Nobody waits for the end any longer: it is known to come later than now, if at all.
+    fn drop(&mut self) {
+        if !self.is_over && !self.held.caller_gone.is_cancelled() {
+            self.in_flight.seat().end_cut(self.age(), self.held.struck);
+        }
     }
 }
 

@@ -150,8 +150,10 @@ impl Judge for ScriptedJudge {
             time::sleep(Duration::from_millis(after_ms)).await;
             match act {
                 Act::Answer(score) => Ok(answered(question, Some(score))),
-                Act::Early(score, rest_ms) => Ok(early(question, score, (rest_ms, true))),
-                Act::BreaksOff(score, rest_ms) => Ok(early(question, score, (rest_ms, false))),
+                Act::Early(score, rest_ms) => Ok(early(question, score, (after_ms, rest_ms, true))),
+                Act::BreaksOff(score, rest_ms) => {
+                    Ok(early(question, score, (after_ms, rest_ms, false)))
+                }
                 Act::Fail(error) => Err(error),
                 Act::Garble => Ok(answered(question, None)),
                 Act::Panic => panic!("as scripted"),
@@ -197,7 +199,7 @@ fn answered(question: &Question, score: Option<f64>) -> Answered {
     }
 }
 
-fn early(question: &Question, score: f64, (rest_ms, ends): (u64, bool)) -> Answered {
+fn early(question: &Question, score: f64, (after_ms, rest_ms, ends): (u64, u64, bool)) -> Answered {
     let whole = answered(question, Some(score));
     let fault = LateFault { kind: LateKind::Truncated, detail: "as scripted".to_owned() };
     let part = LatePart {
@@ -206,7 +208,7 @@ fn early(question: &Question, score: f64, (rest_ms, ends): (u64, bool)) -> Answe
         cost: whole.cost,
         request_id: whole.request_id.clone(),
         blind: false,
-        took: None,
+        took: ends.then(|| Duration::from_millis(after_ms + rest_ms)),
     };
     let reading = async move {
         time::sleep(Duration::from_millis(rest_ms)).await;

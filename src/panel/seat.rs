@@ -14,10 +14,9 @@ use tokio::time::Instant;
 use crate::domain::policy::HedgeSpec;
 use crate::panel::board::{Board, Evidence, Place};
 use crate::panel::breaker::{Breaker, Fault, Rules};
-use crate::panel::hedge;
-use crate::panel::latency::{Kept, Latency};
 use crate::panel::limit::Limit;
-use crate::panel::{BreakerState, Judge, JudgeStatus};
+use crate::panel::pace::{Pace, Speeds, Upto};
+use crate::panel::{BreakerState, Judge, JudgeStatus, Question, now};
 use crate::telemetry;
 
 /// A provider may ask us to stay away for this long at most.
@@ -30,6 +29,8 @@ const ALIVE_P95S: f64 = 1.5;
 const FAST_SHARE: f64 = 0.5;
 /// A call this many times as old as nearly all answers, and overtaken by a later one, is lost.
 const LOST_AFTER: f64 = 1.25;
+/// A judge that is down and has not judged for so long is silent.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// The share of its threshold at which a judge is suspect.
 const SUSPECT_SHARE: f64 = 0.5;
 
@@ -42,15 +43,13 @@ pub(crate) struct Seat {
     rules: Rules,
     health: Mutex<Health>,
     in_flight: AtomicU32,
+    /// Most calls at once, whoever wants them; `None`: nobody said.
+    cap: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Health {
-    latency: Latency,
-    /// How fast it is while it is well.
-    normal: Latency,
-    /// The same to the end of answers of which the scores leave, or usually do.
-    whole: Latency,
+    pace: Pace,
     limit: Limit,
     /// Until when the provider asked us to stay away.
     blocked_until: Option<Instant>,
@@ -63,17 +62,6 @@ struct Health {
     misses: u32,
 }
 
-/// How fast a judge was: what is kept of it over a restart.
-#[derive(Debug)]
-pub(crate) struct Speeds {
-    /// Of late.
-    pub(crate) recent: Kept,
-    /// While it was well.
-    pub(crate) normal: Kept,
-    /// While it was well, to the end of answers whose scores leave first.
-    pub(crate) whole: Kept,
-}
-
 /// How a judge stands when somebody is to be asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
@@ -81,8 +69,10 @@ pub(crate) struct Standing {
     pub(crate) in_turn: bool,
     /// How long the provider still wants us to stay away; `None`: it does not.
     pub(crate) blocked_for: Option<Duration>,
-    /// Whether it takes one more call.
+    /// Whether it takes one more call, as far as we learnt.
     pub(crate) has_room: bool,
+    /// Whether it may have no more calls, as it is configured.
+    pub(crate) is_full: bool,
     /// The sum of evidence against it.
     pub(crate) score: f64,
     /// The share of its limit in use.
@@ -96,12 +86,12 @@ pub(crate) struct Told<'a> {
     pub(crate) started: Instant,
     /// How long it took.
     pub(crate) took: Duration,
-    /// The age at which it would strike.
-    pub(crate) strike_age: Duration,
-    /// Whether it did.
+    /// What it usually takes at most: what the time that a failure cost is held to.
+    pub(crate) usual_age: Duration,
+    /// Whether it struck.
     pub(crate) struck: bool,
-    /// Whether it was waited for to an end that is usually not waited for.
-    pub(crate) whole: bool,
+    /// What it was waited for.
+    pub(crate) upto: Upto,
     /// Its bearing on the breaker.
     pub(crate) evidence: Evidence<'a>,
 }
@@ -111,14 +101,11 @@ impl Seat {
     pub(crate) fn new(
         judge: Arc<dyn Judge>,
         (board, place): (Arc<Board>, Place),
-        (rules, max_in_flight): (Rules, Option<u32>),
+        (rules, cap): (Rules, Option<u32>),
     ) -> Self {
-        let expectation = judge.expectation();
         let health = Health {
-            latency: Latency::new(expectation),
-            normal: Latency::normal(expectation),
-            whole: Latency::normal(None),
-            limit: Limit::new(max_in_flight),
+            pace: Pace::new(judge.expectation()),
+            limit: Limit::new(cap),
             blocked_until: None,
             judged_at: None,
             answered_start: None,
@@ -126,7 +113,7 @@ impl Seat {
             misses: 0,
         };
         let (health, in_flight) = (Mutex::new(health), AtomicU32::new(0));
-        Self { judge, board, place, rules, health, in_flight }
+        Self { judge, board, place, rules, health, in_flight, cap }
     }
 
     /// Who sits here.
@@ -149,11 +136,22 @@ impl Seat {
         self.judge.stands_in()
     }
 
-    /// A call starts; it is over when what is returned is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
-        let others = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.health().limit.entered(others.saturating_add(1));
-        InFlight(Arc::clone(self))
+    /// What its answer to `question` is waited for.
+    pub(crate) fn upto(&self, question: &Question) -> Upto {
+        if self.judge.waits_for_end(question) { Upto::End } else { Upto::Scores }
+    }
+
+    /// A call starts; it is over when what is returned is dropped. `None`: it may have no more.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let one_more = |calls| (!self.is_full(calls)).then(|| calls + 1);
+        // in one step: two that look at once must not both have the last place
+        let entered = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        let others = entered.ok()?;
+        let mut health = self.health();
+        health.pace.asked(now());
+        health.limit.entered(others.saturating_add(1));
+        drop(health);
+        Some(InFlight(Arc::clone(self)))
     }
 
     /// A valid judgement came.
@@ -162,12 +160,7 @@ impl Seat {
         let in_flight = self.in_flight();
         {
             let mut health = self.health();
-            health.latency.record(told.took);
-            if is_closed && told.whole {
-                health.whole.record(told.took);
-            } else if is_closed {
-                health.normal.record(told.took);
-            }
+            health.pace.judged(told.upto, told.took, is_closed);
             health.limit.succeeded(in_flight);
             health.judged_at = Some(now);
             health.misses = 0;
@@ -180,14 +173,23 @@ impl Seat {
 
     /// An answer whose scores had left came to its end `took` after its call.
     pub(crate) fn record_end(&self, took: Duration) {
-        if self.is_closed() {
-            self.health().whole.record(took);
+        self.health().pace.ended(took);
+    }
+
+    /// Nobody waited for the end of such an answer past `age`; whether the call had `struck`.
+    ///
+    /// It comes later than that, if ever. Of a judge that is well a strike has said so already; of
+    /// one that is down it is taken in all the same, a probe at a time: what lasts is normal, and a
+    /// judge whose ends came to take longer than they are waited for is asked again.
+    pub(crate) fn end_cut(&self, age: Duration, struck: bool) {
+        if !struck || self.is_down() {
+            self.health().pace.end_cut(age);
         }
     }
 
     /// A call was dropped at `age`.
     pub(crate) fn censor(&self, age: Duration) {
-        self.health().latency.censor(age);
+        self.health().pace.dropped(age);
     }
 
     /// A call outlived its strike age under a policy that gives `budget`.
@@ -199,7 +201,7 @@ impl Seat {
             let mut health = self.health();
             health.strikes = health.strikes.saturating_add(1);
             health.misses = health.misses.saturating_add(1);
-            let lately = hedge::normal_p95(&health.normal, budget).mul_f64(ALIVE_P95S);
+            let lately = health.pace.normal_p95(budget).mul_f64(ALIVE_P95S);
             health.judged_at.is_some_and(|at| now < at + lately)
         };
         telemetry::health::count_strike(self.name());
@@ -217,8 +219,7 @@ impl Seat {
         }
         let least = Duration::from_millis(1);
         // of the normal p95, at which a hedge would have come to its caller's help
-        let p95 = told.strike_age.max(least).div_f64(self.rules.strike_multiple.max(1.0));
-        let time_lost = told.took.as_secs_f64() / p95.as_secs_f64();
+        let time_lost = told.took.as_secs_f64() / told.usual_age.max(least).as_secs_f64();
         self.board.bad(self.place, Fault::Error { time_lost }, told.evidence, now);
     }
 
@@ -278,7 +279,8 @@ impl Seat {
         let blocked_for = health.blocked_for(now);
         let has_room = health.limit.has_room(in_flight);
         let in_turn = admits && blocked_for.is_none() && has_room;
-        Standing { in_turn, blocked_for, has_room, score, load: health.limit.load(in_flight) }
+        let (is_full, load) = (self.is_full(in_flight), health.limit.load(in_flight));
+        Standing { in_turn, blocked_for, has_room, is_full, score, load }
     }
 
     /// Whether it may be asked in its turn now, whatever an image draws.
@@ -320,35 +322,47 @@ impl Seat {
 
     /// How long this judge may run alone in a race of `budget`.
     pub(crate) fn hedge_delay(&self, spec: HedgeSpec, budget: Duration) -> Duration {
-        let health = self.health();
-        hedge::delay(&health.latency, &health.normal, spec.after_quantile, budget)
+        self.health().pace.hedge_delay(spec, budget)
     }
 
     /// How long before the end of `budget` this judge must start to answer in time.
     pub(crate) fn lead(&self, budget: Duration) -> Duration {
-        hedge::lead(&self.health().latency, budget)
+        self.health().pace.lead(budget)
     }
 
-    /// The age at which a call strikes under a policy that gives `budget`; `whole`: one that is waited
-    /// for to an end that is usually not waited for.
-    pub(crate) fn strike_age(&self, whole: bool, budget: Duration) -> Duration {
-        let health = self.health();
-        let age = |normal: &Latency| hedge::strike_age(normal, self.rules.strike_multiple, budget);
-        let to_scores = age(&health.normal);
-        // the end never comes before the scores, whatever is not known of it yet
-        if whole { age(&health.whole).max(to_scores) } else { to_scores }
+    /// The age at which a call that starts now strikes under a policy that gives `budget`.
+    pub(crate) fn strike_age(&self, upto: Upto, budget: Duration) -> Duration {
+        self.health().pace.strike_age(upto, self.rules.strike_multiple, (budget, now()))
+    }
+
+    /// The same, as far as it is known only now, because the judge has been silent for too long.
+    pub(crate) fn silent_age(&self, upto: Upto, budget: Duration) -> Option<Duration> {
+        self.health().pace.silent_age(upto, self.rules.strike_multiple, (budget, now()))
+    }
+
+    /// The same of a probe.
+    pub(crate) fn probe_age(&self, upto: Upto, budget: Duration) -> Duration {
+        self.health().pace.probe_age(upto, self.rules.strike_multiple, budget)
+    }
+
+    /// The age at which an answer whose scores have left strikes for its end; `None`: it does not.
+    pub(crate) fn end_strike_age(&self, budget: Duration) -> Option<Duration> {
+        self.health().pace.end_strike_age(self.rules.strike_multiple, budget)
     }
 
     /// Its p95 while it is well.
     pub(crate) fn normal_p95(&self, budget: Duration) -> Duration {
-        hedge::normal_p95(&self.health().normal, budget)
+        self.health().pace.normal_p95(budget)
+    }
+
+    /// The same for what is waited for, within `budget`.
+    pub(crate) fn usual_age(&self, upto: Upto, budget: Duration) -> Duration {
+        self.health().pace.usual_age(upto, budget)
     }
 
     /// The age past which a call may have been overtaken.
     pub(crate) fn overtaken_age(&self, budget: Duration) -> Duration {
-        let health = self.health();
-        let answers = health.latency.quantile_of_answers(0.95).unwrap_or_default();
-        hedge::normal_p95(&health.normal, budget).max(answers).mul_f64(LOST_AFTER)
+        self.health().pace.overtaken_age(budget).mul_f64(LOST_AFTER)
     }
 
     /// Whether this judge is suspect, and has answered a call that started later than `started`.
@@ -361,31 +375,40 @@ impl Seat {
 
     /// Whether a failure after `took` cost next to nothing.
     pub(crate) fn is_fast(&self, took: Duration) -> bool {
-        self.p50().is_some_and(|p50| took < p50.mul_f64(FAST_SHARE))
+        self.usual().is_some_and(|usual| took < usual.mul_f64(FAST_SHARE))
     }
 
-    /// What to keep for this judge of the time that is `left`: what it usually takes, and never
-    /// more than half, so that its own slowness starves nobody before it.
+    /// What to keep for this judge of the time that is `left`: what its answers usually take, and
+    /// never more than half, so that its own slowness starves nobody before it.
     pub(crate) fn reserve(&self, left: Duration) -> Duration {
-        let median = self.quantile_if_known(0.50);
-        median.unwrap_or(left.mul_f64(UNKNOWN_SHARE)).min(left / 2)
+        self.usual().unwrap_or(left.mul_f64(UNKNOWN_SHARE)).min(left / 2)
     }
 
-    /// What this judge usually takes; `None`: no idea yet.
+    /// What who waits for it usually waits; `None`: no idea yet.
+    ///
+    /// That is what its answers take, whatever else was cancelled: the only judge's calls, hedged
+    /// with itself, are half of them losers. But one that is down and silent is waited for in vain.
     pub(crate) fn p50(&self) -> Option<Duration> {
-        self.quantile_if_known(0.50)
+        let is_down = self.is_down();
+        let now = now();
+        let health = self.health();
+        let is_silent = health.judged_at.is_none_or(|at| at + SILENT_AFTER <= now);
+        if is_down && is_silent { health.pace.of_calls(0.50) } else { health.pace.of_answers(0.50) }
     }
 
-    /// What this judge nearly always takes; `None`: no idea yet.
+    /// What its answers usually take; `None`: no idea yet.
+    fn usual(&self) -> Option<Duration> {
+        self.health().pace.of_answers(0.50)
+    }
+
+    /// What its answers nearly always take; `None`: no idea yet.
     pub(crate) fn p95(&self) -> Option<Duration> {
-        self.quantile_if_known(0.95)
+        self.health().pace.of_answers(0.95)
     }
 
     /// What to keep over a restart.
     pub(crate) fn keep(&self) -> Speeds {
-        let health = self.health();
-        let (recent, normal) = (health.latency.keep(), health.normal.keep());
-        Speeds { recent, normal, whole: health.whole.keep() }
+        self.health().pace.keep()
     }
 
     /// Takes up what was kept.
@@ -393,14 +416,7 @@ impl Seat {
     /// # Errors
     /// What is wrong with it; nothing is changed then.
     pub(crate) fn restore(&self, kept: &Speeds) -> Result<(), String> {
-        let mut health = self.health();
-        let (mut latency, mut normal) = (health.latency.clone(), health.normal.clone());
-        let mut whole = health.whole.clone();
-        latency.restore(&kept.recent)?;
-        normal.restore(&kept.normal)?;
-        whole.restore(&kept.whole)?;
-        (health.latency, health.normal, health.whole) = (latency, normal, whole);
-        Ok(())
+        self.health().pace.restore(kept)
     }
 
     /// What an operator sees of it.
@@ -410,6 +426,7 @@ impl Seat {
             self.board.read(self.place, read).unwrap_or((BreakerState::Closed, 0.0));
         let in_flight = self.in_flight();
         let health = self.health();
+        let (p50, p95, samples) = health.pace.told();
         JudgeStatus {
             id: self.judge.id().clone(),
             breaker,
@@ -417,9 +434,9 @@ impl Seat {
             strikes: health.strikes,
             limit: health.limit.whole(),
             dialect: self.judge.dialect(),
-            p50_ms: health.latency.quantile(0.50).map(whole_ms),
-            p95_ms: health.latency.quantile(0.95).map(whole_ms),
-            samples: health.latency.samples(),
+            p50_ms: p50.map(whole_ms),
+            p95_ms: p95.map(whole_ms),
+            samples,
             in_flight,
             blocked_for_ms: health.blocked_for(now).map(whole_ms),
             parameters: self.judge.parameters().to_owned(),
@@ -427,12 +444,11 @@ impl Seat {
     }
 
     fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::Acquire)
     }
 
-    fn quantile_if_known(&self, share: f64) -> Option<Duration> {
-        let health = self.health();
-        if health.latency.is_cold() { None } else { health.latency.quantile(share) }
+    fn is_full(&self, in_flight: u32) -> bool {
+        in_flight >= self.cap.unwrap_or(u32::MAX)
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
@@ -455,7 +471,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let Self(seat) = self;
+        let calls = seat.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if seat.is_full(calls) {
+            seat.board.freed();
+        }
     }
 }
 

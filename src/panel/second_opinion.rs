@@ -1,14 +1,17 @@
 //! A second opinion is one more judge, asked because the first verdict is in doubt.
 //!
 //! It is a luxury: it is skipped when time or money is short, and an image whose second judge does
-//! not answer keeps its first verdict.
+//! not answer keeps its first verdict. What it shows of its judge counts like any other call: it
+//! strikes when its time is up, and one whose judge is left by all makes way for the next.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Deadline, Late, Stopwatch};
+use crate::clock::{Deadline, Stopwatch};
 use crate::domain::{Attempt, AttemptOutcome, JudgeId, Judgement, MicroUsd, Route};
 use crate::panel::board::Place;
 use crate::panel::call::{Asking, Call, Ended, is_timeout};
@@ -104,15 +107,20 @@ impl Panel {
         let mut choice = Choice::default();
         let mut seconded = Seconded::default();
         while seconded.attempts.len() < MOST_TRIES && doubt.has_time() {
+            let luck = || Draw { chance: draw, now: now(), until: doubt.deadline.instant() };
             let line = InLine::up(seats.iter().copied());
-            let until = doubt.deadline.instant();
-            let draw = Draw { chance: draw, now: now(), until };
-            let Some(seat) = choice.pick(line, Reach::InTurn, draw) else { break };
+            let Some(seat) = choice.pick(line, Reach::InTurn, luck()) else { break };
             if !doubt.affords(seat, &seconded.attempts) {
                 break;
             }
             seats.retain(|one| one.name() != seat.name());
+            let Some(in_flight) = seat.enter() else { continue }; // its last place has just gone
             let may_follow = seconded.attempts.is_empty() && !seats.is_empty();
+            let others = InLine::up(seats.iter().copied());
+            let is_relieved = || {
+                let next = || choice.pick(others.iter().copied(), Reach::InTurn, luck());
+                may_follow && doubt.has_time() && next().is_some()
+            };
             let asking = Asking {
                 question: doubt.question,
                 began: doubt.began,
@@ -121,7 +129,10 @@ impl Panel {
                 budget: doubt.began.elapsed() + doubt.deadline.left(),
                 jitter: self.draw(),
             };
-            match doubt.ask(seat, may_follow, asking).await {
+            let until = doubt.until(may_follow);
+            let call = Call::start((seat, in_flight), Route::SecondOpinion, asking, until);
+            let openings = self.board.openings();
+            match doubt.ask(call, until, openings, is_relieved).await {
                 Ended::Judged(attempt, judgement, rest) => {
                     seconded.rest = rest;
                     let judge = attempt.judge.clone();
@@ -161,20 +172,43 @@ impl<'a> Doubt<'a> {
         spent + seat.judge().estimate(self.question) <= cost_left
     }
 
-    /// Asks one judge. Where another may follow, and there is time for two, the second's is kept
-    /// for it: a judge that hangs must not take both.
-    async fn ask(&self, seat: &'a Arc<Seat>, may_follow: bool, asking: Asking<'a>) -> Ended {
+    /// Until when one judge is asked. Where another may follow, and there is time for two, the second's
+    /// is kept for it: a judge that hangs must not take both.
+    fn until(&self, may_follow: bool) -> Deadline {
         let leaves_room = may_follow && self.needs * 2 <= self.deadline.left();
-        let until = if leaves_room { self.deadline.less(self.needs) } else { self.deadline };
-        let mut call = Call::start(seat, Route::SecondOpinion, asking, until);
-        let replied = until.bound(call.reply()).await;
-        match replied {
-            Ok(reply) if !(until.is_past() && is_timeout(&reply)) => call.end(reply),
-            Ok(_) | Err(Late) if leaves_room => {
+        if leaves_room { self.deadline.less(self.needs) } else { self.deadline }
+    }
+
+    /// Waits for the answer of one judge; not on, once its breaker opens, where `is_relieved`.
+    async fn ask(
+        &self,
+        mut call: Call<'a>,
+        until: Deadline,
+        mut openings: watch::Receiver<u64>,
+        is_relieved: impl Fn() -> bool,
+    ) -> Ended {
+        let reply = loop {
+            let strikes_at = call.strikes_at().unwrap_or(until.instant());
+            tokio::select! {
+                biased; // an answer that is ready beats a timer that is due
+                reply = call.reply() => break Some(reply),
+                () = until.passed() => break None,
+                Ok(()) = openings.changed() => {
+                    if !call.seat().is_closed() && is_relieved() {
+                        let why = "its judge is not asked for now";
+                        return Ended::Failed(call.give_up(AttemptOutcome::Timeout, why), None);
+                    }
+                }
+                () = time::sleep_until(strikes_at) => call.strike(),
+            }
+        };
+        match reply {
+            Some(reply) if !(until.is_past() && is_timeout(&reply)) => call.end(reply),
+            Some(_) | None if until < self.deadline => {
                 let why = "it had to make way for the next judge";
                 Ended::Failed(call.give_up(AttemptOutcome::Timeout, why), None)
             }
-            Ok(_) | Err(Late) => {
+            Some(_) | None => {
                 let why = "the deadline came first";
                 Ended::Failed(call.give_up(AttemptOutcome::Cancelled, why), None)
             }
@@ -189,6 +223,8 @@ mod tests {
     use std::sync::Arc;
 
     use crate::panel::Judge;
+    use crate::panel::board::Evidence;
+    use crate::panel::breaker::Turn;
     use crate::panel::script::{
         ESTIMATE, Script, ScriptedJudge, answers, fails, hangs, limited, question,
     };
@@ -300,6 +336,53 @@ mod tests {
         let mut scene = Scene::of(hangs(), answers(1));
         scene.left_ms = 2_000;
         scene.check("b cancelled 0+2000").await;
+    }
+
+    fn known(name: &str, script: Script) -> ScriptedJudge {
+        ScriptedJudge::new(name, &[script]).expecting(650, 900)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opinion_that_came_late_is_evidence_and_no_good_one() {
+        let mut scene = Scene::between(known("b", answers(2_500)), known("c", answers(300)));
+        scene.needs_ms = 900;
+        scene.check("b judged 0+2500").await;
+        let b = &scene.panel.statuses()[1];
+        assert_eq!(b.strikes, 1);
+        assert!((b.score - 2.15).abs() < 1e-9, "{}", b.score);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hung_opinion_strikes_at_its_time_and_not_when_it_is_given_up() {
+        let scene = Scene::between(known("b", hangs()), known("c", answers(300)));
+        let watching = async {
+            time::sleep(Duration::from_millis(1_300)).await;
+            scene.panel.statuses()[1].strikes
+        };
+        assert_eq!(tokio::join!(scene.ask(), watching).1, 1);
+        assert_eq!(scene.panel.statuses()[1].strikes, 1, "once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opinion_whose_judge_is_left_by_all_makes_way() {
+        let scene = Scene::between(known("b", hangs()), known("c", answers(300)));
+        let opening = async {
+            time::sleep(Duration::from_millis(500)).await;
+            let evidence = Evidence { route: &[0, 1, 2], turn: Turn::InTurn, jitter: 0.5 };
+            let seat = scene.panel.seat("b").unwrap();
+            (0..9).for_each(|_| seat.strike(evidence, (Duration::from_secs(5), now())));
+        };
+        tokio::join!(scene.check("b timeout 0+500, c judged 500+300"), opening);
+        // where nobody else may be asked it is waited for all the same
+        let scene = Scene::between(known("b", answers(900)), known("c", answers(300)));
+        scene.panel.seat("c").unwrap().block(Duration::from_secs(9), now());
+        let opening = async {
+            time::sleep(Duration::from_millis(500)).await;
+            let evidence = Evidence { route: &[0, 1, 2], turn: Turn::InTurn, jitter: 0.5 };
+            let seat = scene.panel.seat("b").unwrap();
+            (0..9).for_each(|_| seat.strike(evidence, (Duration::from_secs(5), now())));
+        };
+        tokio::join!(scene.check("b judged 0+900"), opening);
     }
 
     #[tokio::test(start_paused = true)]

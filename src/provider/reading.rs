@@ -110,7 +110,7 @@ impl Reader {
             self.sight.was_blind(false);
             return Err(reply.fails(AttemptOutcome::Blind, &why));
         }
-        self.sight.saw();
+        self.sight.ended(&self.floor, reply.tokens);
         let cost = reply.tokens.map_or(self.estimate, |tokens| self.price.cost(tokens));
         let request_id = reply.request_id;
         Ok(Answered { judgement, tokens: reply.tokens, cost, request_id, rest: None })
@@ -189,12 +189,13 @@ impl Streamed {
         let whole = reply.and_then(|reply| reader.conclude(&reply));
         let reasons = whole.map_err(|error| fault(&error)).and_then(|whole| agreed(whole, &early));
         let blind = reader.floor.blindness(tokens.or(known)).is_some();
+        let is_counted = tokens.or(known).is_some();
+        proof.settle(is_counted || reasons.is_ok());
         if blind {
             reader.sight.was_blind(true);
         } else if reasons.is_ok() {
-            reader.sight.saw();
+            reader.sight.ended(&reader.floor, tokens.or(known));
         }
-        proof.settle(tokens.or(known).is_some() || reasons.is_ok());
         let cost = tokens.map_or(reader.estimate, |tokens| reader.price.cost(tokens));
         LatePart { reasons, tokens, cost, request_id, blind, took }
     }

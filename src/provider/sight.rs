@@ -133,10 +133,20 @@ impl Floor {
     }
 }
 
+impl Floor {
+    /// Whether `tokens` show that the model saw the pictures. What nobody counted shows nothing, nor does
+    /// a count of a model of which nobody knows how it counts, unless it counts pictures by themselves.
+    #[must_use]
+    pub fn is_shown_by(&self, tokens: Option<Tokens>) -> bool {
+        let tells = |tokens: Tokens| 0 < self.pictures || tokens.image.is_some();
+        tokens.is_some_and(tells) && self.blindness(tokens).is_none()
+    }
+}
+
 /// Answers in a row that a judge must have seen its pictures in before it is believed in advance.
 const SEEN_IN_A_ROW: u32 = 20;
 
-/// What a judge has shown of its sight: how many of its last completed answers passed the floor,
+/// What a judge has shown of its sight: how many of its last complete answers passed the floor,
 /// and whether one was found blind after it had left early.
 #[derive(Debug, Default)]
 pub struct Sight(Mutex<Shown>);
@@ -144,7 +154,7 @@ pub struct Sight(Mutex<Shown>);
 #[derive(Debug, Default)]
 struct Shown {
     seen_in_a_row: u32,
-    /// How many were seen since the end of one that had left early never came; `None`: none has.
+    /// How many were seen since one whose count never came; `None`: there was none.
     seen_since_unproven: Option<u32>,
     /// Until [`SEEN_IN_A_ROW`] answers passed again.
     distrusted: bool,
@@ -161,7 +171,7 @@ impl Sight {
         }
         let shown = self.shown();
         let proven = SEEN_IN_A_ROW <= shown.seen_in_a_row;
-        proven || (tokens.is_some() && !shown.distrusted)
+        proven || (floor.is_shown_by(tokens) && !shown.distrusted)
     }
 
     /// Whether answers may leave before their end, if nothing in them speaks against it; `counts_first`:
@@ -172,9 +182,13 @@ impl Sight {
         SEEN_IN_A_ROW <= shown.seen_in_a_row || (counts_first && !shown.distrusted)
     }
 
-    /// A complete answer, whose judge saw the pictures. A provider that counts nothing cannot be
-    /// caught: its answers count as seen, as [`Floor::blindness`] takes them.
-    pub fn saw(&self) {
+    /// A sound answer that came to its end, of which the provider counted `tokens`. A provider that
+    /// counts nothing cannot be caught, and its complete answers pass; but nothing is shown by them.
+    pub fn ended(&self, floor: &Floor, tokens: Option<Tokens>) {
+        if floor.is_shown_by(tokens) { self.saw() } else { self.was_unproven() }
+    }
+
+    fn saw(&self) {
         let mut shown = self.shown();
         shown.seen_in_a_row = shown.seen_in_a_row.saturating_add(1);
         shown.seen_since_unproven = shown.seen_since_unproven.map(|seen| seen.saturating_add(1));
@@ -190,9 +204,9 @@ impl Sight {
         shown.distrusted |= left_early;
     }
 
-    /// An answer that had left early, and whose count never came: whether its judge saw the pictures
-    /// stays unknown. One may be an accident; with a second one among twenty the judge is believed in
-    /// advance no more, until twenty in a row came to their end.
+    /// An answer whose count never came, or says nothing: whether its judge saw the pictures stays unknown. One may be
+    /// an accident; with a second one among twenty the judge is believed in advance no more, until
+    /// twenty in a row were counted.
     pub fn was_unproven(&self) {
         let mut shown = self.shown();
         if shown.seen_since_unproven.is_some_and(|seen| seen < SEEN_IN_A_ROW) {
@@ -354,6 +368,30 @@ mod tests {
         assert!(!is_believed());
         see(1);
         assert!(is_believed());
+    }
+
+    #[test]
+    fn answers_that_nobody_counts_show_nothing() {
+        let sight = Sight::default();
+        (0..3 * SEEN_IN_A_ROW).for_each(|_| sight.ended(&floor(100), None));
+        assert!(!sight.may_leave_early(&floor(100), None));
+        (0..SEEN_IN_A_ROW).for_each(|_| sight.ended(&floor(100), counted(100)));
+        assert!(sight.may_leave_early(&floor(100), None));
+        (0..2).for_each(|_| sight.ended(&floor(100), None));
+        assert!(!sight.may_leave_early(&floor(100), None), "the counts stopped coming");
+    }
+
+    #[test]
+    fn a_count_over_a_floor_that_nobody_knows_shows_nothing() {
+        let (sight, unknown) = (Sight::default(), floor(0));
+        assert_eq!(unknown.blindness(counted(1)), None, "a complete answer passes");
+        (0..3 * SEEN_IN_A_ROW).for_each(|_| sight.ended(&unknown, counted(5_000)));
+        assert!(!sight.may_leave_early(&unknown, counted(5_000)));
+        // but a provider that counts pictures by themselves has seen some
+        let pictures =
+            |image| Some(Tokens { input: 5_000, image: Some(image), ..Tokens::default() });
+        assert!(sight.may_leave_early(&unknown, pictures(1)));
+        assert!(!sight.may_leave_early(&unknown, pictures(0)));
     }
 
     #[test]

@@ -47,16 +47,24 @@ impl<'a> Course<'a> {
         if preferred { Route::Primary } else { Route::Failover }
     }
 
-    /// Everybody who is left asked us to stay away: the first who will be back is waited for. A call
-    /// before that is refused again, and lengthens the time for all.
+    /// Everybody who is left asked us to stay away, or has all the calls it may have: the first who
+    /// will be back is waited for, or the first place. A call before that is refused again, and
+    /// lengthens the time for all; and places that were configured are not for us to exceed.
     fn await_somebody(&mut self) {
-        self.back_at = self.back_in().map(|wait| now() + wait);
+        self.waits.back_at = self.back_in().map(|wait| now() + wait);
+        self.waits.for_room = self.is_waiting_for_room();
+    }
+
+    /// A place is free for which this image, and perhaps others, wait.
+    pub(super) fn find_room(&mut self) {
+        self.waits.for_room = false;
+        if self.waits.repeat_at.is_some() { self.repeat() } else { self.return_to_line() }
     }
 
     /// Somebody who had asked us to stay away is back; so are, at this very moment, all the images
     /// that wait for the same judge. Those for whom it has no room look again in a while.
     pub(super) fn return_to_line(&mut self) {
-        self.back_at = None;
+        (self.waits.back_at, self.waits.for_room) = (None, false);
         let in_turn = self.next_in_line(Reach::InTurn);
         let Some(next) = in_turn.or_else(|| self.next_in_line(Reach::OutOfTurn)) else {
             if self.may_follow() {
@@ -66,7 +74,10 @@ impl<'a> Course<'a> {
         };
         let may_wait = LOOK_AGAIN + next.lead(self.budget) < self.entry.deadline.left();
         if in_turn.is_none() && next.is_closed() && may_wait {
-            self.back_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
+            self.waits.back_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
+            return;
+        }
+        if !self.has_time_for(next) {
             return;
         }
         let route = if self.started == 0 { self.first_route(next) } else { Route::Failover };
@@ -192,7 +203,7 @@ impl<'a> Course<'a> {
         let wait =
             jittered.max(retry_after.unwrap_or_default()).max(blocked_for.unwrap_or_default());
         if wait < self.entry.deadline.left() && self.panel.pays(Purse::Repeat) {
-            self.repeat_at = Some(now() + wait);
+            self.waits.repeat_at = Some(now() + wait);
         }
     }
 
@@ -207,25 +218,38 @@ impl<'a> Course<'a> {
     }
 
     pub(super) fn repeat(&mut self) {
-        self.repeat_at = None;
+        (self.waits.repeat_at, self.waits.for_room) = (None, false);
         let Some(only) = self.only.filter(|_| self.may_start()) else { return };
         // all images that it refused together come back together
         let standing = only.standing(0.0, now());
         let has_time = LOOK_AGAIN + only.lead(self.budget) < self.entry.deadline.left();
         if has_time && (standing.blocked_for.is_some() || !standing.has_room) {
-            self.repeat_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
-            return;
+            self.waits.for_room = standing.is_full;
+            return self.look_again();
         }
         self.launch(only, Route::Failover);
     }
 
+    /// The only judge is asked again a little later.
+    fn look_again(&mut self) {
+        self.waits.repeat_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
+    }
+
+    /// Calls the judge of `seat`, unless it has all the calls it may have: then it is waited for
+    /// where there is nobody else.
     pub(super) fn launch(&mut self, seat: &'a Arc<Seat>, route: Route) {
+        let is_probe = self.nobody_is_well() && seat.probe(now(), || self.panel.pays(Purse::Probe));
+        let Some(in_flight) = seat.enter() else {
+            if is_probe {
+                seat.probe_ended();
+            }
+            return self.wait_at(seat);
+        };
         self.unasked.retain(|one| one.seat.name() != seat.name());
-        self.back_at = None;
+        (self.waits.back_at, self.waits.for_room) = (None, false);
         let Race { deadline, route: policy, .. } = self.entry;
         let own_deadline = policy.attempt_cap.map_or(deadline, |cap| deadline.capped(cap));
-        let is_probe = self.nobody_is_well() && seat.probe(now(), || self.panel.pays(Purse::Probe));
-        let mut call = Call::start(seat, route, self.asking(), own_deadline);
+        let mut call = Call::start((seat, in_flight), route, self.asking(), own_deadline);
         if is_probe {
             call.count_as_probe();
         }
@@ -239,6 +263,18 @@ impl<'a> Course<'a> {
         let overtaken_age = self.only.map(|only| only.overtaken_age(self.entry.route.deadline));
         let overtaken_at = overtaken_age.map(|age| started + age);
         self.running.push(Runner { call, place, cap_at, gives_way_at, overtaken_at });
+    }
+
+    /// `seat` has all the calls it may have: its last place went to somebody else just now, or it is
+    /// the only judge.
+    fn wait_at(&mut self, seat: &Seat) {
+        if !self.running.is_empty() || !self.has_time_for(seat) {
+            return;
+        }
+        self.waits.for_room = true;
+        if self.unasked.iter().all(|one| one.seat.name() != seat.name()) {
+            self.look_again();
+        }
     }
 
     /// What every call of this race shares.

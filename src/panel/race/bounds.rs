@@ -63,13 +63,13 @@ async fn a_judge_that_never_answers_keeps_its_time_from_nobody() {
         let seat = scene.panel.seat(name).unwrap();
         (0..30).for_each(|_| seat.censor(Duration::from_secs(5)));
     };
-    // a's p95 is past the deadline: it still gets three quarters at most
+    // nobody knows what answers of a and b take: three quarters for the one, a quarter for the other
     let scene = Scene::scripted(&[hangs(), answers(100)]).without_hedges();
     never_answers(&scene, "a");
     never_answers(&scene, "b");
     let expected = "judged by b at 3850 ms: a primary timeout 0+3750, b failover judged 3750+100";
     scene.check(expected).await;
-    // b's median is past the deadline: half is kept for it at most
+    // what b would take is past the deadline: that is no reason to keep more for it
     let scene = Scene::scripted(&[answers(2_400), answers(100)]).without_hedges();
     never_answers(&scene, "b");
     scene.check("judged by a at 2400 ms: a primary judged 0+2400").await;
@@ -216,8 +216,37 @@ async fn a_loser_is_recorded_with_its_estimate_and_its_age() {
     assert_eq!(winner.request_id.as_deref(), Some("req-1"));
     let statuses = scene.panel.statuses();
     assert_eq!((statuses[0].samples, statuses[1].samples), (1, 1));
-    assert!(statuses[0].p50_ms > Some(100_000), "a loser is slower than can be told");
+    assert_eq!(statuses[0].p50_ms, None, "a loser is no answer");
     assert!((290..=310).contains(&statuses[1].p50_ms.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_judge_s_losers_do_not_make_its_answers_take_minutes() {
+    let scene = Scene::scripted(&[answers(600)]);
+    let seat = scene.panel.seat("a").unwrap();
+    for _ in 0..30 {
+        scene.race().await;
+        (0..2).for_each(|_| seat.censor(Duration::from_secs(2)));
+    }
+    let told = scene.panel.statuses()[0].p50_ms;
+    assert!(told.is_some_and(|p50| (580..=620).contains(&p50)), "{told:?}");
+    let p50 = scene.panel.fastest_p50(&["a".to_owned()]);
+    assert!(p50.is_some_and(|p50| p50 < Duration::from_millis(620)), "{p50:?}");
+    let is_fast = |took_ms: u64| seat.is_fast(Duration::from_millis(took_ms));
+    assert!(is_fast(100) && !is_fast(400));
+    // there is time to wait until it is back, and to be answered
+    seat.block(Duration::from_millis(200), now());
+    scene.check("judged by a at 800 ms: a primary judged 200+600").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_judge_that_is_down_and_silent() {
+    let scene = Scene::scripted(&[hangs()]);
+    for _ in 0..30 {
+        scene.race().await;
+    }
+    let p50 = scene.panel.fastest_p50(&["a".to_owned()]);
+    assert!(p50.is_some_and(|p50| scene.route.deadline < p50), "{p50:?}");
 }
 
 #[tokio::test(start_paused = true)]

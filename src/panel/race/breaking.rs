@@ -4,6 +4,8 @@
 
 use super::*;
 
+use futures_util::future::join_all;
+
 use crate::domain::AttemptOutcome;
 use crate::domain::AttemptOutcome::{Auth, BadRequest, Connect, Overloaded, Refused, ServerError};
 use crate::panel::BreakerState;
@@ -201,6 +203,61 @@ async fn nobody_is_evacuated_past_the_policy_s_attempts() {
     assert_eq!(story(&raced, took), "judged by a at 800 ms: a primary judged 0+800");
 }
 
+// Judges of unknown speed.
+
+/// The same judges, of whom nobody said how fast they are.
+fn unknown(scripts: &[Script]) -> Scene {
+    Scene::scripted(scripts)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_that_is_slow_by_nature_is_not_opened_although_nobody_said_so() {
+    let scene = unknown(&[answers(2_400), answers(700)]).without_hedges();
+    for _ in 0..5 {
+        join_all((0..30).map(|_| scene.race())).await;
+        assert_eq!(breaker(&scene, "a"), BreakerState::Closed);
+    }
+    assert_eq!(scene.panel.statuses()[0].strikes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_that_never_answered_is_left_although_nobody_knows_how_fast_it_is() {
+    let scene = unknown(&[hangs(), answers(700)]);
+    // after the first seconds its calls strike at the age that is assumed
+    assert_eq!(races_until(&scene, "a", BreakerState::Open).await, 7);
+    let scene = unknown(&[hangs(), answers(700)]);
+    let race_at = async |millis| {
+        pass(millis).await;
+        scene.race().await
+    };
+    let watching = async {
+        pass(5_500).await;
+        breaker(&scene, "a")
+    };
+    let coming = join_all((0..200).map(|image| race_at(25 * image)));
+    assert_eq!(tokio::join!(coming, watching).1, BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_judge_that_was_taken_for_a_dead_one_comes_back() {
+    // hedges are always faster than its first answer would be
+    let scene = unknown(&[answers(2_400), answers(700)]);
+    races_until(&scene, "a", BreakerState::Open).await;
+    let mut races = 0;
+    while breaker(&scene, "a") != BreakerState::Closed {
+        scene.race().await;
+        pass(2_500).await;
+        races += 1;
+        assert!(races < 30, "its probes answer");
+    }
+    scene.spend_hedge_budget();
+    for _ in 0..60 {
+        scene.race().await;
+        pass(5_000).await;
+        assert_eq!(breaker(&scene, "a"), BreakerState::Closed);
+    }
+}
+
 // Probes.
 
 #[tokio::test(start_paused = true)]
@@ -248,6 +305,8 @@ async fn a_hung_probe_is_evidence_although_its_task_began_late() {
 async fn a_probe_that_stops_behind_its_scores_is_a_bad_one_although_nobody_waits_for_it() {
     let early = Script(300, Act::Early(0.9, 60_000));
     let scene = scene(&[&[early], &[answers(100)]]);
+    let seat = scene.panel.seat("a").unwrap();
+    (0..40).for_each(|_| seat.record_end(Duration::from_millis(1_200)));
     strikes(&scene, "a", 5);
     pass(1_000).await;
     scene

@@ -13,9 +13,7 @@ use crate::panel::seat::Seat;
 impl<'a> Course<'a> {
     /// Who of `line` is asked now, if anybody may be.
     pub(super) fn pick(&self, line: &[InLine<'a>], reach: Reach) -> Option<&'a Arc<Seat>> {
-        let until = self.entry.deadline.instant();
-        let draw = Draw { chance: self.chance, now: now(), until };
-        self.choice.pick(line.iter().copied(), reach, draw)
+        self.choice.pick(line.iter().copied(), reach, self.draw())
     }
 
     /// Who would be asked next, if anybody may be.
@@ -58,9 +56,22 @@ impl<'a> Course<'a> {
 
     /// How long until a judge that asked us to stay away may be asked, where nobody else may be.
     pub(super) fn back_in(&self) -> Option<Duration> {
-        let until = self.entry.deadline.instant();
-        let draw = Draw { chance: self.chance, now: now(), until };
-        self.choice.back_in(self.unasked.iter().copied(), draw)
+        self.choice.back_in(self.unasked.iter().copied(), self.draw())
+    }
+
+    /// Whether a judge would be asked if it might have one call more.
+    pub(super) fn is_waiting_for_room(&self) -> bool {
+        self.choice.is_waiting_for_room(self.unasked.iter().copied(), self.draw())
+    }
+
+    /// Whether an answer of `seat` may still come in time. Who has waited for room leaves it to others
+    /// else: it would be taken for a call that is cut before it can answer.
+    pub(super) fn has_time_for(&self, seat: &Seat) -> bool {
+        seat.p50().unwrap_or_default() < self.entry.deadline.left()
+    }
+
+    fn draw(&self) -> Draw {
+        Draw { chance: self.chance, now: now(), until: self.entry.deadline.instant() }
     }
 
     fn unasked_to_look(&self) -> Vec<InLine<'a>> {

@@ -20,7 +20,7 @@ use crate::panel::call::{Asking, Call, Ended, cut_short};
 use crate::panel::choice::InLine;
 use crate::panel::hedge::Purse;
 use crate::panel::race::{Course, Outcome};
-use crate::panel::seat::Seat;
+use crate::panel::seat::{InFlight, Seat};
 use crate::panel::{Question, now};
 
 /// Longest that the rest of a probe's answer is read that nobody waits for.
@@ -92,17 +92,21 @@ impl<'a> Course<'a> {
     }
 
     fn launch_probe(&mut self, seat: &'a Arc<Seat>) {
+        let Some(in_flight) = seat.enter() else {
+            return seat.probe_ended(); // somebody else had the last place
+        };
         self.unasked.retain(|one| one.seat.name() != seat.name());
         let Asking { question, began, caller_gone, budget, jitter, .. } = self.asking();
         let (tell, ended) = oneshot::channel();
         let probe = Probe {
             seat: Arc::clone(seat),
+            in_flight,
             question: question.clone(),
             began,
             caller_gone: caller_gone.clone(),
             peers: Arc::clone(&self.peers),
             jitter,
-            until: Deadline::after(seat.strike_age(seat.judge().waits_for_end(question), budget)),
+            until: Deadline::after(seat.probe_age(seat.upto(question), budget)),
             budget,
         };
         let place = self.started;
@@ -140,6 +144,7 @@ impl<'a> Course<'a> {
 /// A probe as its task runs it: it owns all it needs, because it may outlive its race.
 struct Probe {
     seat: Arc<Seat>,
+    in_flight: InFlight,
     question: Question,
     began: Stopwatch,
     caller_gone: CancellationToken,
@@ -152,12 +157,12 @@ struct Probe {
 
 impl Probe {
     async fn run(self, tell: oneshot::Sender<Ended>) {
-        let Self { seat, question, began, caller_gone, peers, jitter, until, budget } = &self;
-        let ends = Ends(seat);
-        let (began, jitter, until, budget) = (*began, *jitter, *until, *budget);
-        let peers = Arc::clone(peers);
+        let Self { seat, in_flight, question, began, caller_gone, peers, jitter, until, budget } =
+            self;
+        let ends = Ends(&seat);
+        let (question, caller_gone) = (&question, &caller_gone);
         let asking = Asking { question, began, caller_gone, peers, budget, jitter };
-        let mut call = Call::start(seat, Route::Probe, asking, until);
+        let mut call = Call::start((&seat, in_flight), Route::Probe, asking, until);
         let ended = match until.bound(call.reply()).await {
             Ok(reply) => call.end(reply),
             Err(_late) => {

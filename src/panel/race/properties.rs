@@ -15,6 +15,8 @@ fn any_script() -> impl Strategy<Value = Script> {
     let act = prop_oneof![
         3 => Just(Act::Answer(0.8)),
         1 => Just(Act::Answer(f64::NAN)),
+        2 => (0_u64..4_000).prop_map(|rest_ms| Act::Early(0.8, rest_ms)),
+        1 => (0_u64..4_000).prop_map(|rest_ms| Act::BreaksOff(0.8, rest_ms)),
         1 => Just(Act::Garble),
         3 => Just(Act::Hang),
         4 => (failure, prop::option::of(0_u64..8_000)).prop_map(|(outcome, retry_after_ms)| {
@@ -34,6 +36,7 @@ prop_compose! {
         hedged in any::<bool>(),
         known in any::<bool>(),
         mindful in any::<bool>(),
+        cap in prop::option::of(1_u32..3),
         stand_in in prop::option::of(0_usize..5),
         caller_leaves_ms in prop::option::of(0_u64..3_000),
         cost_cap in prop::option::of((0_u64..400).prop_map(MicroUsd)),
@@ -43,9 +46,9 @@ prop_compose! {
             let judge = ScriptedJudge::new(name, std::slice::from_ref(script));
             let judge = if known { judge.expecting(650, 900) } else { judge };
             let judge = if mindful { judge.minding_its_deadline() } else { judge };
-            if stands_in(name) { judge.standing_in() } else { judge }
+            (if stands_in(name) { judge.standing_in() } else { judge }, cap)
         };
-        let mut scene = Scene::of(NAMES.iter().zip(&scripts).map(judge).collect());
+        let mut scene = Scene::capped(NAMES.iter().zip(&scripts).map(judge).collect());
         scene.route.max_attempts = max_attempts;
         scene.route.attempt_cap = attempt_cap_ms.map(Duration::from_millis);
         scene.route.hedge = scene.route.hedge.filter(|_| hedged);
@@ -59,7 +62,7 @@ proptest! {
     #[test]
     fn any_race_ends_once_in_time_and_leaves_nothing_behind((scripts, scene) in any_scene()) {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (raced, took) = runtime.block_on(scene.race());
+        let (mut raced, took) = runtime.block_on(scene.race());
         let told = story(&raced, took);
 
         prop_assert!(took <= Duration::from_millis(scene.deadline_ms + 1), "{told}");
@@ -80,7 +83,9 @@ proptest! {
         match &raced.outcome {
             Outcome::Judged { judge, route, judgement } => {
                 let Script(after_ms, act) = script_of(judge);
-                prop_assert_eq!(act, Act::Answer(0.8));
+                let left_early = matches!(act, Act::Early(..) | Act::BreaksOff(..));
+                prop_assert!(left_early || act == Act::Answer(0.8), "{told}");
+                prop_assert_eq!(raced.rest.is_some(), left_early);
                 prop_assert_eq!(judged.len(), 1);
                 prop_assert_eq!((&judged[0].judge, judged[0].route), (judge, *route));
                 prop_assert_eq!(&judged[0].scores, &judgement.scores);
@@ -117,20 +122,30 @@ proptest! {
         prop_assert!(is_left_alone || names.len() == raced.attempts.len(), "{told}");
         prop_assert!(raced.attempts.iter().all(|one| one.said.is_none()));
         prop_assert!(raced.attempts.is_sorted_by_key(|one| one.started_ms), "{told}");
-        prop_assert!(scene.panel.statuses().iter().all(|judge| judge.in_flight == 0), "{told}");
+        let in_flight = || scene.panel.statuses().iter().map(|judge| judge.in_flight).sum::<u32>();
+        prop_assert_eq!(in_flight(), u32::from(raced.rest.is_some()), "{}", told);
+        if let Some(rest) = raced.rest.take() {
+            let until = runtime.block_on(async { Deadline::after(Duration::from_secs(2)) });
+            runtime.block_on(rest.read(until));
+        }
+        prop_assert_eq!(in_flight(), 0, "{}", told);
     }
 
     #[test]
     fn any_judges_leave_a_panel_in_bounds(
         (scripts, scene) in any_scene(),
         races in 1_usize..40,
+        reads_on in any::<bool>(),
         wait_ms in 0_u64..3_000,
     ) {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             for _ in 0..races {
-                let (raced, took) = scene.race().await;
+                let (mut raced, took) = scene.race().await;
                 let told = story(&raced, took);
+                if let Some(rest) = raced.rest.take().filter(|_| reads_on) {
+                    rest.read(Deadline::after(Duration::from_secs(2))).await;
+                }
                 prop_assert!(took <= Duration::from_millis(scene.deadline_ms + 1), "{told}");
                 let statuses = scene.panel.statuses();
                 let looking = || {

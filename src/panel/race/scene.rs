@@ -17,7 +17,7 @@ use crate::domain::{Attempt, MicroUsd};
 use crate::panel::hedge::Purse;
 use crate::panel::race::{Outcome, Race, Raced};
 use crate::panel::script::{Script, ScriptedJudge, question, route};
-use crate::panel::{Judge, Panel, Question};
+use crate::panel::{Care, Judge, Panel, Question};
 
 pub(crate) const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -34,12 +34,19 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn of(judges: Vec<ScriptedJudge>) -> Self {
-        let names: Vec<String> = judges.iter().map(|judge| judge.id().name.clone()).collect();
+        Self::capped(judges.into_iter().map(|judge| (judge, None)).collect())
+    }
+
+    /// The same where each judge may have so many calls at once.
+    pub(crate) fn capped(judges: Vec<(ScriptedJudge, Option<u32>)>) -> Self {
+        let names: Vec<String> = judges.iter().map(|(judge, _)| judge.id().name.clone()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let route = route(&names);
-        let judges = judges.into_iter().map(|judge| Arc::new(judge) as Arc<dyn Judge>).collect();
+        let seated = |(judge, max_in_flight)| {
+            (Arc::new(judge) as Arc<dyn Judge>, Care { max_in_flight, ..Care::default() })
+        };
         Self {
-            panel: Panel::with_jitter(judges, || 0.5),
+            panel: Panel::seated(judges.into_iter().map(seated).collect(), || 0.5),
             question: question(&["cutout", "shadow"]),
             route,
             cost_cap: None,

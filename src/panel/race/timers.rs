@@ -30,7 +30,8 @@ impl<'a> Course<'a> {
         };
         let runners = self.running.iter().flat_map(of_one);
         let chances = [self.last_chance_at(), self.stand_in_at()];
-        let timers = [self.hedge_at, self.repeat_at, self.back_at].into_iter().chain(chances);
+        let timers =
+            [self.hedge_at, self.waits.repeat_at, self.waits.back_at].into_iter().chain(chances);
         let deadline = self.entry.deadline.instant();
         runners.chain(timers).flatten().fold(deadline, Instant::min)
     }
@@ -40,10 +41,10 @@ impl<'a> Course<'a> {
         self.strike(now);
         self.stop_those_out_of_time(now);
         self.drop_those_overtaken(now);
-        if self.repeat_at.is_some_and(|at| at <= now) {
+        if self.waits.repeat_at.is_some_and(|at| at <= now) {
             self.repeat();
         }
-        if self.back_at.is_some_and(|at| at <= now) {
+        if self.waits.back_at.is_some_and(|at| at <= now) {
             self.return_to_line();
         }
         if self.hedge_at.is_some_and(|at| at <= now) {
