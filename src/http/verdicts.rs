@@ -80,9 +80,9 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
     let limit_bytes = policies.max_bytes().min(face.settings.max_image_bytes);
     let named = Parameters::of(request.uri())?.take("policy");
     let presumed = policies.presumed(named.as_deref(), caption.asked_deadline);
-    let schedule = presumed
-        .and_then(|policy| Some((policy, policy.schedule(arrived, caption.asked_deadline)?)));
-    let Some((policy, schedule)) = schedule else {
+    let schedule =
+        presumed.and_then(|one| Some((one, one.policy.schedule(arrived, caption.asked_deadline)?)));
+    let Some((presumed, schedule)) = schedule else {
         return Err(below_floor(caption.asked_deadline.unwrap_or_default()));
     };
     // who cannot be let in need not stand in line to be told so
@@ -90,10 +90,10 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
     let presence = request.extensions().get::<Presence>().cloned();
     let newcomer = Newcomer {
         size_bytes: body::held_bytes(request.headers(), limit_bytes),
-        judges: policy.judges(),
+        judges: presumed.judges(),
         read_by: schedule.read_by,
         judged_by: schedule.judged_by,
-        floor: policy.route.floor,
+        floor: presumed.policy.route.floor,
     };
     let admission = match enter(face, newcomer, presence.as_ref()).await {
         Some(Ok(admission)) => admission,
@@ -248,8 +248,9 @@ fn lookup_by(
     asked: Option<Duration>,
 ) -> Deadline {
     let policies = face.gate.policies.load();
-    let policy = policies.presumed(upload.policy.as_deref(), asked);
-    let schedule = policy.and_then(|policy| Some((policy, policy.schedule(arrived, asked)?)));
+    let presumed = policies.presumed(upload.policy.as_deref(), asked);
+    let schedule =
+        presumed.and_then(|one| Some((one.policy, one.policy.schedule(arrived, asked)?)));
     let spare = schedule.map(|(policy, schedule)| {
         let judging = face.gate.panel.fastest_p50(policy.judges()).unwrap_or(policy.route.floor);
         schedule.judged_by.less(judging).min(schedule.read_by).left()
