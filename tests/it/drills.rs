@@ -151,12 +151,15 @@ async fn a_plan_that_no_gate_would_run_is_refused_with_the_field_that_is_wrong()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_with_nobody_else_to_ask_runs_no_drill() {
-    for (route, judge, says) in [
-        (vec!["openai-mini"], "openai-mini", "no second judge that looks"),
-        (vec!["openai-mini", "local"], "openai-mini", "no second judge that looks"),
-        (vec!["openai-mini", "claude-haiku"], "mistral-vision", "no policy asks mistral-vision"),
+    for (route, attempts, judge, says) in [
+        (vec!["openai-mini"], 3, "openai-mini", "no second judge that looks"),
+        (vec!["openai-mini", "local"], 3, "openai-mini", "no second judge that looks"),
+        (vec!["openai-mini", "claude-haiku"], 3, "mistral-vision", "no policy asks mistral-vision"),
+        // the other one is a last chance beside a call that hangs: a refused one leaves no verdict
+        (vec!["openai-mini", "claude-haiku"], 1, "openai-mini", "makes one attempt alone"),
     ] {
-        let world = World::of(Plan { route, ..Plan::default() }).await;
+        let edits = vec![("max_attempts: 3".to_owned(), format!("max_attempts: {attempts}"))];
+        let world = World::of(Plan { route, edits, ..Plan::default() }).await;
         let mut plan = plan("refuse", 0.2);
         plan["judge"] = json!(judge);
         let (status, problem) = admin(&world).start(&plan).await;
