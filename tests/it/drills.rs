@@ -9,7 +9,7 @@ use std::fs;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use loadtest::{Behaviour, Fault};
+use loadtest::{Behaviour, Fault, Latency};
 use serde_json::{Value, json};
 use vlmgate::clock::Deadline;
 use vlmgate::drill::schedule::Scheduled;
@@ -19,7 +19,7 @@ use vlmgate::ledger::{Settings, Sync};
 
 use crate::crash::Gate;
 use crate::drills::rig::{Admin, LONG, LOOK};
-use crate::world::{Plan, World, root, start_providers, write_files};
+use crate::world::{Plan, World, healthy, root, start_providers, write_files};
 
 /// The shipped policy with one small view and no measurements: many images a second.
 fn quick() -> Plan {
@@ -242,6 +242,33 @@ async fn a_drill_ends_itself_when_images_get_no_verdict() {
         let verdict = admin.post().await;
         assert_eq!((&verdict["basis"], was_struck(&verdict)), (&json!("judge"), false));
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_whose_images_are_judged_far_later_than_before_fails() {
+    let route = vec!["openai-mini", "claude-haiku"];
+    let world = World::of(Plan { route, deadline_ms: 15_000, ..quick() }).await;
+    // far longer than the first judge, whatever this machine is at
+    let slow = Behaviour { latency: Latency::ConstantMs(1_000), ..healthy() };
+    world.provider("claude-haiku").set_behaviour(slow);
+    let admin = admin(&world);
+    let load = admin.load();
+    let mut plan = paced(plan("refuse", 0.5), load.pace_ms().await);
+    // twenty struck images are needed, and the callers wait a second for each
+    plan["for_ms"] = json!(8_000);
+    plan["bounds"] = json!({ "p95_ratio_at_most": 1.35 });
+    let (_, begun) = admin.start(&plan).await;
+    let drill = admin.ended(&id(&begun)).await;
+    load.finish().await;
+    assert_eq!(drill["result"], "failed", "{drill}");
+    let reason = drill["reason"].as_str().unwrap();
+    assert!(reason.starts_with("p95_ratio is "), "{drill}");
+    let struck = &drill["figures"]["struck"];
+    assert_eq!((&struck["late"], &struck["judged_ratio"]), (&json!(0), &json!(1.0)), "{drill}");
+    let assertions = drill["assertions"].as_array().unwrap();
+    let p95 = assertions.iter().find(|one| one["figure"] == "p95_ratio").unwrap();
+    assert_eq!((&p95["bound"], &p95["held"]), (&json!(1.35), &json!(false)), "{drill}");
     world.stop().await;
 }
 
