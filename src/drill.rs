@@ -364,7 +364,10 @@ impl Drills {
     }
 
     async fn stored(&self, most: u32) -> Result<Vec<DrillForm>, LedgerError> {
-        self.gate.ledger.reader().drills(most).await?.iter().map(read).collect()
+        let rows = self.gate.ledger.reader().drills(most).await?;
+        // one that cannot be read must not hide the others
+        let read = |row| read(row).inspect_err(|why| tracing::error!(%why, "a drill is left out"));
+        Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
     }
 
     fn judge(&self, name: &str) -> Option<&Arc<ProviderJudge>> {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use loadtest::{Behaviour, Fault, Latency};
 use serde_json::{Value, json};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use vlmgate::clock::Deadline;
 use vlmgate::drill::schedule::Scheduled;
 use vlmgate::ledger::drills::DrillRow;
@@ -269,6 +271,26 @@ async fn a_drill_whose_images_are_judged_far_later_than_before_fails() {
     let assertions = drill["assertions"].as_array().unwrap();
     let p95 = assertions.iter().find(|one| one["figure"] == "p95_ratio").unwrap();
     assert_eq!((&p95["bound"], &p95["held"]), (&json!(1.35), &json!(false)), "{drill}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_drill_that_cannot_be_read_does_not_hide_the_others() {
+    let world = World::new().await;
+    let admin = admin(&world);
+    let (_, begun) = admin.start(&plan("refuse", 0.5)).await;
+    let (_, stopped) = admin.stop(&id(&begun)).await;
+    let options = SqliteConnectOptions::new().filename(world.folder.path().join("data/vlmgate.db"));
+    let mut store = SqliteConnection::connect_with(&options).await.unwrap();
+    let unreadable = "0192f3c1-7a3c-7d20-8f40-8f6f3c1a2b3c";
+    for row in ["what", unreadable] {
+        let insert = "INSERT INTO drill (id, judge, began_us, result, form) \
+            VALUES (?1, 'openai-mini', 1, 'passed', '{}')";
+        sqlx::query(insert).bind(row).execute(&mut store).await.unwrap();
+    }
+    let (status, listed) = admin.get("/admin/drills").await;
+    assert_eq!((status, &listed["drills"]), (200, &json!([stopped])), "{listed}");
+    assert_eq!(admin.get(&format!("/admin/drills/{unreadable}")).await.0, 500);
     world.stop().await;
 }
 
