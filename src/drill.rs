@@ -267,11 +267,12 @@ impl Drills {
             return Err(format!("no policy asks {name}: breaking it would show nothing"));
         }
         if let Some(policy) = asking.iter().find(|one| !self.has_second(one, name)) {
-            return Err(format!(
-                "the policy {} has no second judge that looks beside {name}: its images would get \
-                 no verdict",
-                policy.name
-            ));
+            let lacks = match policy.route.max_attempts {
+                0 | 1 => "makes one attempt alone (max_attempts 1)".to_owned(),
+                _ => format!("has no second judge that looks beside {name}"),
+            };
+            let name = &policy.name;
+            return Err(format!("the policy {name} {lacks}: its images would get no verdict"));
         }
         Ok(asking.iter().map(|one| one.name.clone()).collect())
     }
@@ -306,11 +307,15 @@ impl Drills {
         Ok(())
     }
 
-    /// Whether `policy` asks another judge that looks.
+    /// Whether `policy` asks another judge that looks where the one called `not` fails. The last
+    /// chance stands beside a call that hangs: after one that was refused it asks nobody.
     fn has_second(&self, policy: &ActivePolicy, not: &str) -> bool {
-        let others = policy.route.judges.iter().filter(|judge| *judge != not);
+        let route = &policy.route;
+        // who only gives second opinions leaves the first attempt whole
+        let may_follow = 2 <= route.max_attempts || route.judges.iter().all(|judge| judge != not);
+        let others = route.judges.iter().filter(|judge| *judge != not);
         let mut others = others.filter_map(|judge| self.gate.panel.judge(judge));
-        others.any(|judge| !judge.stands_in())
+        may_follow && others.any(|judge| !judge.stands_in())
     }
 
     /// Why one of the judges that `meant` names is not to be asked in its turn.
@@ -359,7 +364,10 @@ impl Drills {
     }
 
     async fn stored(&self, most: u32) -> Result<Vec<DrillForm>, LedgerError> {
-        self.gate.ledger.reader().drills(most).await?.iter().map(read).collect()
+        let rows = self.gate.ledger.reader().drills(most).await?;
+        // one that cannot be read must not hide the others
+        let read = |row| read(row).inspect_err(|why| tracing::error!(%why, "a drill is left out"));
+        Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
     }
 
     fn judge(&self, name: &str) -> Option<&Arc<ProviderJudge>> {

@@ -250,7 +250,7 @@ pub fn retire_policy(policy: &Policy) {
 }
 
 /// Counts everything that one finished check says, but of a check that is not complete neither
-/// verdict nor scores: those wait for [`count_verdict`].
+/// verdict nor scores nor whether its judges agreed: those wait for [`count_verdict`].
 pub fn count_check(record: &Record) {
     let policy = record.policy.name.as_str();
     histogram_of_verdicts(policy, record.verdict.decided()).record(record.timing.total / 1_000.0);
@@ -265,20 +265,14 @@ pub fn count_check(record: &Record) {
         counter!("vlmgate_client_gone_total").increment(1);
     }
     count_attempts(policy, &record.attempts, record.judge.as_ref());
-    if record.verdict.basis == Basis::SecondOpinion {
-        let said: Vec<_> = record.attempts.iter().filter_map(|one| one.said).collect();
-        let agreed =
-            if said.windows(2).all(|two| two.first() == two.last()) { "true" } else { "false" };
-        counter!("vlmgate_second_opinions_total", "policy" => policy.to_owned(), "agreed" => agreed)
-            .increment(1);
-    }
     if record.complete {
         count_verdict(record);
     }
 }
 
-/// Counts the verdict and the scores of a check. Every rate is taken over these, so an early answer
-/// is counted when its end is known, and one that was found blind never.
+/// Counts the verdict and the scores of a check, and whether its judges agreed. Every rate is taken
+/// over these, so an early answer is counted when its end is known, and one that was found blind
+/// never.
 pub fn count_verdict(record: &Record) {
     let policy = record.policy.name.as_str();
     let decision = record.verdict.decided();
@@ -289,6 +283,13 @@ pub fn count_verdict(record: &Record) {
         if let Some(score) = scored.score {
             histogram_of_scores(policy, &scored.criterion, judge).record(score);
         }
+    }
+    if record.verdict.basis == Basis::SecondOpinion {
+        let said: Vec<_> = record.attempts.iter().filter_map(|one| one.said).collect();
+        let agreed =
+            if said.windows(2).all(|two| two.first() == two.last()) { "true" } else { "false" };
+        counter!("vlmgate_second_opinions_total", "policy" => policy.to_owned(), "agreed" => agreed)
+            .increment(1);
     }
 }
 

@@ -230,7 +230,7 @@ form! {
         floor: Time = seconds(0.3),
         /// Held back for deciding, recording and the reply; default 20ms.
         keep_back: Time = seconds(0.02),
-        /// Attempts per image, hedges included; default 3. One last chance may come on top.
+        /// Attempts per image, hedges included; default 3. With hedges one last chance may come on top.
         max_attempts: Whole<1, 8> = Whole(3),
         /// Longest one attempt may run; default: until the deadline less a reserve for the next.
         attempt_cap: Option<Time>,

@@ -186,6 +186,27 @@ fn usable(route: &RouteForm) -> Option<Duration> {
     route.deadline.get()?.0.checked_sub(route.keep_back.get()?.0)
 }
 
+/// Which judge of the route is asked by no image, and why. On top of `max_attempts` comes one last
+/// chance where somebody may be asked beside a slow judge at all, and the one that stands in.
+fn unreached(route: &RouteForm, names: &[&Name<Public>], attempts: u32) -> Option<String> {
+    let attempted = usize::try_from(attempts).unwrap_or(usize::MAX);
+    let hedges = !matches!(route.hedge.get(), Some(HedgeForm::Off));
+    let stands_in = names.get(attempted).is_some_and(|name| name.text == LOCAL_JUDGE);
+    let reached = attempted.saturating_add(usize::from(hedges || stands_in));
+    let never = &names.get(reached)?.text;
+    Some(if hedges {
+        format!(
+            "\"{never}\" is never asked: max_attempts {attempts} and one last chance reach \
+             {reached} judges"
+        )
+    } else {
+        format!(
+            "\"{never}\" is never asked: max_attempts is {attempts}, and without hedges there is no \
+             last chance"
+        )
+    })
+}
+
 /// Every judge of the route must be asked in time even when all before it hang: a fallback that
 /// arithmetic puts behind the deadline is none.
 fn check_reach(route: &RouteForm, report: &mut Report) {
@@ -196,13 +217,7 @@ fn check_reach(route: &RouteForm, report: &mut Report) {
     let Some(attempts) = route.max_attempts.get().map(|attempts| attempts.0) else {
         return;
     };
-    // one last chance comes on top of max_attempts
-    let reached = usize::try_from(attempts).unwrap_or(usize::MAX).saturating_add(1);
-    if let Some(beyond) = names.get(reached) {
-        let message = format!(
-            "\"{}\" is never asked: max_attempts {attempts} and one last chance reach {reached} judges",
-            beyond.text
-        );
+    if let Some(message) = unreached(route, &names, attempts) {
         report.add(&route.judges.spot, message);
     }
     let Some(usable) = usable(route) else {

@@ -8,7 +8,8 @@
 //! waiting for another, so no two can wait for each other. The byte permit is taken whole (the
 //! announced length, else the most that any policy takes).
 //!
-//! The line serves the newest first. Who can no longer be answered in time leaves it at once, and
+//! The line serves the newest first of those who could go: who waits for judges that have no room
+//! holds nobody up who asks others. Who can no longer be answered in time leaves it at once, and
 //! when it is full the oldest does. When the process stops, newcomers are refused as soon as the
 //! door closes, but those in the line keep their places: nobody joins them any more, so they are
 //! served ever faster, and each ends within its own deadline. Turning them away would make a rolling
@@ -24,14 +25,14 @@ use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Stopwatch};
-use crate::gate::admission::line::{Line, Place, Ticket, Waiter};
+use crate::gate::admission::line::{Line, Outlook, Place, Terms, Ticket, Waiter};
 use crate::ledger::{Ledger, Slot};
 use crate::panel::{BreakerState, Panel};
 use crate::telemetry;
 use crate::telemetry::door::{LineEnd, Shed};
 
-/// Between two looks of the one whose turn it is: the judges and the journal make room without
-/// telling the door.
+/// Between two looks of those whose turn it is as soon as there is room: the judges and the journal
+/// make it without telling the door.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Between two looks of everybody else: whether the time that a judge needs has grown.
@@ -57,7 +58,7 @@ pub struct Limits {
 pub struct Newcomer<'a> {
     /// All that it will hold at once.
     pub size_bytes: usize,
-    /// The judges of its route; none where nobody is to be asked.
+    /// The judges of its route; none where nobody is to be asked, or it is not known yet who.
     pub judges: &'a [String],
     /// When its body must be in.
     pub read_by: Deadline,
@@ -106,7 +107,11 @@ impl Door {
     /// # Errors
     /// Why there is no room; answered at once.
     pub fn admit(&self, size_bytes: usize, ledger: &Ledger) -> Result<Admission, Shed> {
-        self.shared.let_in(&mut self.shared.lock(), (size_bytes, now(), &[]), ledger)
+        let mut line = self.shared.lock();
+        match line.lacks(size_bytes) {
+            None => self.shared.let_in(&mut line, (size_bytes, now(), &[]), ledger),
+            Some(lacking) => Err(lacking),
+        }
     }
 
     /// Lets `newcomer` in as soon as there is room for it. Dropping the future takes it out of the
@@ -198,43 +203,52 @@ enum Received<'a> {
 }
 
 impl Shared {
-    /// Takes everything for one check or nothing.
+    /// Takes everything for one check, for whom the line has room, or nothing.
     fn let_in(
         self: &Arc<Self>,
         line: &mut Line,
         (size_bytes, joined, judges): (usize, Instant, &[String]),
         ledger: &Ledger,
     ) -> Result<Admission, Shed> {
-        if let Some(lacking) = line.lacks(size_bytes) {
-            return Err(lacking);
-        }
-        if !judges.is_empty() && !line.may_approach(self.panel.room_among(judges)) {
-            return Err(Shed::Judges);
-        }
         let slot = ledger.reserve().map_err(|_| Shed::Journal)?;
-        line.take(size_bytes, joined, judges);
-        let permits = Permits { shared: Arc::clone(self), size_bytes, is_approaching: true };
+        let lane = line.take(size_bytes, joined, judges);
+        let permits = Permits { shared: Arc::clone(self), size_bytes, lane, is_approaching: true };
         Ok(Admission { slot, permits })
     }
 
-    /// The same for `newcomer`, who is not kept waiting for judges that cannot be asked in time.
-    fn try_let_in(
+    /// The same for `newcomer`, who may go on `terms`.
+    fn let_in_on(
+        self: &Arc<Self>,
+        line: &mut Line,
+        (newcomer, terms): (&Newcomer<'_>, Terms),
+        joined: Instant,
+        ledger: &Ledger,
+    ) -> Result<Admission, Shed> {
+        let judges = match terms {
+            Terms::Asking => newcomer.judges,
+            Terms::Unasking => &[],
+        };
+        self.let_in(line, (newcomer.size_bytes, joined, judges), ledger)
+    }
+
+    /// The same for one who has just come, and is the newest of all: it need not ask whose turn
+    /// it is.
+    fn let_newest_in(
         self: &Arc<Self>,
         line: &mut Line,
         newcomer: &Newcomer<'_>,
         (joined, useful_until): (Instant, Instant),
         ledger: &Ledger,
     ) -> Result<Admission, Shed> {
-        let wants = (newcomer.size_bytes, joined, newcomer.judges);
-        let let_in = self.let_in(line, wants, ledger);
-        if matches!(let_in, Err(Shed::Judges)) && !self.has_hope_of(newcomer.judges, useful_until) {
-            return self.let_in(line, (newcomer.size_bytes, joined, &[]), ledger);
+        if let Some(lacking) = line.lacks(newcomer.size_bytes) {
+            return Err(lacking);
         }
-        let_in
+        let outlook = self.outlook(newcomer.judges);
+        let terms = line.terms((newcomer.judges, useful_until), outlook).ok_or(Shed::Judges)?;
+        self.let_in_on(line, (newcomer, terms), joined, ledger)
     }
 
-    /// Lets a newcomer in or puts it into the line. It is the newest of all, so it need not ask
-    /// whose turn it is.
+    /// Lets a newcomer in or puts it into the line.
     fn receive<'a>(
         self: &'a Arc<Self>,
         newcomer: Newcomer<'a>,
@@ -245,8 +259,9 @@ impl Shared {
         if line.is_closed() {
             return Err(Shed::Draining);
         }
-        line.came(joined);
-        let lacked = match self.try_let_in(&mut line, &newcomer, (joined, useful_until), ledger) {
+        line.came(joined, newcomer.judges);
+        let times = (joined, useful_until);
+        let lacked = match self.let_newest_in(&mut line, &newcomer, times, ledger) {
             Ok(admission) => {
                 self.settle(&line);
                 return Ok(Received::In(admission));
@@ -260,8 +275,12 @@ impl Shared {
             return Err(Shed::TooLate);
         }
         let place = Arc::new(Place::default());
-        let size_bytes = newcomer.size_bytes;
-        let waiter = Waiter { size_bytes, useful_until, place: Arc::clone(&place) };
+        let waiter = Waiter {
+            size_bytes: newcomer.size_bytes,
+            judges: Arc::from(newcomer.judges),
+            useful_until,
+            place: Arc::clone(&place),
+        };
         let (ticket, ousted) = line.join(waiter)?;
         if let Some(ousted) = ousted {
             ousted.place.send_away(Shed::QueueFull);
@@ -273,26 +292,26 @@ impl Shared {
         Ok(Received::Queued(Waiting { shared, newcomer, ticket, place, since, lacked, ended }))
     }
 
-    /// After every change: the panel learns of crowds, and whose turn it is looks.
+    /// After every change: the panel learns of crowds, and those look whose turn it may be.
     fn settle(&self, line: &Line) {
         self.panel.mind_crowd(line.is_crowded());
-        if let Some((_, waiter)) = line.turn() {
-            waiter.place.called.notify_one();
+        line.heads().for_each(|(_, waiter)| waiter.place.called.notify_one());
+    }
+
+    /// What the panel says of `judges`.
+    fn outlook(&self, judges: &[String]) -> Outlook {
+        let room = if judges.is_empty() { usize::MAX } else { self.panel.room_among(judges) };
+        if 0 < room {
+            return Outlook { room, back_at: None };
         }
+        let back_in = self.back_in(|name| judges.iter().any(|one| one == name));
+        Outlook { room, back_at: back_in.map(|back_in| now() + back_in) }
     }
 
     /// The latest moment at which `newcomer` can be let in and still be answered in time.
     fn useful_until(&self, newcomer: &Newcomer<'_>) -> Instant {
         let needs = self.panel.fastest_p50(newcomer.judges).unwrap_or(newcomer.floor);
         newcomer.judged_by.less(needs).min(newcomer.read_by).instant()
-    }
-
-    /// Whether one of `judges` may be asked again by then. Where none may, there is
-    /// nothing to wait for: the check is let in, and the policy says what it gets without a judge. A
-    /// gate that is not full owes an answer, whatever the providers do.
-    fn has_hope_of(&self, judges: &[String], useful_until: Instant) -> bool {
-        let back_in = self.back_in(|name| judges.iter().any(|one| one == name));
-        back_in.is_some_and(|back_in| now() + back_in < useful_until)
     }
 
     fn turn_away(&self, reason: Shed, lacked: Option<Shed>) -> TurnedAway {
@@ -358,19 +377,24 @@ impl Waiting<'_> {
             return self.end(LineEnd::Shed, Look::Away(Shed::TooLate));
         }
         let mut line = self.shared.lock();
-        let is_my_turn = line.turn().is_some_and(|(ticket, _)| ticket == self.ticket);
-        if !is_my_turn {
-            self.lacked = line.lacks(self.newcomer.size_bytes).unwrap_or(self.lacked);
+        line.expect(self.ticket, useful_until);
+        let turn = line.turn(|judges| self.shared.outlook(judges));
+        let Some((_, terms)) = turn.filter(|(ticket, _)| *ticket == self.ticket) else {
+            // who waits in vain for its judges need not be the next of its lane, and is not called
+            turn.into_iter().for_each(|(ticket, _)| line.call(ticket));
+            self.lacked = self.lacking(&line).unwrap_or(self.lacked);
             // a large body is passed by small ones as long as they fit: that says nothing of its hope
             let is_large = self.lacked == Shed::Bytes;
             if !is_large && line.has_no_hope(self.since.started(), self.newcomer.judges) {
                 drop(line);
                 return self.end(LineEnd::Shed, Look::Away(Shed::Overtaken));
             }
-            return Look::Later(useful_until.min(now + LOOK_ABOUT));
-        }
-        let times = (self.since.started(), useful_until);
-        match self.shared.try_let_in(&mut line, &self.newcomer, times, ledger) {
+            let is_next = line.heads().any(|(ticket, _)| ticket == self.ticket);
+            let look_after = if is_next { LOOK_AGAIN } else { LOOK_ABOUT };
+            return Look::Later(useful_until.min(now + look_after));
+        };
+        let (joined, wanted) = (self.since.started(), (&self.newcomer, terms));
+        match self.shared.let_in_on(&mut line, wanted, joined, ledger) {
             Ok(admission) => {
                 line.leave(self.ticket);
                 self.shared.settle(&line);
@@ -382,6 +406,12 @@ impl Waiting<'_> {
                 Look::Later(useful_until.min(now + LOOK_AGAIN))
             }
         }
+    }
+
+    /// What it lacks beside its turn.
+    fn lacking(&self, line: &Line) -> Option<Shed> {
+        let lacks = line.lacks(self.newcomer.size_bytes);
+        lacks.or_else(|| line.is_short_of(self.newcomer.judges).then_some(Shed::Judges))
     }
 
     fn end(&mut self, ended: LineEnd, look: Look) -> Look {
@@ -414,6 +444,8 @@ pub struct Admission {
 pub struct Permits {
     shared: Arc<Shared>,
     size_bytes: usize,
+    /// The judges it was let in for.
+    lane: Arc<[String]>,
     is_approaching: bool,
 }
 
@@ -422,7 +454,7 @@ impl Permits {
     pub fn reach_judges(&mut self) {
         if std::mem::take(&mut self.is_approaching) {
             let mut line = self.shared.lock();
-            line.arrive();
+            line.arrive(&self.lane);
             self.shared.settle(&line);
         }
     }
@@ -432,9 +464,9 @@ impl Drop for Permits {
     fn drop(&mut self) {
         let mut line = self.shared.lock();
         if self.is_approaching {
-            line.arrive();
+            line.arrive(&self.lane);
         }
-        line.give_back(self.size_bytes, now());
+        line.give_back(self.size_bytes, now(), &self.lane);
         self.shared.settle(&line);
     }
 }
@@ -443,5 +475,7 @@ fn now() -> Instant {
     Stopwatch::start().started()
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -47,7 +47,9 @@ impl Gate {
         record.timing.record = Some(watch.elapsed_ms());
         record.timing.total = case.arrived.elapsed_ms();
         telemetry::count_check(&record);
-        self.traffic.observe(&record);
+        if record.complete {
+            self.traffic.observe(&record);
+        }
         log_check(&record);
         let late = self.follow(&record, open, case.ends);
         Checked { record, seq: appended.seq, late }

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use crate::clock::Deadline;
 use crate::domain::record::{BLIND_LATE, MISMATCHED_LATE, TRUNCATED_LATE};
 use crate::domain::{Attempt, Judgement, LateAttempt, Record, Remainder};
+use crate::gate::traffic::Traffic;
 use crate::gate::{Asking, Gate};
 use crate::ledger::LateSlot;
 use crate::panel::rest::{LateKind, LatePart, Rest};
@@ -94,7 +95,7 @@ impl Gate {
         }
         let Some(slot) = self.ledger.reserve_late() else {
             let cut = open.into_iter().map(|open| (open.at, open.rest.cut()));
-            count(record, &sum_up(record, cut.collect()));
+            count(&self.traffic, record, &sum_up(record, cut.collect()));
             return None;
         };
         let until = Deadline::at(ends.instant(), READ_PAST_END).capped(READ_FOR);
@@ -110,7 +111,7 @@ impl Gate {
         });
         let summed = sum_up(&record, join_all(reading).await);
         self.ledger.append_late(slot, &summed.0);
-        count(&record, &summed);
+        count(&self.traffic, &record, &summed);
     }
 }
 
@@ -183,7 +184,7 @@ fn flag(fault: EarlyResult) -> &'static str {
 }
 
 /// Counts what waited for the end. A verdict of a judge that was blind is in no rate.
-fn count(record: &Record, (late, results): &Summed) {
+fn count(traffic: &Traffic, record: &Record, (late, results): &Summed) {
     for (judge, result) in results {
         count_early(judge, *result);
     }
@@ -194,6 +195,7 @@ fn count(record: &Record, (late, results): &Summed) {
     }
     if results.iter().all(|(_, result)| *result != EarlyResult::BlindLate) {
         count_verdict(record);
+        traffic.observe(record);
     }
 }
 
@@ -206,8 +208,11 @@ mod tests {
     use super::*;
 
     use futures_util::FutureExt;
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
-    use crate::domain::{AttemptOutcome, JudgeId, MicroUsd, Route, Score};
+    use crate::domain::{AttemptOutcome, Basis, JudgeId, MicroUsd, Route, Score};
+    use crate::ledger::form::tests::sample;
+    use crate::telemetry;
 
     fn judge(name: &str) -> JudgeId {
         JudgeId { name: name.to_owned(), provider: "p".to_owned(), model: "m".to_owned() }
@@ -279,6 +284,39 @@ mod tests {
         let [first, second] = asking.attempts.as_slice() else { panic!("two attempts") };
         assert_eq!((first.ended_ms, first.cost), (Some(800), MicroUsd(90)));
         assert_eq!((second.ended_ms, second.cost), (None, MicroUsd(100)));
+    }
+
+    /// What is counted of a check whose two judges agreed early, where the first turns out `blind`:
+    /// second opinions, and images and verdicts in a drill.
+    fn counted(blind: bool) -> (bool, u64, u64) {
+        let mut record = Record { complete: false, ..sample() };
+        record.verdict.basis = Basis::SecondOpinion;
+        let traffic = Traffic::default();
+        let watching = traffic.watch([record.policy.name.clone()].into());
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            telemetry::count_check(&record);
+            let before = recorder.handle().render();
+            assert!(!before.contains("vlmgate_second_opinions_total"), "not known yet: {before}");
+            let part = LatePart {
+                reasons: Ok(Vec::new()),
+                tokens: None,
+                cost: MicroUsd(90),
+                request_id: None,
+                blind,
+                took: None,
+            };
+            count(&traffic, &record, &sum_up(&record, vec![(1, part)]));
+        });
+        let seen = watching.look();
+        let is_counted = recorder.handle().render().contains("vlmgate_second_opinions_total{");
+        (is_counted, seen.clear.images, seen.clear.judged())
+    }
+
+    #[test]
+    fn a_verdict_found_blind_is_in_no_rate() {
+        assert_eq!(counted(false), (true, 1, 1));
+        assert_eq!(counted(true), (false, 0, 0));
     }
 
     #[test]

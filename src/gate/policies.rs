@@ -129,18 +129,34 @@ impl PolicySet {
         self.iter().map(|one| one.input.max_bytes).max().unwrap_or(0)
     }
 
-    /// The policy by which a request is treated until its body is in: the one called `name`, else
-    /// the most patient of all, since a policy named in the body is known only afterwards. `None`
-    /// where `asked` is under its floor.
+    /// By what a request is treated until its body is in: the policy called `name`, or the only one;
+    /// else the most patient of all, since a policy named in the body is known only afterwards.
+    /// `None` where `asked` is under its floor.
     #[must_use]
-    pub fn presumed(&self, name: Option<&str>, asked: Option<Duration>) -> Option<&ActivePolicy> {
-        match name.and_then(|name| self.by_name.get(name)) {
-            Some(policy) => policy.read_time(asked).map(|_| policy),
-            None => {
-                let patient = self.iter().filter_map(|one| Some((one.read_time(asked)?, one)));
-                patient.max_by_key(|(read_time, _)| *read_time).map(|(_, one)| one)
-            }
+    pub fn presumed(&self, name: Option<&str>, asked: Option<Duration>) -> Option<Presumed<'_>> {
+        if let Ok(policy) = self.find(name) {
+            return policy.read_time(asked).map(|_| Presumed { policy, is_certain: true });
         }
+        let patient = self.iter().filter_map(|one| Some((one.read_time(asked)?, one)));
+        let most_patient = patient.max_by_key(|(read_time, _)| *read_time);
+        most_patient.map(|(_, policy)| Presumed { policy, is_certain: false })
+    }
+}
+
+/// A policy that a request is believed to be for.
+#[derive(Clone, Copy, Debug)]
+pub struct Presumed<'a> {
+    /// By which it is treated.
+    pub policy: &'a ActivePolicy,
+    is_certain: bool,
+}
+
+impl<'a> Presumed<'a> {
+    /// Who is to be asked, as far as that is known. Where it is not nobody is waited for: the
+    /// judges of one policy must not hold up the images of another.
+    #[must_use]
+    pub fn judges(self) -> &'a [String] {
+        if self.is_certain { self.policy.judges() } else { &[] }
     }
 }
 

@@ -36,7 +36,7 @@ impl Traffic {
         Watching(self)
     }
 
-    /// One check ended.
+    /// One check ended, and is in the rates: of an early answer that is known at its end.
     pub(super) fn observe(&self, record: &Record) {
         if !self.is_watched.load(Ordering::Relaxed) || !was_asked_about(record) {
             return;

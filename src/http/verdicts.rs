@@ -20,6 +20,7 @@ use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::domain::record::Timing;
 use crate::domain::{Decision, Digest, Inadmissible};
 use crate::gate::admission::{Admission, Newcomer, TurnedAway};
+use crate::gate::policies::Schedule;
 use crate::gate::{Checked, Gate, Refusal, Submission};
 use crate::http::auth::Caller;
 use crate::http::body::{self, Received};
@@ -39,6 +40,10 @@ use crate::telemetry::door::Shed;
 /// The share of the time that is left before the judges must be asked which looking up an
 /// idempotency key may take: a store that hangs must not cost the verdict.
 const LOOKUP_SHARE: f64 = 0.5;
+
+/// What it may take all the same, as long as there is twice as much: judges that are slow or away
+/// leave nothing over, and a repetition that is not recognised is judged and paid again.
+const LEAST_LOOKUP: Duration = Duration::from_millis(250);
 
 /// Longest that a key stays claimed for a record that is not written yet, and how often that is
 /// looked at.
@@ -80,9 +85,9 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
     let limit_bytes = policies.max_bytes().min(face.settings.max_image_bytes);
     let named = Parameters::of(request.uri())?.take("policy");
     let presumed = policies.presumed(named.as_deref(), caption.asked_deadline);
-    let schedule = presumed
-        .and_then(|policy| Some((policy, policy.schedule(arrived, caption.asked_deadline)?)));
-    let Some((policy, schedule)) = schedule else {
+    let schedule =
+        presumed.and_then(|one| Some((one, one.policy.schedule(arrived, caption.asked_deadline)?)));
+    let Some((presumed, schedule)) = schedule else {
         return Err(below_floor(caption.asked_deadline.unwrap_or_default()));
     };
     // who cannot be let in need not stand in line to be told so
@@ -90,10 +95,10 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
     let presence = request.extensions().get::<Presence>().cloned();
     let newcomer = Newcomer {
         size_bytes: body::held_bytes(request.headers(), limit_bytes),
-        judges: policy.judges(),
+        judges: presumed.judges(),
         read_by: schedule.read_by,
         judged_by: schedule.judged_by,
-        floor: policy.route.floor,
+        floor: presumed.policy.route.floor,
     };
     let admission = match enter(face, newcomer, presence.as_ref()).await {
         Some(Ok(admission)) => admission,
@@ -150,6 +155,8 @@ async fn answer(
     caption: Caption,
     (upload, digest): (Upload, Digest),
 ) -> Result<Response, Problem> {
+    // from the first byte: waiting for a thread to unpack on shows too
+    let read_ms = arrived.elapsed_ms();
     let (claim, mark) = match &caption.idempotency {
         None => (None, None),
         Some(key) => {
@@ -162,8 +169,6 @@ async fn answer(
         }
     };
     let strict = upload.strict;
-    // from the first byte: waiting for a thread to unpack on shows too
-    let read_ms = arrived.elapsed_ms();
     let caller_gone = CancellationToken::new();
     let submission = Submission {
         bytes: upload.bytes,
@@ -248,13 +253,21 @@ fn lookup_by(
     asked: Option<Duration>,
 ) -> Deadline {
     let policies = face.gate.policies.load();
-    let policy = policies.presumed(upload.policy.as_deref(), asked);
-    let schedule = policy.and_then(|policy| Some((policy, policy.schedule(arrived, asked)?)));
-    let spare = schedule.map(|(policy, schedule)| {
+    let presumed = policies.presumed(upload.policy.as_deref(), asked);
+    let schedule =
+        presumed.and_then(|one| Some((one.policy, one.policy.schedule(arrived, asked)?)));
+    let time = schedule.map(|(policy, schedule)| {
         let judging = face.gate.panel.fastest_p50(policy.judges()).unwrap_or(policy.route.floor);
-        schedule.judged_by.less(judging).min(schedule.read_by).left()
+        lookup_time(schedule, judging)
     });
-    Deadline::after(spare.unwrap_or_default().mul_f64(LOOKUP_SHARE))
+    Deadline::after(time.unwrap_or_default())
+}
+
+/// How long a key may be looked up on this schedule, where the judges need `judging`.
+fn lookup_time(schedule: Schedule, judging: Duration) -> Duration {
+    let share = |time: Duration| time.mul_f64(LOOKUP_SHARE);
+    let spare = schedule.judged_by.less(judging).min(schedule.read_by).left();
+    share(spare).max(share(schedule.judged_by.left()).min(LEAST_LOOKUP))
 }
 
 enum Claimed {
@@ -411,4 +424,29 @@ fn shed(turned_away: TurnedAway) -> Problem {
 fn broken() -> Problem {
     telemetry::count_panic();
     Problem::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What may be spent on a key where the judges need `judging_ms`, `arrived_ms` after the first
+    /// byte of a request that must be judged within five seconds.
+    async fn lookup_ms(judging_ms: u64, arrived_ms: u64) -> u128 {
+        let began = Stopwatch::start().started();
+        let by = |ms| Deadline::at(began, Duration::from_millis(ms));
+        tokio::time::advance(Duration::from_millis(arrived_ms)).await;
+        let schedule = Schedule { read_by: by(4_700), judged_by: by(5_000) };
+        lookup_time(schedule, Duration::from_millis(judging_ms)).as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn judges_that_are_slow_or_away_leave_time_to_look_a_key_up() {
+        assert_eq!(lookup_ms(1_000, 0).await, 2_000, "half of what the judges leave");
+        for judging_ms in [4_900, 5_000, 60_000] {
+            assert_eq!(lookup_ms(judging_ms, 0).await, 250, "{judging_ms}");
+        }
+        assert_eq!(lookup_ms(1_000, 4_700).await, 150, "the body was only just in");
+        assert_eq!(lookup_ms(1_000, 5_000).await, 0, "there is no time for anything");
+    }
 }

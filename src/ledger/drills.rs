@@ -55,7 +55,7 @@ impl Ledger {
 }
 
 impl Reader {
-    /// The newest `most` drills, newest first.
+    /// The newest `most` drills, newest first; a row that cannot be read is left out and logged.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -65,7 +65,10 @@ impl Reader {
              ORDER BY began_us DESC, id DESC LIMIT ?1",
         );
         let rows = bounded(query.bind(most.min(MAX_KEPT)).fetch_all(&self.pool)).await?;
-        rows.iter().map(read_row).collect()
+        let read = |row| {
+            read_row(row).inspect_err(|why| tracing::error!(%why, "a stored drill is left out"))
+        };
+        Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
     }
 
     /// The drill with this id.

@@ -1,8 +1,11 @@
 //! The line before the gate, deadlines of callers, and what is owed to those who hang up.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use loadtest::{Behaviour, Fault, Latency};
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -13,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use vlmgate::clock::Deadline;
 
-use crate::world::{JUDGES, Plan, World, healthy, mug};
+use crate::world::{JUDGES, Plan, World, healthy, mug, start_providers, write_files};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -204,6 +207,46 @@ async fn judges_that_asked_for_a_moment_are_waited_for() {
     assert_eq!(questions(&world), asked, "nobody is asked before that");
     let (status, _, verdict) = answer(second).await;
     assert_eq!((status, &verdict["basis"]), (200, &json!("judge")), "{verdict}");
+    world.stop().await;
+}
+
+/// A gate with a second policy, called `hurried`, whose images `claude-haiku` judges in three
+/// seconds; those of the first have twelve, and `openai-mini`.
+async fn two_policies() -> World {
+    let (folder, providers) = (tempfile::tempdir().unwrap(), start_providers());
+    let plan = Plan { route: vec!["openai-mini"], deadline_ms: 12_000, ..Plan::default() };
+    let config = write_files(folder.path(), &providers, &plan);
+    let policies = folder.path().join("policies");
+    let patient = fs::read_to_string(policies.join("product-photo.yaml")).unwrap();
+    let hurried = patient
+        .replacen("name: product-photo", "name: hurried", 1)
+        .replacen("judges: [openai-mini]", "judges: [claude-haiku]", 1)
+        .replacen("deadline: 12000ms", "deadline: 3000ms", 1);
+    fs::write(policies.join("hurried.yaml"), hurried).unwrap();
+    World::serve(folder, providers, &config, Vec::new()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_named_in_the_body_does_not_wait_for_the_judges_of_another() {
+    let world = two_policies().await;
+    let away = Fault::Status { code: 429, after_ms: 0, retry_after_s: Some(10) };
+    world.provider("openai-mini").set_behaviour(Behaviour::failing(away));
+    let ask = async |policy: &str, deadline_ms: u64| {
+        let form = json!({
+            "image": { "base64": STANDARD.encode(mug()) },
+            "policy": policy,
+            "vars": { "background": "white" },
+        });
+        let request = world.client.post(world.url("/v1/verdicts"));
+        let request = request.header("vlmgate-deadline-ms", deadline_ms);
+        let request = request.header("content-type", "application/json").body(form.to_string());
+        read(request.send().await.unwrap()).await
+    };
+    let (status, _, verdict) = ask("product-photo", 1_000).await;
+    assert_eq!((status, &verdict["verdict"]), (200, &json!("review")), "{verdict}");
+    let (status, _, verdict) = ask("hurried", 12_000).await;
+    assert_eq!((status, &verdict["basis"]), (200, &json!("judge")), "{verdict}");
+    assert_eq!(verdict["judge"]["name"], "claude-haiku");
     world.stop().await;
 }
 

@@ -9,8 +9,10 @@ use std::fs;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use loadtest::{Behaviour, Fault};
+use loadtest::{Behaviour, Fault, Latency};
 use serde_json::{Value, json};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use vlmgate::clock::Deadline;
 use vlmgate::drill::schedule::Scheduled;
 use vlmgate::ledger::drills::DrillRow;
@@ -19,7 +21,7 @@ use vlmgate::ledger::{Settings, Sync};
 
 use crate::crash::Gate;
 use crate::drills::rig::{Admin, LONG, LOOK};
-use crate::world::{Plan, World, root, start_providers, write_files};
+use crate::world::{Plan, World, healthy, root, start_providers, write_files};
 
 /// The shipped policy with one small view and no measurements: many images a second.
 fn quick() -> Plan {
@@ -151,12 +153,15 @@ async fn a_plan_that_no_gate_would_run_is_refused_with_the_field_that_is_wrong()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_with_nobody_else_to_ask_runs_no_drill() {
-    for (route, judge, says) in [
-        (vec!["openai-mini"], "openai-mini", "no second judge that looks"),
-        (vec!["openai-mini", "local"], "openai-mini", "no second judge that looks"),
-        (vec!["openai-mini", "claude-haiku"], "mistral-vision", "no policy asks mistral-vision"),
+    for (route, attempts, judge, says) in [
+        (vec!["openai-mini"], 3, "openai-mini", "no second judge that looks"),
+        (vec!["openai-mini", "local"], 3, "openai-mini", "no second judge that looks"),
+        (vec!["openai-mini", "claude-haiku"], 3, "mistral-vision", "no policy asks mistral-vision"),
+        // the other one is a last chance beside a call that hangs: a refused one leaves no verdict
+        (vec!["openai-mini", "claude-haiku"], 1, "openai-mini", "makes one attempt alone"),
     ] {
-        let world = World::of(Plan { route, ..Plan::default() }).await;
+        let edits = vec![("max_attempts: 3".to_owned(), format!("max_attempts: {attempts}"))];
+        let world = World::of(Plan { route, edits, ..Plan::default() }).await;
         let mut plan = plan("refuse", 0.2);
         plan["judge"] = json!(judge);
         let (status, problem) = admin(&world).start(&plan).await;
@@ -239,6 +244,53 @@ async fn a_drill_ends_itself_when_images_get_no_verdict() {
         let verdict = admin.post().await;
         assert_eq!((&verdict["basis"], was_struck(&verdict)), (&json!("judge"), false));
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_whose_images_are_judged_far_later_than_before_fails() {
+    let route = vec!["openai-mini", "claude-haiku"];
+    let world = World::of(Plan { route, deadline_ms: 15_000, ..quick() }).await;
+    // far longer than the first judge, whatever this machine is at
+    let slow = Behaviour { latency: Latency::ConstantMs(1_000), ..healthy() };
+    world.provider("claude-haiku").set_behaviour(slow);
+    let admin = admin(&world);
+    let load = admin.load();
+    let mut plan = paced(plan("refuse", 0.5), load.pace_ms().await);
+    // twenty struck images are needed, and the callers wait a second for each
+    plan["for_ms"] = json!(8_000);
+    plan["bounds"] = json!({ "p95_ratio_at_most": 1.35 });
+    let (_, begun) = admin.start(&plan).await;
+    let drill = admin.ended(&id(&begun)).await;
+    load.finish().await;
+    assert_eq!(drill["result"], "failed", "{drill}");
+    let reason = drill["reason"].as_str().unwrap();
+    assert!(reason.starts_with("p95_ratio is "), "{drill}");
+    let struck = &drill["figures"]["struck"];
+    assert_eq!((&struck["late"], &struck["judged_ratio"]), (&json!(0), &json!(1.0)), "{drill}");
+    let assertions = drill["assertions"].as_array().unwrap();
+    let p95 = assertions.iter().find(|one| one["figure"] == "p95_ratio").unwrap();
+    assert_eq!((&p95["bound"], &p95["held"]), (&json!(1.35), &json!(false)), "{drill}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_drill_that_cannot_be_read_does_not_hide_the_others() {
+    let world = World::new().await;
+    let admin = admin(&world);
+    let (_, begun) = admin.start(&plan("refuse", 0.5)).await;
+    let (_, stopped) = admin.stop(&id(&begun)).await;
+    let options = SqliteConnectOptions::new().filename(world.folder.path().join("data/vlmgate.db"));
+    let mut store = SqliteConnection::connect_with(&options).await.unwrap();
+    let unreadable = "0192f3c1-7a3c-7d20-8f40-8f6f3c1a2b3c";
+    for row in ["what", unreadable] {
+        let insert = "INSERT INTO drill (id, judge, began_us, result, form) \
+            VALUES (?1, 'openai-mini', 1, 'passed', '{}')";
+        sqlx::query(insert).bind(row).execute(&mut store).await.unwrap();
+    }
+    let (status, listed) = admin.get("/admin/drills").await;
+    assert_eq!((status, &listed["drills"]), (200, &json!([stopped])), "{listed}");
+    assert_eq!(admin.get(&format!("/admin/drills/{unreadable}")).await.0, 500);
     world.stop().await;
 }
 

@@ -1,13 +1,17 @@
 //! The line is the door's book: what those inside hold, who waits in front, and whose turn it is.
 //! Pure: it is told the time and what the judges say, and waits for nothing.
 //!
+//! Who waits for other judges waits for something else: those who want the same judges stand in one
+//! lane, and a lane whose judges have no room is passed over. There are no more lanes than policies,
+//! and in each only a few are looked at, so that a turn does not cost the length of the line.
+//!
 //! The newest is served first. Under overload a first-come line makes everybody too late: whoever
 //! reaches its head has used up the time that a judge needs. The newest has all of it. The price is
 //! that whoever has been overtaken once is overtaken for as long as more come than are served, so
 //! that one is told at once instead of at the end of its time. A burst that is over is another matter:
 //! the line shrinks, and everybody in it is served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,14 +21,17 @@ use tokio::time::Instant;
 use crate::gate::admission::Limits;
 use crate::telemetry::door::Shed;
 
-/// How many of the newest are looked at for one whose bytes fit: a large body must not keep the
-/// small ones behind it out, and a turn must not cost the length of the line.
+/// How many of a lane's newest are looked at for one whose bytes fit (a large body must not keep the
+/// small ones behind it out), and how many of its oldest for one who waits for its judges in vain.
 const REACH: usize = 8;
 
 /// While the judges are what is short, no more are on their way to them than they have room for; so
 /// few always may be. A judge's room is taken only after the body is read and the image prepared:
 /// until then it looks free to everybody.
 const FEW_APPROACHING: usize = 8;
+
+/// From here on a lane is forgotten when nobody is in it: each reload may bring other judges.
+const MANY_LANES: usize = 256;
 
 /// The gate is crowded above this share of its checks, in hundredths.
 const CROWDED_PERCENT: usize = 80;
@@ -72,10 +79,59 @@ impl Place {
 pub(super) struct Waiter {
     /// What it will need, whole.
     pub(super) size_bytes: usize,
+    /// Whom it is to be judged by; none where nobody is to be asked.
+    pub(super) judges: Arc<[String]>,
     /// Let in later than this it could not be answered in time.
     pub(super) useful_until: Instant,
     /// Where it is told.
     pub(super) place: Arc<Place>,
+}
+
+/// What the panel says of the judges of one lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// How many more calls they take now.
+    pub(super) room: usize,
+    /// Where they take none: when one of them may be asked again, if that is known of any.
+    pub(super) back_at: Option<Instant>,
+}
+
+/// On what terms somebody may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Terms {
+    /// Its judges have room for it.
+    Asking,
+    /// They have none and will have none in time: the policy says what it gets without them.
+    Unasking,
+}
+
+/// Those who want to be judged by the same judges.
+#[derive(Debug)]
+struct Lane {
+    waiting: BTreeSet<Ticket>,
+    /// In flight, and not with the judges yet.
+    approaching: usize,
+    /// Whether the judges had no room since somebody waits here.
+    is_short: bool,
+    /// When the youngest of those let in since somebody waits here had come.
+    youngest_in: Option<Instant>,
+    /// How fast they come of late …
+    arrivals: Pace,
+    /// … and how fast those inside leave while others wait.
+    departures: Pace,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeSet::new(),
+            approaching: 0,
+            is_short: false,
+            youngest_in: None,
+            arrivals: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
+            departures: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
+        }
+    }
 }
 
 /// The door's book.
@@ -84,20 +140,15 @@ pub(super) struct Line {
     limits: Limits,
     in_flight: usize,
     held_bytes: usize,
-    /// In flight, and not with the judges yet.
-    approaching: usize,
-    /// Whether the judges had no room since the line was last empty.
-    judges_are_short: bool,
     waiting: BTreeMap<Ticket, Waiter>,
+    /// The same by what they need: the last one needs most.
+    by_size: BTreeSet<(usize, Ticket)>,
+    /// By their judges.
+    lanes: BTreeMap<Arc<[String]>, Lane>,
     next: u64,
     is_closed: bool,
-    /// When the youngest of those let in had come, by whom they want to be judged.
-    youngest_in: BTreeMap<Vec<String>, Instant>,
-    /// How fast they come of late …
-    arrivals: Pace,
-    /// … and how fast those inside leave while others wait.
-    departures: Pace,
-    /// The same, from longer ago: what a newcomer is told of its wait.
+    /// How fast those inside leave while others wait, from longer ago: what a newcomer is told of
+    /// its wait.
     pace: Pace,
 }
 
@@ -107,14 +158,11 @@ impl Line {
             limits,
             in_flight: 0,
             held_bytes: 0,
-            approaching: 0,
-            judges_are_short: false,
             waiting: BTreeMap::new(),
+            by_size: BTreeSet::new(),
+            lanes: BTreeMap::new(),
             next: 0,
             is_closed: false,
-            youngest_in: BTreeMap::new(),
-            arrivals: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
-            departures: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
             pace: Pace::new(GAP_WEIGHT, Duration::MAX),
         }
     }
@@ -138,62 +186,125 @@ impl Line {
         size_bytes <= self.limits.max_in_flight_bytes
     }
 
-    /// Takes in how many calls the judges have room for; whether one more may set out for them.
+    /// On what terms one may come in now, as far as its `judges` are concerned, who is of no use
+    /// after `useful_until`; `None`: it is to wait for them. A gate that is not full owes an answer,
+    /// whatever the providers do, so nobody waits for judges that will not be back in time.
+    pub(super) fn terms(
+        &mut self,
+        (judges, useful_until): (&[String], Instant),
+        outlook: Outlook,
+    ) -> Option<Terms> {
+        if self.may_approach(judges, outlook.room) {
+            return Some(Terms::Asking);
+        }
+        let has_hope = outlook.back_at.is_some_and(|back_at| back_at < useful_until);
+        (outlook.room == 0 && !has_hope).then_some(Terms::Unasking)
+    }
+
+    /// Takes in how many calls `judges` have room for; whether one more may set out for them.
     ///
     /// By the room, not by a fixed number: those on their way may be slow to send, and a line that
     /// has once grown would otherwise never be served fast enough to be empty again.
-    pub(super) fn may_approach(&mut self, judges_room: usize) -> bool {
-        let judges_have_room = 0 < judges_room;
-        if !judges_have_room {
-            self.judges_are_short = true;
-        } else if self.waiting.is_empty() {
-            self.judges_are_short = false;
-        }
-        let most_approaching = judges_room.max(FEW_APPROACHING);
-        judges_have_room && (!self.judges_are_short || self.approaching < most_approaching)
+    fn may_approach(&mut self, judges: &[String], room: usize) -> bool {
+        let waited_for = self.lanes.get_mut(judges).filter(|lane| !lane.waiting.is_empty());
+        let is_short = waited_for.is_some_and(|lane| {
+            lane.is_short |= room == 0;
+            lane.is_short
+        });
+        let most_approaching = room.max(FEW_APPROACHING);
+        0 < room && (!is_short || self.approaching(judges) < most_approaching)
     }
 
-    /// One came.
-    pub(super) fn came(&mut self, now: Instant) {
-        self.arrivals.one(now);
+    /// How many are on their way to one of `judges`, whomever else they may ask.
+    fn approaching(&self, judges: &[String]) -> usize {
+        let shares = |lane: &[String]| lane.iter().any(|judge| judges.contains(judge));
+        let sharing = self.lanes.iter().filter(|(lane, _)| shares(lane));
+        sharing.map(|(_, lane)| lane.approaching).sum()
     }
 
-    /// Lets one in for which there is room, that came at `joined` for `judges`.
-    pub(super) fn take(&mut self, size_bytes: usize, joined: Instant, judges: &[String]) {
+    /// Whether `judges` are what those who wait for them lack.
+    pub(super) fn is_short_of(&self, judges: &[String]) -> bool {
+        self.lanes.get(judges).is_some_and(|lane| lane.is_short)
+    }
+
+    /// One came for `judges`.
+    pub(super) fn came(&mut self, now: Instant, judges: &[String]) {
+        self.lane(judges).1.arrivals.one(now);
+    }
+
+    /// The lane of `judges`, and the name that it has here.
+    fn lane(&mut self, judges: &[String]) -> (Arc<[String]>, &mut Lane) {
+        let known = self.lanes.get_key_value(judges).map(|(known, _)| Arc::clone(known));
+        let judges = known.unwrap_or_else(|| Arc::from(judges));
+        (Arc::clone(&judges), self.lanes.entry(judges).or_default())
+    }
+
+    /// Lets one in for which there is room, that came at `joined` for `judges`; returns its lane.
+    pub(super) fn take(
+        &mut self,
+        size_bytes: usize,
+        joined: Instant,
+        judges: &[String],
+    ) -> Arc<[String]> {
         debug_assert!(self.lacks(size_bytes).is_none(), "taken without room");
-        if self.waiting.is_empty() {
-            self.youngest_in.clear(); // whoever waits from now on came later
-        } else if let Some(youngest) = self.youngest_in.get_mut(judges) {
-            *youngest = joined.max(*youngest);
-        } else {
-            self.youngest_in.insert(judges.to_vec(), joined);
+        let (judges, lane) = self.lane(judges);
+        if !lane.waiting.is_empty() {
+            lane.youngest_in = lane.youngest_in.max(Some(joined));
         }
+        lane.approaching += 1;
         self.in_flight += 1;
-        self.approaching += 1;
         self.held_bytes += size_bytes;
+        judges
     }
 
-    /// One that was let in is with the judges, or past the need of them.
-    pub(super) fn arrive(&mut self) {
-        self.approaching = self.approaching.saturating_sub(1);
+    /// One that was let in for `judges` is with them, or past the need of them.
+    pub(super) fn arrive(&mut self, judges: &[String]) {
+        if let Some(lane) = self.lanes.get_mut(judges) {
+            lane.approaching = lane.approaching.saturating_sub(1);
+        }
+        self.tidy(judges);
     }
 
-    /// One that was let in gives everything back.
-    pub(super) fn give_back(&mut self, size_bytes: usize, now: Instant) {
+    /// Forgets what no longer matters of the lane of `judges`.
+    fn tidy(&mut self, judges: &[String]) {
+        let Some(lane) = self.lanes.get_mut(judges) else { return };
+        if lane.waiting.is_empty() {
+            // whoever waits from now on came later, and sees for itself how the judges are
+            (lane.is_short, lane.youngest_in) = (false, None);
+            if lane.approaching == 0 && MANY_LANES < self.lanes.len() {
+                self.lanes.remove(judges);
+            }
+        }
+    }
+
+    /// One that was let in for `judges` gives everything back.
+    pub(super) fn give_back(&mut self, size_bytes: usize, now: Instant, judges: &[String]) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(size_bytes);
         // gaps count only while somebody waits: otherwise they are those of the arrivals
-        for pace in [&mut self.departures, &mut self.pace] {
-            if self.waiting.is_empty() { pace.pause() } else { pace.one(now) }
+        if self.waiting.is_empty() {
+            self.pace.pause();
+        } else {
+            self.pace.one(now);
+        }
+        if let Some(lane) = self.lanes.get_mut(judges) {
+            let departures = &mut lane.departures;
+            if lane.waiting.is_empty() {
+                departures.pause();
+            } else {
+                departures.one(now);
+            }
         }
     }
 
     /// Whether one that came at `joined` for `judges` waits in vain: others came for the same ones long
-    /// after it and are in already, and more come than are served. Once the door is closed fewer do.
+    /// after it and are in already, and more come for them than are served. Once the door is closed
+    /// fewer do.
     pub(super) fn has_no_hope(&self, joined: Instant, judges: &[String]) -> bool {
-        let youngest = self.youngest_in.get(judges);
-        let is_overtaken = youngest.is_some_and(|youngest| joined + OVERTAKEN_AFTER <= *youngest);
-        !self.is_closed && is_overtaken && self.arrivals.is_faster_than(&self.departures)
+        let Some(lane) = self.lanes.get(judges) else { return false };
+        let youngest = lane.youngest_in;
+        let is_overtaken = youngest.is_some_and(|youngest| joined + OVERTAKEN_AFTER <= youngest);
+        !self.is_closed && is_overtaken && lane.arrivals.is_faster_than(&lane.departures)
     }
 
     /// Puts `waiter` into the line. When it is full the oldest makes room: of all in the line it
@@ -204,28 +315,88 @@ impl Line {
     pub(super) fn join(&mut self, waiter: Waiter) -> Result<(Ticket, Option<Waiter>), Shed> {
         let mut ousted = None;
         if self.limits.max_queued <= self.waiting.len() {
-            let oldest = self.waiting.first_entry().ok_or(Shed::QueueFull)?;
-            if waiter.useful_until < oldest.get().useful_until {
+            let (oldest, one) = self.waiting.first_key_value().ok_or(Shed::QueueFull)?;
+            if waiter.useful_until < one.useful_until {
                 return Err(Shed::QueueFull);
             }
-            ousted = Some(oldest.remove());
+            ousted = self.leave(*oldest);
         }
         let ticket = Ticket(self.next);
         self.next += 1;
+        let lane = self.lanes.entry(Arc::clone(&waiter.judges)).or_default();
+        lane.waiting.insert(ticket);
+        self.by_size.insert((waiter.size_bytes, ticket));
         self.waiting.insert(ticket, waiter);
         Ok((ticket, ousted))
     }
 
-    /// Takes a waiter out of the line, where it still stands in it.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
-        self.waiting.remove(&ticket);
+    /// Says until when a waiter is of use by now: the time that its judges need changes.
+    pub(super) fn expect(&mut self, ticket: Ticket, useful_until: Instant) {
+        if let Some(waiter) = self.waiting.get_mut(&ticket) {
+            waiter.useful_until = useful_until;
+        }
     }
 
-    /// Whose turn it is: the newest, of the few newest, for whom there is room.
-    pub(super) fn turn(&self) -> Option<(Ticket, &Waiter)> {
-        let newest = self.waiting.iter().rev().take(REACH);
-        let mut fitting = newest.filter(|(_, one)| self.lacks(one.size_bytes).is_none());
-        fitting.next().map(|(ticket, waiter)| (*ticket, waiter))
+    /// Takes a waiter out of the line, where it still stands in it.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket)?;
+        self.by_size.remove(&(waiter.size_bytes, ticket));
+        if let Some(lane) = self.lanes.get_mut(&waiter.judges) {
+            lane.waiting.remove(&ticket);
+        }
+        self.tidy(&waiter.judges);
+        Some(waiter)
+    }
+
+    /// Whose turn it is, and on what terms: the newest of those who could go. In each lane that is
+    /// the newest for whom there is room; where its judges have none, one for whom they will have
+    /// none in time.
+    pub(super) fn turn(
+        &mut self,
+        outlook_of: impl Fn(&[String]) -> Outlook,
+    ) -> Option<(Ticket, Terms)> {
+        // the judges are not looked at where nobody could go to them
+        let fitting = |(judges, lane): (&Arc<[String]>, &Lane)| {
+            self.fitting(lane).next().map(|_| Arc::clone(judges))
+        };
+        let lanes: Vec<_> = self.lanes.iter().filter_map(fitting).collect();
+        let firsts = lanes.iter().filter_map(|judges| self.first_of(judges, outlook_of(judges)));
+        firsts.max_by_key(|(ticket, _)| *ticket)
+    }
+
+    /// Who is first of the lane of `judges`.
+    fn first_of(&mut self, judges: &[String], outlook: Outlook) -> Option<(Ticket, Terms)> {
+        let few: Vec<_> = self.fitting(self.lanes.get(judges)?).collect();
+        few.into_iter().find_map(|(ticket, useful_until)| {
+            let terms = self.terms((judges, useful_until), outlook)?;
+            Some((ticket, terms))
+        })
+    }
+
+    /// Those few of `lane` for whom there is room, the newest first, and until when each is of use.
+    /// Of its oldest, too: they have the least time to wait for judges.
+    fn fitting<'a>(&'a self, lane: &'a Lane) -> impl Iterator<Item = (Ticket, Instant)> + 'a {
+        let newest = lane.waiting.iter().rev().take(REACH);
+        let beyond = lane.waiting.len().saturating_sub(REACH);
+        let oldest = lane.waiting.iter().take(beyond.min(REACH));
+        newest.chain(oldest).filter_map(|ticket| {
+            let waiter = self.waiting.get(ticket)?;
+            let fits = self.lacks(waiter.size_bytes).is_none();
+            fits.then_some((*ticket, waiter.useful_until))
+        })
+    }
+
+    /// Of each lane the one whose turn it is as soon as the judges have room.
+    pub(super) fn heads(&self) -> impl Iterator<Item = (Ticket, &Waiter)> {
+        let heads = self.lanes.values().filter_map(|lane| self.fitting(lane).next());
+        heads.filter_map(|(ticket, _)| Some((ticket, self.waiting.get(&ticket)?)))
+    }
+
+    /// Tells a waiter to look.
+    pub(super) fn call(&self, ticket: Ticket) {
+        if let Some(waiter) = self.waiting.get(&ticket) {
+            waiter.place.called.notify_one();
+        }
     }
 
     /// Refuses newcomers from now on. Those in the line keep their places.
@@ -239,11 +410,14 @@ impl Line {
     }
 
     /// Whether there is no room for anything that need not be done: the gate is all but full,
-    /// somebody waits in front of it, or it is about to end.
+    /// somebody waits for what those inside hold, or it is about to end. Who waits for judges alone
+    /// is no crowd: whom else the others ask does not keep it waiting.
     pub(super) fn is_crowded(&self) -> bool {
         let is_full = self.limits.max_in_flight.saturating_mul(CROWDED_PERCENT)
             < self.in_flight.saturating_mul(100);
-        is_full || !self.waiting.is_empty() || self.is_closed
+        let largest = self.by_size.last();
+        let lacks_bytes = largest.is_some_and(|(most, _)| self.lacks(*most).is_some());
+        is_full || lacks_bytes || self.is_closed
     }
 
     pub(super) fn in_flight(&self) -> usize {

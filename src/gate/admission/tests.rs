@@ -1,31 +1,25 @@
-use std::future::poll_fn;
-use std::sync::atomic::AtomicUsize;
-use std::task::Poll;
-
 use futures_util::future::{BoxFuture, FutureExt};
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
 
 use super::*;
 use crate::ledger::{Settings, Sync};
+use crate::panel::Judge;
 use crate::panel::race::Race;
 use crate::panel::script::{Script, ScriptedJudge, answers, limited, question, route};
 
-const MAX_PENDING: usize = 64;
+pub(super) const MAX_PENDING: usize = 64;
 
 /// A ledger on a real disk and a runtime whose clock stands still: slots are all that is asked of
 /// the ledger, and they wait for nothing.
-struct Stage {
-    runtime: Runtime,
-    ledger: Ledger,
+pub(super) struct Stage {
+    pub(super) runtime: Runtime,
+    pub(super) ledger: Ledger,
     _dir: TempDir,
 }
 
 impl Stage {
-    fn new(max_pending: usize) -> Self {
+    pub(super) fn new(max_pending: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             path: dir.path().join("ledger.db"),
@@ -50,7 +44,7 @@ fn limits(max_in_flight: usize, max_queued: usize) -> Limits {
 }
 
 /// A door in front of judges that nobody waits for.
-fn door(limits: Limits) -> Door {
+pub(super) fn door(limits: Limits) -> Door {
     Door::new(limits, Arc::new(Panel::new(Vec::new())))
 }
 
@@ -59,16 +53,16 @@ fn newcomer(size_bytes: usize) -> Newcomer<'static> {
     within(size_bytes, Duration::from_secs(5))
 }
 
-fn within(size_bytes: usize, wait: Duration) -> Newcomer<'static> {
+pub(super) fn within(size_bytes: usize, wait: Duration) -> Newcomer<'static> {
     let judged_by = Deadline::after(wait);
     let floor = Duration::from_millis(300);
     Newcomer { size_bytes, judges: &[], read_by: judged_by, judged_by, floor }
 }
 
-type Entering<'a> = BoxFuture<'a, Result<Admission, TurnedAway>>;
+pub(super) type Entering<'a> = BoxFuture<'a, Result<Admission, TurnedAway>>;
 
 /// What has become of it by now.
-async fn now_of(entering: &mut Entering<'_>) -> Option<Result<Admission, TurnedAway>> {
+pub(super) async fn now_of(entering: &mut Entering<'_>) -> Option<Result<Admission, TurnedAway>> {
     // twice: whoever was let in calls the next
     for _ in 0..2 {
         if let Some(entered) = entering.as_mut().now_or_never() {
@@ -194,7 +188,7 @@ fn a_body_that_never_fits_does_not_stand_in_line() {
 }
 
 /// Runs one race and says how many were asked.
-async fn ask(panel: &Panel, judges: &[&str], within: Duration) -> usize {
+pub(super) async fn ask(panel: &Panel, judges: &[&str], within: Duration) -> usize {
     let (question, route) = (question(&["cutout"]), route(judges));
     let race = Race {
         question: &question,
@@ -343,157 +337,76 @@ fn nobody_is_asked_beside_a_slow_judge_while_the_gate_is_crowded() {
     });
 }
 
-/// What can happen in front of a door and behind it.
-#[derive(Clone, Debug)]
-enum Event {
-    Comes { size_bytes: usize, wait_ms: u64 },
-    HangsUp { at: usize },
-    Ends { at: usize },
-    ReachesJudges { at: usize },
-    Passes { ms: u64 },
+/// A panel of `a`, which is told to stay away for so many milliseconds, and `b` and `c`, of which `b`
+/// is slow.
+async fn a_is_away_for(retry_after_ms: u64) -> Arc<Panel> {
+    let judges = [("a", limited(1, retry_after_ms)), ("b", answers(3_000)), ("c", answers(10))];
+    let judges = judges.map(|(name, script)| {
+        let judge: Arc<dyn Judge> = Arc::new(ScriptedJudge::new(name, &[script]));
+        judge
+    });
+    let panel = Arc::new(Panel::new(judges.into()));
+    ask(&panel, &["a"], Duration::from_millis(500)).await;
+    panel
 }
-
-fn any_event() -> impl Strategy<Value = Event> {
-    let comes = (1_usize..=700, 0_u64..3_000);
-    prop_oneof![
-        5 => comes.prop_map(|(size_bytes, wait_ms)| Event::Comes { size_bytes, wait_ms }),
-        1 => (0_usize..6).prop_map(|at| Event::HangsUp { at }),
-        3 => (0_usize..3).prop_map(|at| Event::Ends { at }),
-        1 => (0_usize..3).prop_map(|at| Event::ReachesJudges { at }),
-        2 => (0_u64..1_500).prop_map(|ms| Event::Passes { ms }),
-    ]
-}
-
-/// A request in the line, when it came to nothing if not let in by then, and whether it has waited.
-struct Waiter<'a> {
-    entering: Entering<'a>,
-    useful_until: Instant,
-    has_waited: bool,
-}
-
-struct Scene<'a> {
-    door: &'a Door,
-    ledger: &'a Ledger,
-    waiting: Vec<Waiter<'a>>,
-    inside: Vec<Admission>,
-}
-
-impl Scene<'_> {
-    async fn play(&mut self, event: Event) -> Result<(), TestCaseError> {
-        match event {
-            Event::Comes { size_bytes, wait_ms } => {
-                let newcomer = within(size_bytes, Duration::from_millis(wait_ms));
-                let useful_until = newcomer.judged_by.less(newcomer.floor).instant();
-                let entering = self.door.enter(newcomer, self.ledger).boxed();
-                self.waiting.push(Waiter { entering, useful_until, has_waited: false });
-            }
-            Event::HangsUp { at } if at < self.waiting.len() => drop(self.waiting.remove(at)),
-            Event::Ends { at } if at < self.inside.len() => drop(self.inside.remove(at)),
-            Event::ReachesJudges { at } => {
-                let reached = self.inside.get_mut(at);
-                reached.into_iter().for_each(|one| one.permits.reach_judges());
-            }
-            Event::Passes { ms } => time::advance(Duration::from_millis(ms)).await,
-            Event::HangsUp { .. } | Event::Ends { .. } => {}
-        }
-        self.settle().await
-    }
-
-    /// Lets everybody look until nobody moves any more.
-    async fn settle(&mut self) -> Result<(), TestCaseError> {
-        let mut moved = true;
-        while std::mem::take(&mut moved) {
-            let mut at = 0;
-            while at < self.waiting.len() {
-                let one = &mut self.waiting[at];
-                let polled = poll_fn(|cx| Poll::Ready(one.entering.as_mut().poll(cx))).await;
-                let (has_waited, useful_until) = (one.has_waited, one.useful_until);
-                // who has just joined may have pushed another out
-                moved |= !std::mem::replace(&mut one.has_waited, true);
-                let Poll::Ready(entered) = polled else {
-                    at += 1;
-                    continue;
-                };
-                moved = true;
-                drop(self.waiting.remove(at));
-                if let Ok(admission) = entered {
-                    let is_useful = now() < useful_until;
-                    prop_assert!(!has_waited || is_useful, "served past its usefulness");
-                    self.inside.push(admission);
-                }
-            }
-        }
-        let limits = LIMITS;
-        let shared = self.door.shared.lock();
-        prop_assert!(shared.in_flight() <= limits.max_in_flight);
-        prop_assert!(shared.held_bytes() <= limits.max_in_flight_bytes);
-        prop_assert!(shared.queued() <= limits.max_queued);
-        prop_assert_eq!(shared.in_flight(), self.inside.len());
-        prop_assert_eq!(shared.queued(), self.waiting.len());
-        Ok(())
-    }
-}
-
-const LIMITS: Limits = Limits { max_in_flight: 3, max_in_flight_bytes: 1_000, max_queued: 4 };
 
 #[test]
-fn whatever_comes_hangs_up_or_ends_no_permit_leaks_and_nobody_is_served_too_late() {
+fn who_waits_for_a_judge_that_is_away_does_not_keep_out_who_asks_another() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) };
-    let mut runner = TestRunner::new(config);
-    let events = prop::collection::vec(any_event(), 0..60);
-    let run = runner.run(&events, |events| {
-        runtime.block_on(async {
-            let door = door(LIMITS);
-            let (waiting, inside) = (Vec::new(), Vec::new());
-            let mut scene = Scene { door: &door, ledger, waiting, inside };
-            for event in events {
-                scene.play(event).await?;
-            }
-            scene.inside.clear();
-            scene.settle().await?;
-            scene.inside.clear();
-            scene.waiting.clear();
-            prop_assert_eq!((door.in_flight(), door.queued()), (0, 0));
-            prop_assert_eq!(door.shared.lock().held_bytes(), 0);
-            let slots: Vec<_> = (0..MAX_PENDING).map(|_| ledger.reserve()).collect();
-            prop_assert!(slots.iter().all(Result::is_ok), "a journal slot leaked");
-            Ok(())
-        })
+    runtime.block_on(async {
+        let panel = a_is_away_for(3_000).await;
+        let door = Door::new(limits(10, 8), panel);
+        let (a, b) = (["a".to_owned()], ["b".to_owned()]);
+        let asking_a = Newcomer { judges: &a, ..newcomer(10) };
+        let asking_b = Newcomer { judges: &b, ..newcomer(10) };
+        let mut inside = Vec::new();
+        for _ in 0..10 {
+            let mut admission = door.enter(asking_b, ledger).await.unwrap();
+            admission.permits.reach_judges();
+            inside.push(admission);
+        }
+        let mut waits_for_b = door.enter(asking_b, ledger).boxed();
+        assert!(now_of(&mut waits_for_b).await.is_none(), "there is no permit");
+        let mut wait_for_a: Vec<_> = (0..2).map(|_| door.enter(asking_a, ledger).boxed()).collect();
+        for one in &mut wait_for_a {
+            assert!(now_of(one).await.is_none());
+        }
+        time::advance(Duration::from_millis(800)).await;
+        inside.clear();
+        assert!(now_of(&mut waits_for_b).await.unwrap().is_ok(), "its judge is idle");
+        for one in &mut wait_for_a {
+            assert!(now_of(one).await.is_none());
+        }
+        time::advance(Duration::from_millis(2_500)).await;
+        for one in wait_for_a.iter_mut().rev() {
+            assert!(now_of(one).await.unwrap().is_ok(), "their judge is back");
+        }
+        assert_eq!(door.queued(), 0);
     });
-    run.unwrap();
 }
 
 #[test]
-fn many_threads_at_one_door_exceed_nothing_wait_for_nothing_for_ever_and_leak_nothing() {
-    const CALLERS: usize = 400;
-    let stage = Arc::new(Stage::new(MAX_PENDING));
-    let door = Arc::new(door(Limits { max_queued: CALLERS, ..LIMITS }));
-    let runtime = Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
-    let most = Arc::new(AtomicUsize::new(0));
+fn who_waits_for_a_judge_that_is_away_does_not_freeze_the_hedges_of_others() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
-        let mut callers = JoinSet::new();
-        for caller in 0..CALLERS {
-            let (door, stage, most) = (Arc::clone(&door), Arc::clone(&stage), Arc::clone(&most));
-            callers.spawn(async move {
-                let newcomer = within(1 + caller * 37 % 600, Duration::from_secs(60));
-                let mut entering = door.enter(newcomer, &stage.ledger).boxed();
-                if caller % 5 == 0 {
-                    // hangs up while it waits, or at the very moment it is let in
-                    return drop(now_of(&mut entering).await);
-                }
-                let mut admission = entering.await.unwrap();
-                most.fetch_max(door.in_flight(), Ordering::Relaxed);
-                tokio::task::yield_now().await;
-                admission.permits.reach_judges();
-                tokio::task::yield_now().await;
-            });
-        }
-        while let Some(ended) = callers.join_next().await {
-            ended.unwrap();
-        }
+        let panel = a_is_away_for(20_000).await;
+        let door = Door::new(limits(10, 8), Arc::clone(&panel));
+        let a = ["a".to_owned()];
+        let judged_by = Deadline::after(Duration::from_secs(30));
+        let patient = Newcomer { judges: &a, read_by: judged_by, judged_by, ..newcomer(10) };
+        let mut waiting = door.enter(patient, ledger).boxed();
+        assert!(now_of(&mut waiting).await.is_none());
+        assert!(!door.is_crowded());
+        assert_eq!(ask(&panel, &["b", "c"], Duration::from_secs(5)).await, 2);
     });
-    assert!(most.load(Ordering::Relaxed) <= LIMITS.max_in_flight);
-    assert_eq!((door.in_flight(), door.queued()), (0, 0));
-    assert_eq!(door.shared.lock().held_bytes(), 0);
+}
+
+#[test]
+fn while_it_is_not_known_who_is_to_be_asked_nobody_is_waited_for() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let door = Door::new(limits(10, 8), a_is_away_for(3_000).await);
+        let mut entering = door.enter(newcomer(10), ledger).boxed();
+        assert!(now_of(&mut entering).await.unwrap().is_ok());
+    });
 }

@@ -324,6 +324,12 @@ const NAMES: &[Mistake] = &[
         schema: CannotTell,
     },
     Mistake {
+        from: "max_attempts: 3\n  hedge: { after: p95, budget: 10% }",
+        to: "max_attempts: 1\n  hedge: off",
+        told: r#"29:11: route.judges: "claude-haiku" is never asked: max_attempts is 1, and without hedges there is no last chance"#,
+        schema: CannotTell,
+    },
+    Mistake {
         from: "ask: [claude-haiku]",
         to: "ask: [claude]",
         told: r#"36:9: second_opinion.ask[0]: no judge is called "claude"; did you mean `claude-haiku`?"#,

@@ -98,8 +98,8 @@ const ROUTES: &[Row] = &[
         &["a judge has until the deadline, and no longer: 4.99"],
     ),
     Row(
-        "hedge: { after: p95, budget: 10% }",
-        "hedge: off",
+        "max_attempts: 3\n  hedge: { after: p95, budget: 10% }",
+        "max_attempts: 4\n  hedge: off",
         &["a slow judge is hedged and the hedge wins"],
     ),
     Row(
