@@ -105,9 +105,23 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
         Some(Err(turned_away)) => return Err(shed(turned_away)),
         None => return Err(Problem::new(ProblemKind::BadRequest, "the caller has hung up")),
     };
-    let received = body::receive(request, limit_bytes, schedule.read_by).await?;
-    let (upload, digest) = unpack(face, received, schedule.read_by).await?;
-    answer(face, (arrived, admission), caption, (upload, digest)).await
+    let stood = arrived.elapsed();
+    let taken = async {
+        let received = body::receive(request, limit_bytes, schedule.read_by).await?;
+        let (upload, digest) = unpack(face, received, schedule.read_by).await?;
+        answer(face, (arrived, admission), caption, (upload, digest)).await
+    };
+    taken.await.map_err(|problem| by_whom(problem, arrived, stood))
+}
+
+/// The problem by who made it: a body that took less time than its place in line did is late through
+/// the gate, and not through its sender.
+fn by_whom(problem: Problem, arrived: Stopwatch, stood: Duration) -> Problem {
+    let was_read_for = arrived.elapsed().saturating_sub(stood);
+    if problem.kind == ProblemKind::BodyLate && was_read_for < stood {
+        return shed(busy(Shed::TooLate));
+    }
+    problem
 }
 
 /// Takes everything the request needs, waiting for it in line if need be; `None`: the caller hung up
@@ -429,6 +443,17 @@ fn broken() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_the_line_had_made_late_was_told_to_be_its_callers_fault() {
+        let late = || Problem::new(ProblemKind::BodyLate, "late");
+        let arrived = Stopwatch::start();
+        tokio::time::advance(Duration::from_millis(2_000)).await;
+        let stood = |ms| by_whom(late(), arrived, Duration::from_millis(ms)).kind;
+        assert_eq!(stood(1_900), ProblemKind::Overloaded);
+        assert_eq!(stood(0), ProblemKind::BodyLate);
+        assert_eq!(stood(900), ProblemKind::BodyLate);
+    }
 
     /// What may be spent on a key where the judges need `judging_ms`, `arrived_ms` after the first
     /// byte of a request that must be judged within five seconds.
