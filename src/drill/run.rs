@@ -13,6 +13,7 @@ use crate::domain::drill::{
 };
 use crate::drill::form::{AssertionForm, FiguresForm, Phase};
 use crate::drill::{Drills, Live, Slot};
+use crate::gate::late::READ_FOR;
 use crate::gate::traffic::Watching;
 use crate::provider::ProviderJudge;
 use crate::telemetry;
@@ -148,7 +149,8 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until the judge has its share of the traffic again and no broken call hangs any more.
+    /// Waits until the judge has its share of the traffic again, no broken call hangs any more, and no
+    /// end of an early answer is still to come.
     async fn recover(&self, seen: &mut Seen) -> Result<Recovery, Early> {
         let restored = Stopwatch::start();
         let until = Deadline::after(self.plan.bounds.recovered_within);
@@ -165,7 +167,9 @@ impl Run<'_> {
                 }
                 seen.during.add_stragglers(&self.watching.turn());
             }
-            let is_settled = self.judge.sabotage().suffering() == 0;
+            // struck images whose answers left early are counted when their ends are known
+            let ends_are_in = READ_FOR <= restored.elapsed();
+            let is_settled = ends_are_in && self.judge.sabotage().suffering() == 0;
             if until.is_past() || (back_after.is_some() && is_settled) {
                 seen.during.add_stragglers(&self.watching.turn());
                 break;

@@ -22,7 +22,7 @@ use crate::telemetry::count_verdict;
 use crate::telemetry::early::{EarlyResult, count_early, count_late};
 
 /// Longest that the rest of an answer is read.
-const READ_FOR: Duration = Duration::from_secs(2);
+pub(crate) const READ_FOR: Duration = Duration::from_secs(2);
 
 /// How far past the check's deadline.
 const READ_PAST_END: Duration = Duration::from_millis(900);

@@ -100,13 +100,16 @@ async fn a_drill_passes_with_real_traffic_and_restores_the_judge() {
             assert!(outcome.is_empty() || ended == outcome || ended == "cancelled", "{verdict}");
             assert_eq!(ends.next(), None, "{verdict}");
         }
+        // a breaker that has just closed lets only some in at first; and on a busy machine hedges win
         let mut judged_by = BTreeSet::new();
-        for _ in 0..20 {
+        for _ in 0..100 {
             let after = admin.post().await;
             assert!(!was_struck(&after), "{after}");
             judged_by.insert(after["judge"]["name"].to_string());
+            if judged_by.contains("\"openai-mini\"") {
+                break;
+            }
         }
-        // a breaker that has just closed lets only some in at first
         assert!(judged_by.contains("\"openai-mini\""), "restored: {judged_by:?}");
     }
     let (_, listed) = admin.get("/admin/drills").await;
