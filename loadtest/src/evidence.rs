@@ -53,6 +53,8 @@ pub struct Evidence {
     pub processes: BTreeMap<String, ProcessUse>,
     /// Cores' worth of CPU time that the machine gave to anything else, where that is known.
     pub other_cores: Option<f64>,
+    /// What 99 of 100 calls to the primary alone take at most, to where answers leave.
+    pub alone_p99_ms: Option<f64>,
     /// Latencies of healthy requests of this run so far, where answers are read as they come.
     pub healthy_streamed_ms: Vec<f64>,
     /// The same where they are not.

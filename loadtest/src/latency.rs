@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::chance::Chance;
 use crate::quantile::number;
+use crate::quantile::quantile;
 
 /// How long a provider takes to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,6 +154,26 @@ impl Latency {
     }
 }
 
+/// So many draws tell the p99 of a heavy tail to a few in a hundred.
+const MANY_DRAWS: u32 = 200_000;
+
+impl Latency {
+    /// What 99 of 100 calls for very many images take at most: to their scores where they are
+    /// `streamed`, else to their end.
+    pub(crate) fn p99(self, streamed: bool) -> Duration {
+        let draw = |number: u32| {
+            let number = number.to_le_bytes();
+            let image_factor = image_factor(&blake3::hash(&number));
+            let conditions = Conditions { image_factor, drift_factor: 1.0 };
+            let timing = self.draw(&Chance::of(&[b"alone", &number]), conditions);
+            let share = if streamed { timing.scored_share.clamp(0.0, 1.0) } else { 1.0 };
+            timing.whole.mul_f64(share).as_secs_f64()
+        };
+        let drawn: Vec<f64> = (0..MANY_DRAWS).map(draw).collect();
+        from_secs(quantile(&drawn, 0.99).unwrap_or_default())
+    }
+}
+
 impl Tailed {
     fn draw(self, chance: &Chance, conditions: Conditions, share: f64) -> Timing {
         let factor = conditions.image_factor * conditions.drift_factor;
@@ -258,6 +279,14 @@ mod tests {
     }
 
     /// The quantiles of four million draws of the simulation, in seconds.
+    #[test]
+    fn the_p99_of_one_call_alone_does_not_hang_on_the_calls_of_one_run() {
+        let law = Latency::Law(Law::A);
+        check(law.p99(false).as_secs_f64(), 3.05, 0.05);
+        check(law.p99(true).as_secs_f64(), 3.05 * TAIL_SCORED_SHARE, 0.08);
+        assert_eq!(Latency::ConstantMs(700).p99(false), Duration::from_millis(700));
+    }
+
     #[test]
     fn each_law_has_the_quantiles_of_the_simulation() {
         for (law, [p50, p95, p99]) in [

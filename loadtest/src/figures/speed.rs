@@ -41,15 +41,14 @@ pub(super) fn healthy_of_plain(evidence: &Evidence) -> Measured {
     times(healthy_p95(evidence), evidence.plain_p95_ms())
 }
 
-/// The p99 with hedges, of what the primary's own draws would have given without them.
+/// The p99 with hedges, of what the primary would have given without them.
 ///
 /// Like with like: where an answer is read as it comes, a call alone would have lasted until its
-/// scores were said, and not until its end.
+/// scores were said, and not until its end. The primary's is that of its law: of the calls of one run
+/// it hangs on a few dozen, and differs by a half from seed to seed.
 pub(super) fn tail_ratio(evidence: &Evidence) -> Measured {
     let span = (evidence.scenario.seconds.warm_up, evidence.scenario.seconds.end_s());
-    let of_primary = evidence.called_in(span).filter(|call| call.provider == evidence.primary());
-    let drawn: Vec<f64> = of_primary.filter_map(|call| call.drawn_scores_ms).collect();
-    times(of_span(evidence, span, 0.99), quantile(&drawn, 0.99))
+    times(of_span(evidence, span, 0.99), evidence.alone_p99_ms)
 }
 
 pub(super) fn p95(evidence: &Evidence) -> Measured {

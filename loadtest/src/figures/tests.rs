@@ -80,6 +80,7 @@ fn world(more: &str) -> Evidence {
         lookups: [].into(),
         processes: [].into(),
         other_cores: None,
+        alone_p99_ms: None,
         healthy_streamed_ms: vec![500.0; 50],
         healthy_plain_ms: vec![800.0; 50],
     }

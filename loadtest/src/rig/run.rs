@@ -43,6 +43,7 @@ use crate::rig::policy::Files;
 use crate::rig::providers::Host;
 use crate::rig::providers::Ports;
 use crate::rig::providers::at;
+use crate::rig::providers::healthy;
 use crate::rig::providers::judges;
 use crate::rig::run::aftermath::Gone;
 use crate::rig::run::conduct::Conductor;
@@ -281,6 +282,7 @@ impl World {
             processes: usage,
             // what the rig did not start it cannot tell from other work
             other_cores: other_cores.filter(|_| is_own),
+            alone_p99_ms: is_own.then(|| alone_p99_ms(&scenario, rate_per_s)).flatten(),
             healthy_streamed_ms: Vec::new(),
             healthy_plain_ms: Vec::new(),
             scenario,
@@ -430,6 +432,13 @@ impl std::str::FromStr for TargetKind {
             }
         }
     }
+}
+
+/// What 99 of 100 calls to the primary alone take at most, where nothing is wrong all the while.
+fn alone_p99_ms(scenario: &Scenario, rate_per_s: f64) -> Option<f64> {
+    let primary = scenario.judges.first().filter(|_| scenario.faults.is_empty())?;
+    let latency = healthy(primary, scenario, rate_per_s).latency;
+    Some(latency.p99(scenario.streamed).as_secs_f64() * 1_000.0)
 }
 
 /// What was measured, as it is reported.
