@@ -12,6 +12,7 @@ use crate::figures::unknown_line;
 use crate::gallery::GALLERY_DRAWINGS;
 use crate::gallery::Gallery;
 use crate::outcome::FORMAT;
+use crate::outcome::OWN_GATE;
 use crate::outcome::RigFacts;
 use crate::outcome::Run;
 use crate::outcome::ScenarioRun;
@@ -56,9 +57,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     deadline: f64,
     /// vlmgate (built and started), vlmgate=URL, openai-chat=URL, naive, sequential,
-    /// hedged-without-breaker or breaker-blind
+    /// hedged-without-breaker or breaker-blind; several are driven through each scenario by turns
     #[arg(long, value_name = "TARGET", default_value = "vlmgate")]
-    target: String,
+    target: Vec<String>,
     /// A built vlmgate, instead of building one
     #[arg(long, value_name = "PATH")]
     gate: Option<PathBuf>,
@@ -128,15 +129,12 @@ impl RunArgs {
         let scenarios = self.chosen()?;
         let world = self.world(&scenarios).await?;
         let facts = self.facts(&world).await?;
-        self.announce(&world.target, &world.calibration, &mut tell)?;
+        self.announce(&world.calibration, &mut tell)?;
         let mut run = Run { format: FORMAT, rig: facts, scenarios: Vec::new() };
         for seed in self.seed..self.seed + self.seeds {
             let mut baseline = Baseline::default();
             for scenario in &scenarios {
-                if !baseline.knows_plain()
-                    && world.target == TargetKind::Gate
-                    && scenario.target.is_none()
-                {
+                if !baseline.knows_plain() && world.kind_of(scenario)? == TargetKind::Gate {
                     tell("P: the healthy baseline without streaming");
                     let plain = world.run(self.plain_baseline()?, seed, &mut baseline).await;
                     keep(&mut run, plain);
@@ -181,6 +179,7 @@ impl RunArgs {
         for scenario in &mut all {
             scenario.streamed &= !self.plain;
         }
+        let mut all: Vec<Scenario> = all.into_iter().flat_map(|one| self.by_target(one)).collect();
         if all.is_empty() {
             return Err(RigError::Usage("no scenario is left to run".to_owned()));
         }
@@ -193,6 +192,21 @@ impl RunArgs {
         Ok(all)
     }
 
+    /// The scenario once for each target: where it names none of its own the first is the run's.
+    fn by_target(&self, scenario: Scenario) -> Vec<Scenario> {
+        if scenario.target.is_some() {
+            return vec![scenario];
+        }
+        let beside = self.target.iter().skip(1).map(|target| Some(target.clone()));
+        let targets = [None].into_iter().chain(beside);
+        targets.map(|target| Scenario { target, ..scenario.clone() }).collect()
+    }
+
+    /// The first target: whatever names none is driven against it.
+    fn usual_target(&self) -> Result<TargetKind, RigError> {
+        self.target.first().map_or(Ok(TargetKind::Gate), |target| target.parse())
+    }
+
     /// The part of S0 that targets of streamed scenarios are multiples of.
     fn plain_baseline(&self) -> Result<Scenario, RigError> {
         let seconds = if self.short {
@@ -200,14 +214,15 @@ impl RunArgs {
         } else {
             "{ warm_up: 15, healthy: 45, fault: 0, recovery: 0 }"
         };
+        // of the gate that the rig starts, whoever is the first of several
         let text = format!(
-            "id: P\ntitle: healthy, without streaming\nstreamed: false\nseconds: {seconds}\n"
+            "id: P\ntarget: {OWN_GATE}\ntitle: healthy, without streaming\nstreamed: false\nseconds: {seconds}\n"
         );
         Scenario::parse(&text).map_err(RigError::Usage)
     }
 
     pub(crate) async fn world(&self, scenarios: &[Scenario]) -> Result<World, RigError> {
-        let target: TargetKind = self.target.parse()?;
+        let target = self.usual_target()?;
         let mut needs_gate = false;
         for scenario in scenarios {
             let named = scenario.target.as_deref().map_or(Ok(target.clone()), str::parse)?;
@@ -242,7 +257,6 @@ impl RunArgs {
     /// Tells where the providers will listen, and how a target is pointed at them.
     fn announce(
         &self,
-        target: &TargetKind,
         calibration: &Calibration,
         mut tell: impl FnMut(&str),
     ) -> Result<(), RigError> {
@@ -252,7 +266,8 @@ impl RunArgs {
         for Provider { name, dialect, base_url, model } in &providers {
             tell(&format!("  {name}: {base_url} ({} dialect, model {model})", dialect.label()));
         }
-        if !matches!(target, TargetKind::GateAt(_)) {
+        let kinds: Result<Vec<TargetKind>, _> = self.target.iter().map(|one| one.parse()).collect();
+        if !kinds?.iter().any(|kind| matches!(kind, TargetKind::GateAt(_))) {
             return Ok(());
         }
         let folder = self.out.join("gate");
@@ -394,6 +409,24 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_stands_beside_the_gate_in_one_run() {
+        let gateway = "openai-chat=http://127.0.0.1:4000/v1";
+        let run = read(&["--target", "vlmgate", "--target", gateway]).unwrap();
+        let by_target = |scenario: &str| {
+            let scenario = Scenario::parse(&format!("id: X\ntitle: x\n{scenario}")).unwrap();
+            run.by_target(scenario).into_iter().map(|one| one.target).collect::<Vec<_>>()
+        };
+        assert_eq!(by_target(""), [None, Some(gateway.to_owned())]);
+        assert_eq!(
+            by_target("target: naive\n"),
+            [Some("naive".to_owned())],
+            "a control is its own"
+        );
+        assert_eq!(run.usual_target().unwrap(), TargetKind::Gate);
+        assert_eq!(read(&[]).unwrap().target, ["vlmgate"]);
+    }
+
+    #[test]
     fn who_has_fixed_ports_is_told_how_to_point_a_target_at_them() {
         let out = tempfile::TempDir::new().unwrap();
         let folder = out.path().display().to_string();
@@ -402,8 +435,7 @@ mod tests {
         let arguments = read(&arguments).unwrap();
         let mut told = String::new();
         let calibration = Calibration::of(&Gallery::draw(1, 3).unwrap(), &judges(), "a");
-        let target = TargetKind::GateAt("http://h".to_owned());
-        let announced = arguments.announce(&target, &calibration, |line| {
+        let announced = arguments.announce(&calibration, |line| {
             told.push_str(line);
             told.push('\n');
         });

@@ -184,14 +184,16 @@ impl World {
         format!("{told} (they were at {})", urls.join(", "))
     }
 
-    fn kind_of(&self, scenario: &Scenario) -> Result<TargetKind, RigError> {
+    pub(crate) fn kind_of(&self, scenario: &Scenario) -> Result<TargetKind, RigError> {
         scenario.target.as_deref().map_or_else(|| Ok(self.target.clone()), str::parse)
     }
 
     /// Leaves every request and every call of the scenario in the folder, for who wants to look
     /// behind a figure.
     fn keep(&self, run: &ScenarioRun, evidence: &Evidence) -> Result<(), RigError> {
-        let name = format!("{}-{}", run.id, run.seed);
+        let beside = run.target.as_deref().filter(|target| *target != self.target.to_string());
+        let beside = beside.map_or_else(String::new, |target| format!("-{}", file_name(target)));
+        let name = format!("{}{beside}-{}", run.id, run.seed);
         self.keep_lines(&format!("{name}-answers.ndjson"), &evidence.samples)?;
         self.keep_lines(&format!("{name}-calls.ndjson"), &evidence.calls)
     }
@@ -432,6 +434,11 @@ impl std::str::FromStr for TargetKind {
             }
         }
     }
+}
+
+/// A target as a part of a file's name.
+fn file_name(target: &str) -> String {
+    target.chars().map(|one| if one.is_ascii_alphanumeric() { one } else { '-' }).collect()
 }
 
 /// What 99 of 100 calls to the primary alone take at most, where nothing is wrong all the while.
