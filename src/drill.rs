@@ -277,6 +277,13 @@ impl Drills {
         Ok(asking.iter().map(|one| one.name.clone()).collect())
     }
 
+    /// The longest that an image which the judge called `name` is asked about may take.
+    fn longest_deadline(&self, name: &str) -> Duration {
+        let loaded = self.gate.policies.load();
+        let asking = loaded.iter().filter(|one| asks(one, name));
+        asking.map(|one| one.route.deadline).max().unwrap_or_default()
+    }
+
     fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
         let most = self.settings.max_share;
         if !(0.0 < plan.share && plan.share <= most) {

@@ -46,6 +46,8 @@ struct Run<'a> {
     plan: &'a Plan,
     judge: &'a ProviderJudge,
     watching: Watching<'a>,
+    /// Within this every image under way is answered, and its end is known.
+    known_within: Duration,
 }
 
 /// Runs the drill that holds `slot`, and records how it ended.
@@ -57,7 +59,8 @@ pub(crate) async fn conduct(
     let Slot { drills, live } = &slot;
     let mut seen = Seen::default();
     let watching = drills.gate.traffic.watch(policies);
-    let run = Run { drills, live, plan: &plan, judge: &judge, watching };
+    let known_within = drills.longest_deadline(&plan.judge) + READ_FOR;
+    let run = Run { drills, live, plan: &plan, judge: &judge, watching, known_within };
     let ended = run.through(&mut seen).await;
     let assessment = conclude(&plan, &seen, ended);
     let form = {
@@ -149,8 +152,8 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until the judge has its share of the traffic again, no broken call hangs any more, and no
-    /// end of an early answer is still to come.
+    /// Waits until the judge has its share of the traffic again, no broken call hangs any more, and
+    /// nothing of an image that was struck is still to come.
     async fn recover(&self, seen: &mut Seen) -> Result<Recovery, Early> {
         let restored = Stopwatch::start();
         let until = Deadline::after(self.plan.bounds.recovered_within);
@@ -167,9 +170,9 @@ impl Run<'_> {
                 }
                 seen.during.add_stragglers(&self.watching.turn());
             }
-            // struck images whose answers left early are counted when their ends are known
-            let ends_are_in = READ_FOR <= restored.elapsed();
-            let is_settled = ends_are_in && self.judge.sabotage().suffering() == 0;
+            // the slowest of those struck are the last to be known, and must not be left out
+            let all_are_in = self.known_within <= restored.elapsed();
+            let is_settled = all_are_in && self.judge.sabotage().suffering() == 0;
             if until.is_past() || (back_after.is_some() && is_settled) {
                 seen.during.add_stragglers(&self.watching.turn());
                 break;

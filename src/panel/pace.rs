@@ -5,7 +5,7 @@
 //! *takes* goes by the answers alone, because who builds on it has decided to wait for one; a judge
 //! that is hedged away from more often than not still answers as fast as before. And when a call is
 //! *evidence* goes by what is normal: while nobody knows that, a call is late only at the end of its
-//! budget, but for a judge that was asked that long ago and has not answered anybody since.
+//! budget, but for a judge that was waited for as long as that and has answered nobody.
 //!
 //! The end of an answer whose scores left early has a speed of its own, with nothing assumed of it.
 //! Ends are taken in whatever the breaker says, because only they can show that a judge writes
@@ -28,8 +28,10 @@ pub(crate) struct Pace {
     normal: Latency,
     /// To the end of answers of which the scores leave, or usually do.
     whole: Latency,
-    /// When it was asked first after its last answer.
-    asked_at: Option<Instant>,
+    /// For how long since its last answer calls were waited for that were then dropped …
+    silence: Duration,
+    /// … and until when that was counted: calls beside each other waited once.
+    silent_until: Option<Instant>,
 }
 
 /// How fast a judge was: what is kept of it over a restart.
@@ -59,19 +61,15 @@ impl Pace {
             recent: Latency::new(expectation),
             normal: Latency::normal(expectation),
             whole: Latency::normal(None),
-            asked_at: None,
+            silence: Duration::ZERO,
+            silent_until: None,
         }
-    }
-
-    /// A call starts.
-    pub(crate) fn asked(&mut self, now: Instant) {
-        self.asked_at.get_or_insert(now);
     }
 
     /// A judgement came `took` after its call; whether the judge `is_well`.
     pub(crate) fn judged(&mut self, upto: Upto, took: Duration, is_well: bool) {
         self.recent.record(took);
-        self.asked_at = None;
+        self.silence = Duration::ZERO;
         match upto {
             Upto::End => self.whole.record(took),
             // what nobody knows cannot be spoilt, and else it could never be learnt of who was
@@ -91,9 +89,12 @@ impl Pace {
         self.whole.censor(age);
     }
 
-    /// A call was dropped at `age`.
-    pub(crate) fn dropped(&mut self, age: Duration) {
+    /// A call was dropped at `age`, which is now.
+    pub(crate) fn dropped(&mut self, age: Duration, now: Instant) {
         self.recent.censor(age);
+        let counted = self.silent_until.map_or(age, |until| now.saturating_duration_since(until));
+        self.silence += age.min(counted);
+        self.silent_until = Some(now);
     }
 
     /// How long the judge may run alone in a race of `budget`: of all calls, those dropped included.
@@ -137,31 +138,26 @@ impl Pace {
         usual.min(hedge::latest_strike_age(budget))
     }
 
-    /// The age at which a call that starts `now` strikes.
-    pub(crate) fn strike_age(
-        &self,
-        upto: Upto,
-        multiple: f64,
-        (budget, now): (Duration, Instant),
-    ) -> Duration {
-        let silent_age = self.silent_age(upto, multiple, (budget, now));
+    /// The age at which a call that starts now strikes.
+    pub(crate) fn strike_age(&self, upto: Upto, multiple: f64, budget: Duration) -> Duration {
+        let silent_age = self.silent_age(upto, multiple, budget);
         silent_age.unwrap_or_else(|| self.probe_age(upto, multiple, budget))
     }
 
     /// The age at which a call is evidence against a judge of which nobody knows how fast it is, but
-    /// that it was asked a whole budget ago and has not answered since; `None`: it is no such judge.
+    /// that it was waited for a whole budget since it answered last; `None`: it is no such judge.
+    /// That it was asked long ago says nothing: a hedge is dropped as soon as another answers.
     pub(crate) fn silent_age(
         &self,
         upto: Upto,
         multiple: f64,
-        (budget, now): (Duration, Instant),
+        budget: Duration,
     ) -> Option<Duration> {
         let known = match upto {
             Upto::Scores => &self.normal,
             Upto::End => &self.whole,
         };
-        let latest = hedge::latest_strike_age(budget);
-        let is_silent = self.asked_at.is_some_and(|at| at + latest <= now);
+        let is_silent = hedge::latest_strike_age(budget) <= self.silence;
         let assumed = hedge::assumed_strike_age(multiple, budget);
         let to_scores = self.to_scores(multiple, budget).unwrap_or_default();
         (is_silent && !hedge::is_telling(known)).then(|| assumed.max(to_scores))

@@ -148,7 +148,6 @@ impl Seat {
         let entered = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
         let others = entered.ok()?;
         let mut health = self.health();
-        health.pace.asked(now());
         health.limit.entered(others.saturating_add(1));
         drop(health);
         Some(InFlight(Arc::clone(self)))
@@ -189,7 +188,7 @@ impl Seat {
 
     /// A call was dropped at `age`.
     pub(crate) fn censor(&self, age: Duration) {
-        self.health().pace.dropped(age);
+        self.health().pace.dropped(age, now());
     }
 
     /// A call outlived its strike age under a policy that gives `budget`.
@@ -332,12 +331,12 @@ impl Seat {
 
     /// The age at which a call that starts now strikes under a policy that gives `budget`.
     pub(crate) fn strike_age(&self, upto: Upto, budget: Duration) -> Duration {
-        self.health().pace.strike_age(upto, self.rules.strike_multiple, (budget, now()))
+        self.health().pace.strike_age(upto, self.rules.strike_multiple, budget)
     }
 
     /// The same, as far as it is known only now, because the judge has been silent for too long.
     pub(crate) fn silent_age(&self, upto: Upto, budget: Duration) -> Option<Duration> {
-        self.health().pace.silent_age(upto, self.rules.strike_multiple, (budget, now()))
+        self.health().pace.silent_age(upto, self.rules.strike_multiple, budget)
     }
 
     /// The same of a probe.

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 
 use crate::evidence::Evidence;
+use crate::evidence::Subject;
+use crate::evidence::Tick;
 use crate::figures::Measured;
 use crate::quantile::number;
 use crate::quantile::quantile;
@@ -40,17 +42,19 @@ pub(super) fn lost(evidence: &Evidence) -> Measured {
 
 /// Panics of the gate; one that was killed and started again counts from nothing.
 fn panics(evidence: &Evidence) -> usize {
-    let seen: Vec<u64> = evidence.ticks.iter().filter_map(|tick| tick.panics).collect();
-    rises(&seen)
+    rises(evidence, |tick| tick.panics)
 }
 
-/// By how much a count rose in all: where it is lower than before, it began anew.
-fn rises(seen: &[u64]) -> usize {
-    let mut before = 0;
+/// By how much a count rose in all: where it is lower than before, it began anew. A gate that the rig
+/// did not start had counted before.
+fn rises(evidence: &Evidence, count: impl Fn(&Tick) -> Option<u64>) -> usize {
+    let seen: Vec<u64> = evidence.ticks.iter().filter_map(count).collect();
+    let is_new = evidence.subject == Subject::OwnGate;
+    let mut before = seen.first().copied().filter(|_| !is_new).unwrap_or_default();
     let mut all = 0;
     for now in seen {
-        all += if *now < before { *now } else { *now - before };
-        before = *now;
+        all += if now < before { now } else { now - before };
+        before = now;
     }
     usize::try_from(all).unwrap_or(usize::MAX)
 }
@@ -137,8 +141,7 @@ pub(super) fn rig_late(evidence: &Evidence) -> Measured {
 /// The longest that the queue was seen, and one where somebody waited between two looks.
 pub(super) fn queue(evidence: &Evidence) -> Measured {
     let seen: Vec<f64> = evidence.ticks.iter().filter_map(|tick| tick.queued).map(count).collect();
-    let waited: Vec<u64> = evidence.ticks.iter().filter_map(|tick| tick.waited).collect();
-    let unseen = if rises(&waited) == 0 { 0.0 } else { 1.0 };
+    let unseen = if rises(evidence, |tick| tick.waited) == 0 { 0.0 } else { 1.0 };
     (quantile(&seen, 1.0).map(|longest| longest.max(unseen)), seen.len())
 }
 

@@ -309,6 +309,11 @@ fn a_gate_that_panics_or_ends_badly_has_not_answered_everything_well() {
     }
     // the last look met a gate that had been started again
     check(&evidence, "F2", Some(3.0));
+    evidence.ticks[0].panics = Some(2);
+    check(&evidence, "F2", Some(3.0));
+    evidence.subject = Subject::GateElsewhere;
+    check(&evidence, "F2", Some(1.0)); // what it had counted before is of another run
+    evidence.subject = Subject::OwnGate;
     evidence.ended_well = false;
     check(&evidence, "F2", Some(4.0));
 }

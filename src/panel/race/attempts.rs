@@ -21,6 +21,8 @@ const LONGEST_REPEAT: Duration = Duration::from_millis(320);
 const MOST_REPEATS: u32 = 6;
 /// How long an image waits, more or less, for room at a judge that is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Looks for somebody to ask until nobody is taken to be there.
+const MOST_LOOKS: u32 = 8;
 /// The most of what is left that an attempt may take from those behind it for its own p95's sake.
 const LARGEST_SHARE: f64 = 0.75;
 /// What is said of an attempt that was still under way at the deadline.
@@ -34,11 +36,13 @@ impl<'a> Course<'a> {
         }
         let hedges = self.entry.route.hedge.map(|spec| spec.budget_ratio);
         self.panel.budgets().admit(hedges, now());
-        let Some(seat) = self.pick(&self.unasked, Reach::OutOfTurn) else {
-            return self.await_somebody();
-        };
-        self.launch(seat, self.first_route(seat));
-        self.probe_beside();
+        let first = self.pick(&self.unasked, Reach::OutOfTurn);
+        if !first.is_some_and(|seat| self.launch(seat, self.first_route(seat))) {
+            self.ask_or_wait();
+        }
+        if !self.running.is_empty() {
+            self.probe_beside();
+        }
     }
 
     /// Why `seat` is asked if nobody was asked before.
@@ -47,12 +51,29 @@ impl<'a> Course<'a> {
         if preferred { Route::Primary } else { Route::Failover }
     }
 
-    /// Everybody who is left asked us to stay away, or has all the calls it may have: the first who
-    /// will be back is waited for, or the first place. A call before that is refused again, and
-    /// lengthens the time for all; and places that were configured are not for us to exceed.
-    fn await_somebody(&mut self) {
-        self.waits.back_at = self.back_in().map(|wait| now() + wait);
-        self.waits.for_room = self.is_waiting_for_room();
+    /// Asks the first of those left who may be asked and can still answer in time. Where everybody
+    /// asked us to stay away, or has all the calls it may have, the first who will be back is waited
+    /// for, or the first place: a call before that is refused again, and lengthens the time for all;
+    /// and places that were configured are not for us to exceed.
+    ///
+    /// Others take places and give them back between two looks: then it looks again. Nobody has such
+    /// luck many times running.
+    fn ask_or_wait(&mut self) {
+        for _ in 0..MOST_LOOKS {
+            if let Some(next) = self.pick(&self.timely(), Reach::OutOfTurn) {
+                let route =
+                    if self.started == 0 { self.first_route(next) } else { Route::Failover };
+                if self.launch(next, route) {
+                    return;
+                }
+                continue;
+            }
+            self.waits.back_at = self.back_in().map(|wait| now() + wait);
+            self.waits.for_room = self.is_waiting_for_room();
+            if self.waits.back_at.is_some() || self.waits.for_room {
+                return;
+            }
+        }
     }
 
     /// A place is free for which this image, and perhaps others, wait.
@@ -65,23 +86,19 @@ impl<'a> Course<'a> {
     /// that wait for the same judge. Those for whom it has no room look again in a while.
     pub(super) fn return_to_line(&mut self) {
         (self.waits.back_at, self.waits.for_room) = (None, false);
-        let in_turn = self.next_in_line(Reach::InTurn);
-        let Some(next) = in_turn.or_else(|| self.next_in_line(Reach::OutOfTurn)) else {
-            if self.may_follow() {
-                self.await_somebody();
-            }
+        if !self.may_follow() {
             return;
-        };
-        let may_wait = LOOK_AGAIN + next.lead(self.budget) < self.entry.deadline.left();
-        if in_turn.is_none() && next.is_closed() && may_wait {
+        }
+        // who is slow is no reason to give up the others
+        let line = self.timely();
+        if self.pick(&line, Reach::InTurn).is_none()
+            && let Some(next) = self.pick(&line, Reach::OutOfTurn).filter(|next| next.is_closed())
+            && LOOK_AGAIN + next.lead(self.budget) < self.entry.deadline.left()
+        {
             self.waits.back_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
             return;
         }
-        if !self.has_time_for(next) {
-            return;
-        }
-        let route = if self.started == 0 { self.first_route(next) } else { Route::Failover };
-        self.launch(next, route);
+        self.ask_or_wait();
     }
 
     /// Takes the `reply` of the runner `at`; a valid judgement ends the race.
@@ -144,7 +161,10 @@ impl<'a> Course<'a> {
         let why = "its judge answered calls that came later";
         self.ended.push((place, call.give_up(AttemptOutcome::Timeout, why)));
         if is_alone {
-            return self.launch(seat, Route::Failover);
+            if !self.launch(seat, Route::Failover) {
+                self.wait_for_only(seat);
+            }
+            return;
         }
         let youngest = self.running.iter().map(|one| one.call.started()).max();
         let delay = self.hedging.map(|spec| seat.hedge_delay(spec, self.budget));
@@ -172,12 +192,9 @@ impl<'a> Course<'a> {
             (false, true) => self.next_to_look(Reach::OutOfTurn),
             (false, false) => None,
         };
-        match next {
-            Some(next) => self.launch(next, Route::Failover),
-            None if self.running.is_empty() && !self.is_hopeless && self.may_follow() => {
-                self.await_somebody();
-            }
-            None => {}
+        let is_asked = next.is_some_and(|next| self.launch(next, Route::Failover));
+        if !is_asked && self.running.is_empty() && !self.is_hopeless && self.may_follow() {
+            self.ask_or_wait();
         }
     }
 
@@ -227,7 +244,17 @@ impl<'a> Course<'a> {
             self.waits.for_room = standing.is_full;
             return self.look_again();
         }
-        self.launch(only, Route::Failover);
+        if !self.launch(only, Route::Failover) {
+            self.wait_for_only(only);
+        }
+    }
+
+    /// The last place of the only judge went to somebody else just now.
+    fn wait_for_only(&mut self, only: &Seat) {
+        if self.has_time_for(only) {
+            self.waits.for_room = true;
+            self.look_again();
+        }
     }
 
     /// The only judge is asked again a little later.
@@ -235,15 +262,15 @@ impl<'a> Course<'a> {
         self.waits.repeat_at = Some(now() + LOOK_AGAIN.mul_f64(0.5 + self.panel.draw()));
     }
 
-    /// Calls the judge of `seat`, unless it has all the calls it may have: then it is waited for
-    /// where there is nobody else.
-    pub(super) fn launch(&mut self, seat: &'a Arc<Seat>, route: Route) {
+    /// Calls the judge of `seat`; whether it could: its last place may have gone to somebody else
+    /// just now.
+    pub(super) fn launch(&mut self, seat: &'a Arc<Seat>, route: Route) -> bool {
         let is_probe = self.nobody_is_well() && seat.probe(now(), || self.panel.pays(Purse::Probe));
         let Some(in_flight) = seat.enter() else {
             if is_probe {
                 seat.probe_ended();
             }
-            return self.wait_at(seat);
+            return false;
         };
         self.unasked.retain(|one| one.seat.name() != seat.name());
         (self.waits.back_at, self.waits.for_room) = (None, false);
@@ -263,18 +290,7 @@ impl<'a> Course<'a> {
         let overtaken_age = self.only.map(|only| only.overtaken_age(self.entry.route.deadline));
         let overtaken_at = overtaken_age.map(|age| started + age);
         self.running.push(Runner { call, place, cap_at, gives_way_at, overtaken_at });
-    }
-
-    /// `seat` has all the calls it may have: its last place went to somebody else just now, or it is
-    /// the only judge.
-    fn wait_at(&mut self, seat: &Seat) {
-        if !self.running.is_empty() || !self.has_time_for(seat) {
-            return;
-        }
-        self.waits.for_room = true;
-        if self.unasked.iter().all(|one| one.seat.name() != seat.name()) {
-            self.look_again();
-        }
+        true
     }
 
     /// What every call of this race shares.

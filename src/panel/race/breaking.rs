@@ -239,6 +239,16 @@ async fn a_judge_that_never_answered_is_left_although_nobody_knows_how_fast_it_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_judge_that_was_dropped_after_a_moment_long_ago_is_not_silent() {
+    let scene = unknown(&[answers(2_400), answers(700)]).without_hedges();
+    scene.panel.seat("a").unwrap().censor(Duration::from_millis(100));
+    pass(3_600_000).await;
+    join_all((0..40).map(|_| scene.race())).await;
+    assert_eq!(breaker(&scene, "a"), BreakerState::Closed);
+    assert_eq!(scene.panel.statuses()[0].strikes, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_judge_that_was_taken_for_a_dead_one_comes_back() {
     // hedges are always faster than its first answer would be
     let scene = unknown(&[answers(2_400), answers(700)]);

@@ -61,7 +61,12 @@ impl<'a> Course<'a> {
 
     /// Whether a judge would be asked if it might have one call more.
     pub(super) fn is_waiting_for_room(&self) -> bool {
-        self.choice.is_waiting_for_room(self.unasked.iter().copied(), self.draw())
+        self.choice.is_waiting_for_room(self.timely(), self.draw())
+    }
+
+    /// Those not asked yet whose answer may still come in time.
+    pub(super) fn timely(&self) -> Vec<InLine<'a>> {
+        self.unasked.iter().copied().filter(|one| self.has_time_for(one.seat)).collect()
     }
 
     /// Whether an answer of `seat` may still come in time. Who has waited for room leaves it to others

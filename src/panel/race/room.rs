@@ -3,6 +3,7 @@
 use super::*;
 
 use futures_util::future::join_all;
+use tokio::task::JoinSet;
 
 use crate::domain::AttemptOutcome::Overloaded;
 use crate::panel::race::scene::{NAMES, Scene, story};
@@ -91,6 +92,32 @@ async fn the_last_chance_and_a_failover_wait_for_room_too() {
     let ((raced, took), ()) = tokio::join!(scene.race(), ending);
     let expected = "judged by b at 1300 ms: a primary overloaded 0+100, b failover judged 1000+300";
     assert_eq!(story(&raced, took), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_judge_that_is_back_too_late_does_not_keep_a_fast_one_from_being_asked() {
+    let scene = Scene::of(vec![
+        ScriptedJudge::new("a", &[answers(2_400)]).expecting(2_400, 3_000),
+        ScriptedJudge::new("b", &[answers(300)]).expecting(300, 400),
+    ]);
+    let both = ["a", "b"].map(|name| scene.panel.seat(name).unwrap());
+    both.iter().for_each(|seat| seat.block(Duration::from_secs(3), now()));
+    scene.check_but_probes("judged by b at 3300 ms: b failover judged 3000+300").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_burst_on_several_threads_leaves_nobody_without_a_judge() {
+    for _ in 0..20 {
+        let scene = Arc::new(capped(&[(&[answers(2)], 4), (&[answers(3)], 3)]));
+        let mut races = JoinSet::new();
+        for _ in 0..100 {
+            let scene = Arc::clone(&scene);
+            races.spawn(async move { scene.race().await.0.outcome });
+        }
+        while let Some(outcome) = races.join_next().await {
+            assert!(matches!(outcome.unwrap(), Outcome::Judged { .. }));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,8 @@ const LAST_CHANCE_MARGIN: Duration = Duration::from_millis(50);
 const STAND_IN_LEAD: Duration = Duration::from_millis(30);
 /// How often it is looked whether the only judge has answered later calls.
 const OVERTAKEN_EVERY: Duration = Duration::from_millis(200);
+/// After so long a hedge that found no place is tried again.
+const HEDGE_AGAIN: Duration = Duration::from_millis(100);
 
 impl<'a> Course<'a> {
     /// The earliest timer; the deadline when none is set.
@@ -87,7 +89,9 @@ impl<'a> Course<'a> {
         let Some(next) = self.next_to_hedge() else { return };
         let has_room = !self.panel.is_crowded() && next.has_room_for_hedges();
         if has_room && self.affords(next) && self.panel.pays(Purse::Hedge) {
-            self.launch(next, Route::Hedge);
+            let is_called = self.launch(next, Route::Hedge);
+            // its place went to somebody else just now
+            self.hedge_at = self.hedge_at.or((!is_called).then(|| now() + HEDGE_AGAIN));
         }
     }
 
