@@ -76,6 +76,19 @@ async fn a_judge_that_never_answers_keeps_its_time_from_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_judge_whose_slow_answers_were_cut_taught_itself_to_make_way_ever_sooner() {
+    let mut scene = Scene::of(vec![
+        ScriptedJudge::new("a", &[answers(550)]).expecting(300, 450),
+        ScriptedJudge::new("b", &[answers(450)]).expecting(450, 600),
+    ])
+    .without_hedges();
+    scene.deadline_ms = 800;
+    let seat = scene.panel.seat("a").unwrap();
+    (0..30).for_each(|_| seat.censor(Duration::from_millis(780)));
+    scene.check("judged by a at 550 ms: a primary judged 0+550").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_makes_way_only_where_somebody_may_follow() {
     let mut scene = Scene::scripted(&[answers(4_900), answers(1)]).without_hedges();
     scene.route.max_attempts = 1;
