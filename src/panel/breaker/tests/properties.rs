@@ -55,97 +55,103 @@ impl Scene {
     }
 }
 
+/// A breaker as it was before something happened to it.
+struct Before {
+    score: f64,
+    is_closed: bool,
+    probes: u32,
+    place: Place,
+}
+
+/// Has all of it happen to one breaker, and asks `holds` after each.
+fn live(
+    events: Vec<(Event, Others)>,
+    holds: impl Fn(&Before, Event, &Scene) -> Result<(), TestCaseError>,
+) -> Result<(), TestCaseError> {
+    let mut scene = Scene::new();
+    for (event, others) in events {
+        scene.others = others;
+        let Scene { breaker, .. } = &scene;
+        let (score, is_closed) = (breaker.score(), breaker.is_closed());
+        let before = Before { score, is_closed, probes: breaker.probes(), place: breaker.place };
+        scene.happens(event);
+        holds(&before, event, &scene)?;
+    }
+    Ok(())
+}
+
+fn any_life() -> impl Strategy<Value = Vec<(Event, Others)>> {
+    prop::collection::vec((any_event(), any_others()), 0..300)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn the_last_closed_judge_never_opens(events in prop::collection::vec(any_event(), 0..300)) {
-        let mut scene = Scene::new();
-        scene.others = ALONE;
-        for event in events {
-            scene.happens(event);
-            prop_assert!(scene.breaker.is_closed(), "after {event:?}");
-        }
+        let alone = events.into_iter().map(|event| (event, ALONE)).collect();
+        live(alone, |_, event, after| {
+            prop_assert!(after.breaker.is_closed(), "after {event:?}");
+            Ok(())
+        })?;
     }
 
     #[test]
-    fn the_score_stays_between_0_and_the_threshold(
-        events in prop::collection::vec((any_event(), any_others()), 0..300),
-    ) {
-        let mut scene = Scene::new();
-        for (event, others) in events {
-            scene.others = others;
-            scene.happens(event);
-            let score = scene.breaker.score();
+    fn the_score_stays_between_0_and_the_threshold(events in any_life()) {
+        live(events, |_, event, after| {
+            let score = after.breaker.score();
             // closed beside 2 open ones it takes up to three times the evidence
-            let most = if scene.breaker.is_closed() { 3.0 } else { 1.0 } * 9.2 + 1e-9;
+            let most = if after.breaker.is_closed() { 3.0 } else { 1.0 } * 9.2 + 1e-9;
             prop_assert!((0.0..=most).contains(&score), "{score} after {event:?}");
-        }
+            Ok(())
+        })?;
     }
 
     #[test]
-    fn only_strikes_and_errors_raise_the_score(
-        events in prop::collection::vec((any_event(), any_others()), 0..300),
-    ) {
-        let mut scene = Scene::new();
-        for (event, others) in events {
-            scene.others = others;
-            let (before, was_closed) = (scene.breaker.score(), scene.breaker.is_closed());
-            scene.happens(event);
+    fn only_strikes_and_errors_raise_the_score(events in any_life()) {
+        live(events, |before, event, after| {
             // closing leaves it with a share of the threshold
-            let closed = !was_closed && scene.breaker.is_closed();
-            let rose = before < scene.breaker.score() && !closed;
+            let closed = !before.is_closed && after.breaker.is_closed();
+            let rose = before.score < after.breaker.score() && !closed;
             prop_assert!(!rose || matches!(event, Event::Bad(..)), "{event:?}");
-        }
+            Ok(())
+        })?;
     }
 
     #[test]
-    fn at_most_four_probes_are_under_way_and_none_of_a_closed_judge_starts(
-        events in prop::collection::vec((any_event(), any_others()), 0..300),
-    ) {
-        let mut scene = Scene::new();
-        for (event, others) in events {
-            scene.others = others;
-            let (before, was_closed) = (scene.breaker.probes(), scene.breaker.is_closed());
-            scene.happens(event);
-            prop_assert!(scene.breaker.probes() <= 4, "{event:?}");
-            prop_assert!(!was_closed || scene.breaker.probes() <= before, "{event:?}");
-        }
+    fn at_most_four_probes_are_under_way_and_none_of_a_closed_judge_starts(events in any_life()) {
+        live(events, |before, event, after| {
+            let probes = after.breaker.probes();
+            prop_assert!(probes <= 4, "{event:?}");
+            prop_assert!(!before.is_closed || probes <= before.probes, "{event:?}");
+            Ok(())
+        })?;
     }
 
     #[test]
-    fn it_never_closes_before_its_time_and_only_by_a_good_probe(
-        events in prop::collection::vec((any_event(), any_others()), 0..300),
-    ) {
-        let mut scene = Scene::new();
-        for (event, others) in events {
-            scene.others = others;
-            let place = scene.breaker.place;
-            scene.happens(event);
-            let Place::Open { until, .. } = place else { continue };
-            if scene.breaker.is_closed() {
+    fn it_never_closes_before_its_time_and_only_by_a_good_probe(events in any_life()) {
+        live(events, |before, event, after| {
+            if let Place::Open { until, .. } = before.place
+                && after.breaker.is_closed()
+            {
                 prop_assert!(matches!(event, Event::Good(Turn::Probe)), "{event:?}");
-                prop_assert!(until <= scene.now, "too early");
+                prop_assert!(until <= after.now, "too early");
             }
-        }
+            Ok(())
+        })?;
     }
 
     #[test]
-    fn it_opens_only_at_the_threshold_or_for_a_fault_of_configuration(
-        events in prop::collection::vec((any_event(), any_others()), 0..300),
-    ) {
-        let mut scene = Scene::new();
-        for (event, others) in events {
-            scene.others = others;
-            let (before, was_closed) = (scene.breaker.score(), scene.breaker.is_closed());
-            scene.happens(event);
-            if was_closed && !scene.breaker.is_closed() {
+    fn it_opens_only_at_the_threshold_or_for_a_fault_of_configuration(events in any_life()) {
+        live(events, |before, event, after| {
+            if before.is_closed && !after.breaker.is_closed() {
                 let by_fault =
                     matches!(event, Event::Bad(Fault::Auth | Fault::BadRequest, _));
-                let threshold = 9.2 * (1.0 + f64::from(others.open));
-                prop_assert!(by_fault || threshold <= before + 2.15 + 1e-9, "{event:?}");
-                prop_assert!(0 < others.closed, "it was the last one");
+                let threshold = 9.2 * (1.0 + f64::from(after.others.open));
+                prop_assert!(by_fault || threshold <= before.score + 2.15 + 1e-9, "{event:?}");
+                prop_assert!(0 < after.others.closed, "it was the last one");
             }
-        }
+            Ok(())
+        })?;
     }
 }
