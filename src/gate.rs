@@ -13,6 +13,7 @@ pub mod policies;
 pub mod traffic;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::domain::{
     Mode, Policy, Record, Route, Verdict,
 };
 use crate::gate::admission::{Admission, Door};
+use crate::gate::keeping::Came;
 use crate::gate::late::{Late, Open};
 use crate::gate::policies::{ActivePolicy, PolicySet, Reload};
 use crate::gate::traffic::Traffic;
@@ -158,7 +160,7 @@ struct Case<'a> {
 
 /// Everything learnt about one image.
 struct Story {
-    candidate: Candidate,
+    came: Came,
     /// Empty where the deadline came before the image was prepared.
     prepared: Prepared,
     asking: Asking,
@@ -189,13 +191,14 @@ impl Gate {
         let policies = self.policies.load_full();
         let policy = policies.find(submission.policy.as_deref())?;
         let case = open_case(policy, &submission)?;
-        let candidate = admit(&case, &submission)?;
-        let prepared = self.prepare(&case, &candidate).await?;
+        let candidate = admit(&case, &mut submission)?;
+        let came = Came::of(&candidate);
+        let prepared = self.prepare(&case, candidate).await?;
         submission.admission.permits.reach_judges();
         let asking = Self::ask(&self.panel, &case, prepared.as_ref()).await;
         let verdict = conclude(&case, prepared.as_ref(), &asking);
         let prepared = prepared.unwrap_or_default();
-        let story = Story { candidate, prepared, asking, verdict };
+        let story = Story { came, prepared, asking, verdict };
         Ok(self.keep(&case, submission, story).await)
     }
 
@@ -203,7 +206,7 @@ impl Gate {
     async fn prepare(
         &self,
         case: &Case<'_>,
-        candidate: &Candidate,
+        candidate: Candidate,
     ) -> Result<Option<Prepared>, Refusal> {
         let plan = Arc::new(plan(&case.policy.loaded, &case.vars));
         let judges = case.policy.judges();
@@ -212,7 +215,7 @@ impl Gate {
             _ => self.panel.fastest_p50(judges).unwrap_or(case.policy.route.floor),
         };
         let by = useful_by(case.arrived, case.deadline, needs);
-        let prepared = self.imaging.prepare(candidate.clone(), plan, by);
+        let prepared = self.imaging.prepare(candidate, plan, by);
         match prepared.await {
             Ok(prepared) => Ok(Some(prepared)),
             Err(PrepareError::Late) => Ok(None),
@@ -389,9 +392,10 @@ fn goes_by_measurements(policy: &Policy) -> bool {
 }
 
 /// Takes the bytes for an image that the policy accepts.
-fn admit(case: &Case<'_>, submission: &Submission) -> Result<Candidate, Inadmissible> {
+/// Takes the image out of its submission.
+fn admit(case: &Case<'_>, submission: &mut Submission) -> Result<Candidate, Inadmissible> {
     let input = &case.policy.input;
-    let digested = (submission.bytes.clone(), submission.digest);
+    let digested = (mem::take(&mut submission.bytes), submission.digest);
     Candidate::admit_digested(digested, &input.accept, input.max_bytes)
 }
 

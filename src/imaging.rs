@@ -11,6 +11,7 @@ mod colour;
 mod decode;
 mod decoded;
 mod edge;
+mod encoded;
 mod fingerprint;
 mod grid;
 mod jpeg;
@@ -29,13 +30,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::clock::{Deadline, Late};
 use crate::domain::policy::{CheckKind, Encoding, ViewSpec};
 use crate::domain::{Candidate, CheckSpec, Finding, Inadmissible};
+pub use crate::imaging::encoded::Base64;
 use crate::imaging::pool::Pool;
 use crate::imaging::prepare::{forward, prepare};
 
@@ -113,9 +114,7 @@ pub struct View {
     /// Height after crop and downscale.
     pub height_px: u32,
     /// The encoded picture (`image/jpeg`).
-    pub bytes: Bytes,
-    /// The same in standard base64 with padding, made once for all attempts.
-    pub base64: Arc<str>,
+    pub jpeg: Base64,
 }
 
 /// The media type of every [`View`].

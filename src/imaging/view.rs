@@ -1,17 +1,12 @@
 //! A view is cut out, made smaller, laid on a colour and encoded once, for every judge and attempt.
 
-use std::sync::Arc;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use fast_image_resize::FilterType;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use crate::domain::policy::{Encoding, Region, ViewSpec};
-use crate::imaging::View;
 use crate::imaging::lean::Lean;
 use crate::imaging::picture::{Frame, Picture};
+use crate::imaging::{Base64, View};
 
 /// The view could not be made: the encoder refused a size or wrote nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +43,12 @@ pub(crate) fn unchanged(lean: &Lean, specs: &[ViewSpec]) -> Option<Vec<View>> {
     if !specs.iter().all(fits) {
         return None;
     }
-    let base64: Arc<str> = STANDARD.encode(&lean.bytes).into();
+    let jpeg = Base64::of(&lean.bytes);
     let view = |spec: &ViewSpec| View {
         id: spec.id.clone(),
         width_px: lean.width_px,
         height_px: lean.height_px,
-        bytes: lean.bytes.clone(),
-        base64: Arc::clone(&base64),
+        jpeg: jpeg.clone(),
     };
     Some(specs.iter().map(view).collect())
 }
@@ -108,6 +102,5 @@ fn view(
     let mut encoder = Encoder::new(&mut jpeg, encoding.quality);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
     encoder.encode(&rgb, width, height, ColorType::Rgb).map_err(|_| NotMade)?;
-    let base64: Arc<str> = STANDARD.encode(&jpeg).into();
-    Ok(View { id: id.to_owned(), width_px, height_px, bytes: Bytes::from(jpeg), base64 })
+    Ok(View { id: id.to_owned(), width_px, height_px, jpeg: Base64::of(&jpeg) })
 }

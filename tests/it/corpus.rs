@@ -206,7 +206,7 @@ async fn a_bad_file_that_is_not_decoded_is_refused_by_its_header_or_shown_withou
         }
         let Ok(made) = outcome else { continue };
         forwarded += usize::from(made.decode_ms == 0.0);
-        let shown = &made.views[0].bytes;
+        let shown = made.views[0].jpeg.decoded();
         for word in ["Exif", "http:", "Photoshop", "ICC_PROFILE", "MPF\0"] {
             let holds = shown.windows(word.len()).any(|window| window == word.as_bytes());
             assert!(!holds, "{file}: {word}");
