@@ -15,6 +15,14 @@ targets:
 ";
 
 #[test]
+fn a_first_surge_lies_in_the_warm_up() {
+    for (between, is_right) in [("[4, 8]", true), ("[8, 4]", false), ("[10, 16]", false)] {
+        let parsed = Scenario::parse(&format!("id: X\ntitle: x\nfirst_surge: {between}\n"));
+        assert_eq!(parsed.is_ok(), is_right, "{between}");
+    }
+}
+
+#[test]
 fn a_story_is_read_with_its_faults_over_the_healthy_behaviour() {
     let story = Scenario::parse(STORY).unwrap();
     assert!((story.seconds.end_s() - 100.0).abs() < 1e-9);
