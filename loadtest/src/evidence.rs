@@ -134,6 +134,8 @@ pub struct Tick {
     pub at_s: f64,
     /// What waits before the gate; none: it could not be asked.
     pub queued: Option<u64>,
+    /// Checks in the gate.
+    pub in_flight: Option<u64>,
     /// How often anybody had to wait before the gate, since it began.
     pub waited: Option<u64>,
     /// Panics of the gate, since it began.

@@ -150,7 +150,9 @@ fn is_held(id: &str, evidence: &Evidence) -> bool {
 /// metrics, records or process alone. What the rig or the providers' logs know is known of everyone.
 fn is_knowable(id: &str, subject: Subject) -> bool {
     match id {
-        "F3" | "F3_back" | "exit_s" | "missing_records" => subject == Subject::OwnGate,
+        "F3" | "F3_back" | "memory_from_fresh" | "exit_s" | "missing_records" => {
+            subject == Subject::OwnGate
+        }
         "joined" | "invalid_verdicts" => subject.is_gate(),
         "reject_shift" | "reject_shift_by_routing" => subject.is_gate(),
         "opens" | "false_opens" | "overhead_p50_ms" | "overhead_p99_ms" => subject.is_gate(),
@@ -158,7 +160,9 @@ fn is_knowable(id: &str, subject: Subject) -> bool {
         "after_client_deadline" | "started_after_hang_up" => subject.is_gate(),
         "breaker_score_rise" | "loop_lag_p99_ms" | "kept_of_stalled" => subject.is_gate(),
         "back_s" | "reopened_s" => subject == Subject::OwnGate,
-        "F5" | "F6" | "primary_share" | "primary_share_healthy" => subject.tells_calls(),
+        "F5" | "F6" | "in_flight" | "primary_share" | "primary_share_healthy" => {
+            subject.tells_calls()
+        }
         // a provider that refuses connections logs nothing
         "calls_to_a_after_3s" => subject.tells_calls(),
         _ => true,

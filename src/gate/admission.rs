@@ -16,6 +16,7 @@
 //! restart under load cost answers that this replica could still give.
 
 mod line;
+mod rhythm;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -263,11 +264,15 @@ impl Shared {
         let times = (joined, useful_until);
         let lacked = match self.let_newest_in(&mut line, &newcomer, times, ledger) {
             Ok(admission) => {
+                line.went_in(newcomer.judges);
                 self.settle(&line);
                 return Ok(Received::In(admission));
             }
             Err(lacked) => lacked,
         };
+        if !line.may_join(joined, newcomer.judges) {
+            return Err(Shed::Overrun);
+        }
         if line.has_no_places() || !line.could_fit(newcomer.size_bytes) {
             return Err(lacked);
         }
@@ -295,6 +300,7 @@ impl Shared {
     /// After every change: the panel learns of crowds, and those look whose turn it may be.
     fn settle(&self, line: &Line) {
         self.panel.mind_crowd(line.is_crowded());
+        self.panel.mind_waited_for(&line.waited_for());
         line.heads().for_each(|(_, waiter)| waiter.place.called.notify_one());
     }
 
@@ -324,6 +330,7 @@ impl Shared {
             | Shed::Journal
             | Shed::QueueFull
             | Shed::TooLate
+            | Shed::Overrun
             | Shed::Overtaken => drains_in,
             // another replica answers
             Shed::Draining => RETRY_SOONEST,
@@ -386,6 +393,7 @@ impl Waiting<'_> {
             // a large body is passed by small ones as long as they fit: that says nothing of its hope
             let is_large = self.lacked == Shed::Bytes;
             if !is_large && line.has_no_hope(self.since.started(), self.newcomer.judges) {
+                line.was_overtaken(now, self.newcomer.judges);
                 drop(line);
                 return self.end(LineEnd::Shed, Look::Away(Shed::Overtaken));
             }

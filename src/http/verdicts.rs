@@ -430,6 +430,7 @@ fn shed(turned_away: TurnedAway) -> Problem {
         | Shed::QueueFull
         | Shed::TooLate
         | Shed::Overtaken
+        | Shed::Overrun
         | Shed::Workers => Problem::overloaded(detail, retry_after),
     }
 }

@@ -23,6 +23,8 @@ pub enum Shed {
     TooLate,
     /// Others came long after it and are in, and more come than are served.
     Overtaken,
+    /// So many more come than are served that it would be overtaken.
+    Overrun,
     /// Too many images wait for a worker.
     Workers,
     /// The process is stopping.
@@ -31,7 +33,7 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::InFlight,
         Self::Bytes,
         Self::Journal,
@@ -39,6 +41,7 @@ impl Shed {
         Self::QueueFull,
         Self::TooLate,
         Self::Overtaken,
+        Self::Overrun,
         Self::Workers,
         Self::Draining,
     ];
@@ -54,6 +57,7 @@ impl Shed {
             Self::QueueFull => "queue_full",
             Self::TooLate => "too_late",
             Self::Overtaken => "overtaken",
+            Self::Overrun => "overrun",
             Self::Workers => "workers",
             Self::Draining => "draining",
         }

@@ -189,6 +189,32 @@ pub(super) fn shed_p99(evidence: &Evidence) -> Measured {
     (quantile(&shed, 0.99), shed.len())
 }
 
+pub(super) fn shed_p50(evidence: &Evidence) -> Measured {
+    let shed: Vec<f64> =
+        evidence.samples.iter().filter(|one| one.is_shed()).map(Sample::service_ms).collect();
+    (quantile(&shed, 0.50), shed.len())
+}
+
+pub(super) fn in_flight(evidence: &Evidence) -> Measured {
+    let seen = || evidence.ticks.iter().filter_map(|tick| tick.in_flight);
+    (seen().max().map(count), seen().count())
+}
+
+/// Seconds before a first surge in which memory is looked at.
+const BEFORE_S: f64 = 3.0;
+
+/// Memory after recovery, of that before the first surge of its life.
+pub(super) fn memory_from_fresh(evidence: &Evidence) -> Measured {
+    let Some((surge_s, _)) = evidence.scenario.first_surge else { return (None, 0) };
+    let is_fresh = |tick: &&Tick| surge_s - BEFORE_S <= tick.at_s && tick.at_s < surge_s;
+    let before: Vec<f64> =
+        evidence.ticks.iter().filter(is_fresh).filter_map(|tick| tick.rss_mb).collect();
+    let last = evidence.ticks.iter().rev().filter_map(|tick| tick.rss_mb);
+    let after: Vec<f64> = last.take(LAST_LOOKS).collect();
+    let middles = quantile(&after, 0.5).zip(quantile(&before, 0.5));
+    (middles.map(|(after, before)| after / before), before.len())
+}
+
 pub(super) fn refused_p99(evidence: &Evidence) -> Measured {
     let refused = evidence.samples.iter().filter(|one| one.is_refused_outright());
     let refused: Vec<f64> = refused.map(Sample::service_ms).collect();

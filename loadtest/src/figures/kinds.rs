@@ -41,7 +41,7 @@ const fn kind(
 }
 
 /// Every figure, in the order of the report.
-pub(super) const KINDS: [Kind; 68] = [
+pub(super) const KINDS: [Kind; 71] = [
     kind("F1", Unit::Count, "answers later than the deadline and 50 ms", gates::late),
     kind(
         "F2",
@@ -260,6 +260,15 @@ pub(super) const KINDS: [Kind; 68] = [
         gates::shed_share,
     ),
     kind("shed_p99_ms", Unit::Ms, "p99 of the time to be refused", gates::shed_p99),
+    kind("shed_p50_ms", Unit::Ms, "median of the time to be refused", gates::shed_p50),
+    kind("in_flight", Unit::Count, "most checks in the gate at once", gates::in_flight)
+        .more_is_better(),
+    kind(
+        "memory_from_fresh",
+        Unit::Ratio,
+        "memory after recovery, of that before the first surge",
+        gates::memory_from_fresh,
+    ),
     kind(
         "refused_p99_ms",
         Unit::Ms,

@@ -138,6 +138,8 @@ fn read_metrics(text: &str, tick: &mut Tick) {
         let Ok(value) = value.parse::<f64>() else { continue };
         if series == "vlmgate_queued" {
             tick.queued = Some(whole(value));
+        } else if series == "vlmgate_in_flight" {
+            tick.in_flight = Some(whole(value));
         } else if series.starts_with("vlmgate_queue_seconds_count") {
             // one series for each way in which a wait ended
             tick.waited = Some(tick.waited.unwrap_or_default() + whole(value));
@@ -192,7 +194,7 @@ mod tests {
 
     #[test]
     fn queue_and_breakers_are_taken_from_a_scrape() {
-        let text = "# HELP x\nvlmgate_queued 3\nvlmgate_queued_other 9\n\
+        let text = "# HELP x\nvlmgate_queued 3\nvlmgate_queued_other 9\nvlmgate_in_flight 5\n\
             vlmgate_queue_seconds_count{end=\"served\"} 4\n\
             vlmgate_queue_seconds_count{end=\"shed\"} 2\nvlmgate_panics_total 1\n\
             vlmgate_breaker_state{judge=\"a\",state=\"open\"} 1\n\
@@ -204,6 +206,7 @@ mod tests {
         let mut tick = Tick::default();
         read_metrics(text, &mut tick);
         assert_eq!((tick.queued, tick.waited, tick.panics), (Some(3), Some(6), Some(1)));
+        assert_eq!(tick.in_flight, Some(5));
         assert_eq!(tick.breakers["a"], "open");
         assert_eq!(tick.breakers["b"], "half_open");
         assert!((tick.breaker_scores["a"] - 9.2).abs() < 1e-9);

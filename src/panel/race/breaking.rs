@@ -2,6 +2,8 @@
 //!
 //! All judges are expected to take 650 ms, 900 ms at p95: they strike at about 1125 ms.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 use futures_util::future::join_all;
@@ -471,6 +473,17 @@ async fn nobody_is_hedged_into_a_crowd() {
     scene.panel.mind_crowd(true);
     scene.spend_last_chances();
     scene.check("judged by a at 2000 ms: a primary judged 0+2000").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_hedged_to_a_judge_whose_room_images_wait_for() {
+    let scene = scene(&[&[answers(2_000)], &[answers(300)]]);
+    scene.panel.mind_waited_for(&BTreeSet::from(["b"]));
+    scene.spend_last_chances();
+    scene.check("judged by a at 2000 ms: a primary judged 0+2000").await;
+    scene.panel.mind_waited_for(&BTreeSet::new());
+    let (raced, took) = scene.race().await;
+    assert_eq!(raced.attempts.len(), 2, "{}", story(&raced, took));
 }
 
 #[tokio::test(start_paused = true)]

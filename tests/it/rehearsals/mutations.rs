@@ -81,7 +81,7 @@ const ROUTES: &[Row] = &[
         &["the judges are asked in the policy's order"],
     ),
     Row("max_attempts: 3", "max_attempts: 4", &["everybody is down, and a person decides"]),
-    Row("deadline: 5s", "deadline: 4s", &["a judge has until the deadline, and no longer: 4.9 s"]),
+    Row("deadline: 5s", "deadline: 4s", &["a judge has until the deadline, and no longer: 4.97 s"]),
     Row(
         "deadline: 5s",
         "deadline: 6s",
@@ -89,6 +89,16 @@ const ROUTES: &[Row] = &[
             "a judge has until the deadline, and no longer: 4.99 s",
             "everything hangs, and the caller still has an answer on time",
         ],
+    ),
+    Row(
+        "deadline: 5s",
+        "deadline: 4950ms",
+        &["a judge has until the deadline, and no longer: 4.97 s"],
+    ),
+    Row(
+        "keep_back: 20ms",
+        "keep_back: 50ms",
+        &["a judge has until the deadline, and no longer: 4.97 s"],
     ),
     Row("floor: 300ms", "floor: 400ms", &["a caller who leaves less than 300 ms is refused"]),
     Row("floor: 300ms", "floor: 200ms", &["a caller who leaves less than 300 ms is refused"]),
