@@ -11,6 +11,7 @@ mod colour;
 mod decode;
 mod decoded;
 mod edge;
+mod encode;
 mod encoded;
 mod fingerprint;
 mod grid;
@@ -18,12 +19,19 @@ mod jpeg;
 mod lean;
 mod measure;
 mod picture;
+mod planes;
+mod png;
 mod pool;
 mod prepare;
+mod resize;
 mod sample;
 mod shadow;
+mod strict;
 mod subject;
+#[cfg(feature = "fast-codecs")]
+mod turbo;
 mod view;
+mod webp;
 
 use std::io;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! What every decoder gives, and the limits that every decoder holds its header to.
+//! The limits that every decoder holds its header to, and how it refuses.
 
 use image::metadata::Orientation;
 
 use crate::domain::Inadmissible;
-use crate::imaging::colour::Samples;
+use crate::imaging::picture::WrongSize;
 
 /// What one image may cost.
 #[derive(Clone, Copy, Debug)]
@@ -12,19 +12,6 @@ pub(crate) struct Limits {
     pub(crate) max_pixels: u64,
     /// Most memory while decoding.
     pub(crate) max_bytes: u64,
-}
-
-/// What a decoder gave: not yet upright, not yet sRGB.
-#[derive(Debug)]
-pub(crate) struct Decoded {
-    /// Columns and rows as stored.
-    pub(crate) size: (u32, u32),
-    /// The samples.
-    pub(crate) samples: Samples,
-    /// The ICC profile beside them.
-    pub(crate) profile: Option<Vec<u8>>,
-    /// How to turn them upright.
-    pub(crate) orientation: Orientation,
 }
 
 /// The number of pixels, if it is allowed.
@@ -65,4 +52,15 @@ pub(crate) fn xmp_orientation(packet: &[u8]) -> Option<Orientation> {
     let at = packet.windows(NAME.len()).position(|window| window == NAME)?;
     let digit = packet.get(at + NAME.len()..)?.iter().take(4).find(|byte| byte.is_ascii_digit())?;
     Orientation::from_exif(digit - b'0')
+}
+
+/// The orientation in an EXIF block, with JPEG's mark before it or without.
+pub(crate) fn exif_orientation(exif: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
+}
+
+impl From<WrongSize> for Inadmissible {
+    fn from(WrongSize: WrongSize) -> Self {
+        corrupt("the pixels do not fill the picture")
+    }
 }

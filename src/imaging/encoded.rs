@@ -4,8 +4,7 @@
 //! While an image is judged this is all that is left of it. Its own bytes and its view's, which
 //! nobody needs meanwhile, would be as much again twice over, for every image in the gate.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, str};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,38 +12,38 @@ use bytes::Bytes;
 
 /// A picture in standard base64 with padding. Cloning shares it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Base64(Arc<String>);
+pub struct Base64(Bytes);
 
 impl Base64 {
     /// Encodes `picture`.
     #[must_use]
     pub fn of(picture: &[u8]) -> Self {
-        Self(Arc::new(STANDARD.encode(picture)))
+        Self(Bytes::from(STANDARD.encode(picture)))
     }
 
     /// Its letters.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // only `of` makes one, of letters
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// Its letters as bytes to be sent, without a copy.
     #[must_use]
     pub fn shared(&self) -> Bytes {
-        Bytes::from_owner(self.clone())
+        self.0.clone()
     }
 
     /// The picture itself, made anew.
     #[must_use]
     pub fn decoded(&self) -> Bytes {
-        // only `of` makes one
-        Bytes::from(STANDARD.decode(self.as_str()).unwrap_or_default())
+        Bytes::from(STANDARD.decode(&self.0).unwrap_or_default())
     }
 }
 
 impl AsRef<[u8]> for Base64 {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        &self.0
     }
 }
 

@@ -48,13 +48,13 @@ const LEAST_CAUGHT: [(&str, usize); 9] = [
 ];
 
 /// One row of the manifest.
-struct Entry {
+pub(crate) struct Entry {
     columns: HashMap<String, String>,
-    bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 impl Entry {
-    fn get(&self, column: &str) -> &str {
+    pub(crate) fn get(&self, column: &str) -> &str {
         &self.columns[column]
     }
 
@@ -68,7 +68,7 @@ impl Entry {
 }
 
 /// The rows whose file lies in `folder`; `None`, and a line that says so, without the corpus.
-fn corpus(folder: &str) -> Option<Vec<Entry>> {
+pub(crate) fn corpus(folder: &str) -> Option<Vec<Entry>> {
     let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/images");
     let Ok(mut manifest) = csv::Reader::from_path(root.join("manifest.csv")) else {
         let required = std::env::var_os("VLMGATE_CORPUS").is_some_and(|value| value == "required");
@@ -85,7 +85,7 @@ fn corpus(folder: &str) -> Option<Vec<Entry>> {
 }
 
 /// The product-photo policy's checks by the manifest's words, and one small view.
-fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
+pub(crate) fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
     let check =
         |id: &str, kind, on_fail| CheckSpec { id: id.to_owned(), kind, when: None, on_fail };
     let size = |aspect| CheckKind::Size { min_width_px: 256, min_height_px: 256, aspect };
@@ -108,7 +108,7 @@ fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
 
 /// One worker, so that the peak is that of one image. An unoptimised build decodes slowly, hence
 /// more time than a server would give; a hang still ends, as an error that no entry expects.
-fn imaging() -> Imaging {
+pub(crate) fn imaging() -> Imaging {
     let settings = Settings::default();
     let max_decode_time = Duration::from_secs(20);
     Imaging::new(Settings { threads: 1, max_decode_time, ..settings }).unwrap()

@@ -8,6 +8,8 @@ mod api;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod codecs;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod crash;

@@ -86,7 +86,7 @@ pub(super) fn memory_back(evidence: &Evidence) -> Measured {
     let after: Vec<f64> =
         evidence.ticks.iter().rev().filter_map(|tick| tick.rss_mb).take(LAST_LOOKS).collect();
     let middles = quantile(&after, 0.5).zip(quantile(&before, 0.5));
-    (middles.map(|(after, before)| after / before), before.len())
+    (middles.map(|(after, before)| (after - before).max(0.0)), before.len())
 }
 
 pub(super) fn leaked(evidence: &Evidence) -> Measured {

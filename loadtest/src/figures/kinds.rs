@@ -50,7 +50,7 @@ pub(super) const KINDS: [Kind; 71] = [
         gates::lost,
     ),
     kind("F3", Unit::Mb, "memory of the gate at its most", gates::memory),
-    kind("F3_back", Unit::Ratio, "memory after recovery, of that when healthy", gates::memory_back),
+    kind("F3_back", Unit::Mb, "memory after recovery above that when healthy", gates::memory_back),
     kind(
         "F4",
         Unit::Count,
