@@ -446,7 +446,8 @@ async fn a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() {
 async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     let bytes: Bytes = png(&quarters(), ExtendedColorType::Rgb8).into();
     let candidate = Candidate::admit(bytes, &Format::ALL, 1 << 20).unwrap();
-    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20 };
+    let memory = memory::Memory::unshared();
+    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20, memory };
     let verdict = |deadline: Duration, decode_time: Duration| {
         let allowance = allowance::Allowance::start(Deadline::after(deadline), decode_time);
         let spent = allowance.is_spent();
