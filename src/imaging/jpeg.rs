@@ -142,6 +142,11 @@ impl Outline {
         if factors().len() != usize::from(count) || factors().any(|(h, v)| h * v == 0) {
             return Err(corrupt("the frame does not list its components"));
         }
+        // the decoder takes the first for the finest, and breaks where it is not
+        let finest = factors().next().unwrap_or((1, 1));
+        if factors().any(|(h, v)| finest.0 < h || finest.1 < v) {
+            return Err(corrupt("a component is sampled more finely than the first"));
+        }
         let most = |each: fn((u64, u64)) -> u64| factors().map(each).max().unwrap_or(1);
         let columns = u64::from(self.width_px).div_ceil(8 * most(|(h, _)| h));
         let rows = u64::from(self.height_px).div_ceil(8 * most(|(_, v)| v));

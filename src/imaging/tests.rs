@@ -460,3 +460,13 @@ async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     let (spent, _, why) = verdict(Duration::ZERO, minute);
     assert!(spent && why == Some(PrepareError::Late), "{why:?}");
 }
+
+#[tokio::test]
+async fn a_jpeg_whose_last_component_is_the_finest_broke_a_worker() {
+    let mut bytes = jpeg(&quarters(), ColorType::Rgb, |_| {});
+    let frame = bytes.windows(2).position(|two| two == [0xFF, 0xC0]).unwrap();
+    // the factors of the third component: twice as fine as those of the others
+    bytes[frame + 10 + 7] = 0x22;
+    let refused = prepared(bytes, plan(vec![whole(4_096)], [255; 3])).await;
+    assert!(matches!(refused, Err(PrepareError::Inadmissible(Inadmissible::Corrupt { .. }))));
+}
