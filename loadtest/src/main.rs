@@ -16,6 +16,7 @@ use clap::Subcommand;
 use loadtest::report::Report;
 use loadtest::rig::RigError;
 use loadtest::rig::command::RunArgs;
+use loadtest::rig::images::ImagesArgs;
 use loadtest::rig::sustain::SustainArgs;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
@@ -39,6 +40,9 @@ enum Command {
     Run(RunArgs),
     /// Search the highest rate that a gate holds, under the same exit codes.
     Sustain(SustainArgs),
+    /// Have a gate judge many images of one kind by itself, as fast as it can: images a second, memory,
+    /// how late its event loop is. Exits 100 when one is lost.
+    Images(ImagesArgs),
     /// Merge the runs of some folders into one report, under the same exit codes.
     Report(ReportArgs),
 }
@@ -89,6 +93,11 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
             let run = runtime.block_on(unless_stopped(options.run(tell)))?;
             let report = Report::merge(vec![run])?;
             conclude(&report, Some(&options.out().join("report.html")))
+        }
+        Command::Images(options) => {
+            let told = runtime.block_on(unless_stopped(options.run(tell)))?;
+            writeln!(io::stdout(), "{told}")?;
+            Ok(if told.lost == 0 { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
         }
         Command::Report(options) => {
             let report = Report::read(&options.folders)?;

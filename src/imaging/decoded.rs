@@ -3,15 +3,18 @@
 use image::metadata::Orientation;
 
 use crate::domain::Inadmissible;
+use crate::imaging::memory::Memory;
 use crate::imaging::picture::WrongSize;
 
 /// What one image may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Most pixels.
     pub(crate) max_pixels: u64,
     /// Most memory while decoding.
     pub(crate) max_bytes: u64,
+    /// Leave to take that memory.
+    pub(crate) memory: Memory,
 }
 
 /// The number of pixels, if it is allowed.
@@ -30,11 +33,17 @@ pub(crate) fn check_pixels(
     Ok(pixels)
 }
 
-/// Refuses what needs more than the allowed memory.
+/// Refuses what needs more than the allowed memory, and takes what it needs. Asked once, before
+/// anything of it is allocated: what it needs is the most that will be held at any time, views
+/// included. Where that is not free now the work ends with an error that its caller never sees: it
+/// is begun again later.
 pub(crate) fn check_bytes(needed_bytes: u64, limits: &Limits) -> Result<(), Inadmissible> {
     let limit_bytes = limits.max_bytes;
     if limit_bytes < needed_bytes {
         return Err(Inadmissible::TooMuchMemory { needed_bytes, limit_bytes });
+    }
+    if !limits.memory.take(needed_bytes) {
+        return Err(corrupt("there is no memory for it now"));
     }
     Ok(())
 }

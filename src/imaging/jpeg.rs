@@ -189,6 +189,11 @@ impl Outline {
         if factors().len() != usize::from(count) || factors().any(|(h, v)| h * v == 0) {
             return Err(corrupt("the frame does not list its components"));
         }
+        // the decoder takes the first for the finest, and breaks where it is not
+        let finest = factors().next().unwrap_or((1, 1));
+        if factors().any(|(h, v)| finest.0 < h || finest.1 < v) {
+            return Err(corrupt("a component is sampled more finely than the first"));
+        }
         let most = |each: fn((u64, u64)) -> u64| factors().map(each).max().unwrap_or(1);
         let (wide, high) = (most(|(h, _)| h), most(|(_, v)| v));
         let is_read = |(h, v): (u64, u64)| {

@@ -54,7 +54,8 @@ pub(crate) fn prepare(
     if let Some(forwarded) = forward(candidate, plan) {
         return Ok(forwarded);
     }
-    let limits = Limits { max_pixels: plan.max_pixels, max_bytes: settings.max_decoded_bytes };
+    let (max_pixels, max_bytes) = (plan.max_pixels, settings.max_decoded_bytes);
+    let limits = Limits { max_pixels, max_bytes, memory: allowance.memory().clone() };
     let picture = decode(candidate, &limits, &plan.views, allowance)?;
     let decoded_at_ms = allowance.elapsed_ms();
     if !is_wanted() {

@@ -452,7 +452,8 @@ async fn a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() {
 async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     let bytes: Bytes = png(&quarters(), ExtendedColorType::Rgb8).into();
     let candidate = Candidate::admit(bytes, &Format::ALL, 1 << 20).unwrap();
-    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20 };
+    let memory = memory::Memory::unshared();
+    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20, memory };
     let verdict = |deadline: Duration, decode_time: Duration| {
         let allowance = allowance::Allowance::start(Deadline::after(deadline), decode_time);
         let spent = allowance.is_spent();
@@ -464,6 +465,16 @@ async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     assert!(spent && why == Some(Inadmissible::TooSlow { limit_ms: 0 }.into()), "{why:?}");
     let (spent, _, why) = verdict(Duration::ZERO, minute);
     assert!(spent && why == Some(PrepareError::Late), "{why:?}");
+}
+
+#[tokio::test]
+async fn a_jpeg_whose_last_component_is_the_finest_broke_a_worker() {
+    let mut bytes = jpeg(&quarters(), ColorType::Rgb, |_| {});
+    let frame = bytes.windows(2).position(|two| two == [0xFF, 0xC0]).unwrap();
+    // the factors of the third component: twice as fine as those of the others
+    bytes[frame + 10 + 7] = 0x22;
+    let refused = prepared(bytes, plan(vec![whole(4_096)], [255; 3])).await;
+    assert!(matches!(refused, Err(PrepareError::Inadmissible(Inadmissible::Corrupt { .. }))));
 }
 
 mod samplings;
