@@ -22,7 +22,7 @@ pub(crate) fn encode(shown: &Shown<'_>, size: (u32, u32), quality: u8) -> Result
 /// Encodes `shown`, which has `size`.
 #[cfg(not(feature = "fast-codecs"))]
 pub(crate) fn encode(shown: &Shown<'_>, size: (u32, u32), quality: u8) -> Result<Vec<u8>, NotMade> {
-    use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+    use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, SamplingFactor};
     let (width, height) = sides(size)?;
     let rgb = match shown {
         Shown::Rgb(rgb) => std::borrow::Cow::Borrowed(rgb.as_ref()),
@@ -31,6 +31,8 @@ pub(crate) fn encode(shown: &Shown<'_>, size: (u32, u32), quality: u8) -> Result
     let mut jpeg = Vec::new();
     let mut encoder = Encoder::new(&mut jpeg, quality);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    // left to itself it takes one pixel's colour for four
+    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
     encoder.encode(&rgb, width, height, ColorType::Rgb).map_err(|_| NotMade)?;
     Ok(jpeg)
 }

@@ -14,7 +14,7 @@ use fast_image_resize::{FilterType, MulDiv, PixelType};
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage, RgbaImage};
 
-use crate::imaging::planes::{Plane, Planes};
+use crate::imaging::planes::Planes;
 use crate::imaging::resize::{Area, Source};
 
 pub(crate) use crate::imaging::resize::WrongSize;
@@ -199,28 +199,59 @@ impl Picture {
         Ok(Shown::Rgb(Cow::Owned(upright)))
     }
 
-    /// Luma of every held pixel as the file lies, laid on black where it has alpha, and the file's
-    /// pixels along a side of one. Lent where it is held.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what is measured finer than a sample is measured on this")
-    )]
-    pub(crate) fn luma(&self) -> (Plane<'_>, u32) {
+    /// Columns and rows of what is held, upright: the whole image's, or an even part of them where
+    /// nobody looks closer.
+    pub(crate) fn held_size(&self) -> (u32, u32) {
+        turned_size(self.lying_held_size(), self.orientation)
+    }
+
+    /// Luma (Rec. 601) of the held pixels of the upright row `y` from column `left` on, laid on
+    /// white, as many as `levels` has room for; `None` where the row has not so many.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what the sample averages away is here"))]
+    pub(crate) fn read_luma(&self, left: u32, y: u32, levels: &mut [u8]) -> Option<()> {
+        for (x, level) in (left..).zip(levels) {
+            let at = self.place(x, y)?;
+            *level = match &self.held {
+                Held::Planes(planes) => {
+                    let wide = planes.luma.width_px as usize;
+                    *planes.luma.levels.get(at.1 as usize * wide + at.0 as usize)?
+                }
+                Held::Rgb(bytes) => weighed(*bytes.as_chunks::<3>().0.get(self.index(at))?),
+                Held::Rgba(bytes) => {
+                    let [red, green, blue, alpha] =
+                        *bytes.as_chunks::<4>().0.get(self.index(at))?;
+                    // the colours are multiplied, so white shines through by what alpha leaves
+                    weighed([red, green, blue]).saturating_add(255 - alpha)
+                }
+            };
+        }
+        Some(())
+    }
+
+    /// The held pixels of the upright row `y`, colours multiplied by alpha; `None` below the last
+    /// row and where the picture is opaque.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what the sample averages away is here"))]
+    pub(crate) fn alpha_row(&self, y: u32) -> Option<Cow<'_, [[u8; 4]]>> {
+        let Held::Rgba(bytes) = &self.held else { return None };
+        let (pixels, wide) = (bytes.as_chunks::<4>().0, self.held_size().0);
+        if self.orientation == Orientation::NoTransforms {
+            let first = y as usize * wide as usize;
+            return pixels.get(first..first + wide as usize).map(Cow::Borrowed);
+        }
+        let pixel = |x: u32| pixels.get(self.index(self.place(x, y)?)).copied();
+        (0..wide).map(pixel).collect::<Option<Vec<_>>>().map(Cow::Owned)
+    }
+
+    /// Where an upright held pixel lies in the file.
+    fn place(&self, x: u32, y: u32) -> Option<(u32, u32)> {
         let (wide, high) = self.held_size();
-        let weigh = |red: u8, green: u8, blue: u8| {
-            let sum = 77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue);
-            u8::try_from((sum + 128) >> 8).unwrap_or(u8::MAX)
-        };
-        let levels: Vec<u8> = match &self.held {
-            Held::Planes(planes) => return (planes.luma.cropped((wide, high)), self.shrink),
-            Held::Rgb(bytes) => {
-                bytes.as_chunks::<3>().0.iter().map(|[r, g, b]| weigh(*r, *g, *b)).collect()
-            }
-            Held::Rgba(bytes) => {
-                bytes.as_chunks::<4>().0.iter().map(|[r, g, b, _]| weigh(*r, *g, *b)).collect()
-            }
-        };
-        (Plane { width_px: wide, height_px: high, levels: levels.into() }, self.shrink)
+        let frame = Frame { left_px: x, top_px: y, width_px: 1, height_px: 1 };
+        let lying = lying(frame, self.lying_held_size(), self.orientation);
+        (x < wide && y < high).then_some((lying.left_px, lying.top_px))
+    }
+
+    fn index(&self, (x, y): (u32, u32)) -> usize {
+        y as usize * self.lying_held_size().0 as usize + x as usize
     }
 
     /// Columns and rows as the file lies.
@@ -228,17 +259,17 @@ impl Picture {
         turned_size((self.width_px, self.height_px), self.orientation)
     }
 
-    fn held_size(&self) -> (u32, u32) {
+    fn lying_held_size(&self) -> (u32, u32) {
         let (width, height) = self.lying_size();
         (width.div_ceil(self.shrink), height.div_ceil(self.shrink))
     }
 
     fn rgb<'a>(&self, bytes: &'a [u8]) -> Source<'a> {
-        Source { bytes, size: self.held_size(), kind: PixelType::U8x3 }
+        Source { bytes, size: self.lying_held_size(), kind: PixelType::U8x3 }
     }
 
     fn rgba<'a>(&self, bytes: &'a [u8]) -> Source<'a> {
-        Source { bytes, size: self.held_size(), kind: PixelType::U8x4 }
+        Source { bytes, size: self.lying_held_size(), kind: PixelType::U8x4 }
     }
 
     /// Where `frame` lies in what is held.
@@ -302,6 +333,11 @@ pub(crate) fn premultiply(rgba: &mut [u8], (width, height): (u32, u32)) -> Resul
     let image = Image::from_slice_u8(width, height, rgba, PixelType::U8x4);
     let mut image = image.map_err(|_| WrongSize)?;
     MulDiv::new().multiply_alpha_inplace(&mut image).map_err(|_| WrongSize)
+}
+
+fn weighed([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = 77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue);
+    u8::try_from((sum + 128) >> 8).unwrap_or(u8::MAX)
 }
 
 /// Lays premultiplied pixels on a colour.

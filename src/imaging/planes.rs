@@ -80,18 +80,6 @@ impl<'a> Plane<'a> {
     fn rows(&self) -> impl Iterator<Item = &[u8]> {
         self.levels.chunks_exact((self.width_px as usize).max(1))
     }
-
-    /// The first `width` x `height` samples.
-    pub(crate) fn cropped(&self, (width, height): (u32, u32)) -> Plane<'_> {
-        let count = width as usize * height as usize;
-        let levels = if width == self.width_px {
-            Cow::Borrowed(self.levels.get(..count).unwrap_or(&self.levels))
-        } else {
-            let rows = self.rows().take(height as usize);
-            Cow::Owned(rows.flat_map(|row| row.iter().take(width as usize)).copied().collect())
-        };
-        Plane { width_px: width, height_px: height, levels }
-    }
 }
 
 impl Planes<'_> {
@@ -194,12 +182,5 @@ mod tests {
         let luma = plane(4, 2, &[10, 20, 0, 0, 30, 40, 0, 0]);
         let rgb = Planes { luma, chroma: Some(chroma) }.to_rgb((3, 2));
         assert_eq!(rgb, [10, 10, 10, 20, 20, 20, 0, 0, 225, 30, 30, 30, 40, 40, 40, 0, 0, 225]);
-    }
-
-    #[test]
-    fn a_plane_is_cut_to_the_picture_it_pads() {
-        let plane = Plane { width_px: 4, height_px: 3, levels: (0..12).collect() };
-        assert_eq!(*plane.cropped((3, 2)).levels, [0, 1, 2, 4, 5, 6]);
-        assert_eq!(*plane.cropped((4, 2)).levels, [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -70,16 +70,37 @@ fn what_is_held_is_lent_and_not_copied() {
         };
         assert!(is_lent, "{picture:?}");
     }
-    assert!(matches!(grey.luma().0.levels, Cow::Borrowed(_)));
 }
 
 #[test]
-fn luma_is_that_of_every_held_pixel() {
-    for picture in pictures(Orientation::Rotate90) {
-        let (plane, shrink) = picture.luma();
-        assert_eq!((plane.width_px, plane.height_px, shrink), (WIDE, HIGH, 1));
-        assert_eq!(*plane.levels, places());
+fn every_held_pixel_can_be_read_where_a_viewer_sees_it() {
+    for orientation in ALL {
+        for picture in pictures(orientation) {
+            let (wide, high) = picture.held_size();
+            assert_eq!((wide, high), (picture.width_px, picture.height_px));
+            let whole = picture.resized(picture.frame(), (wide, high), FilterType::Hamming);
+            let upright = whole.unwrap().flattened([0; 3]);
+            for y in 0..high {
+                let mut levels = vec![0; wide as usize];
+                picture.read_luma(0, y, &mut levels).unwrap();
+                let row = &upright[(y * wide * 3) as usize..][..wide as usize * 3];
+                let seen: Vec<u8> = row.chunks_exact(3).map(|pixel| pixel[0]).collect();
+                assert_eq!(levels, seen, "{orientation:?}");
+                if let Some(row) = picture.alpha_row(y) {
+                    assert!(
+                        row.iter()
+                            .zip(&seen)
+                            .all(|(one, level)| *one == [*level, *level, *level, 255])
+                    );
+                }
+            }
+            assert_eq!(picture.read_luma(1, 0, &mut vec![0; wide as usize]), None);
+            assert_eq!(picture.alpha_row(high), None);
+        }
     }
+    let [grey, _, cut] = pictures(Orientation::NoTransforms);
+    assert!(grey.alpha_row(0).is_none());
+    assert!(matches!(cut.alpha_row(0), Some(Cow::Borrowed(_))));
 }
 
 #[test]
