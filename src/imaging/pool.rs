@@ -134,7 +134,7 @@ impl Pool {
         let hopeless = book.hopeless(now);
         drop(book);
         self.shared.came.notify_one();
-        refuse(hopeless);
+        refuse(&hopeless);
         Ok(())
     }
 }
@@ -176,7 +176,7 @@ impl Shared {
                 return None;
             }
             let now = now();
-            refuse(book.hopeless(now));
+            refuse(&book.hopeless(now));
             if let Some(job) = book.next(now) {
                 return Some(job);
             }
@@ -280,7 +280,7 @@ impl Shared {
 }
 
 /// Tells those who are not to wait any longer.
-fn refuse(hopeless: Vec<(Job, PrepareError)>) {
+fn refuse(hopeless: &[(Job, PrepareError)]) {
     hopeless.iter().for_each(|(job, why)| job.refuse(why));
 }
 
