@@ -136,7 +136,7 @@ pub(crate) fn header(input: &[u8]) {
     assert_eq!((again.width_px, again.height_px), size);
     let decoded = |bytes| prepare(bytes, plan(Vec::new(), MAX_SIDE_PX, true));
     if let Ok(original) = decoded(bytes) {
-        let shown = decoded(view).expect("what could be decoded still can");
+        let shown = decoded(&view).expect("what could be decoded still can");
         assert_eq!((original.width_px, original.height_px), size);
         assert_eq!(original.views, shown.views, "the same picture");
     }
