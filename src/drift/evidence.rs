@@ -82,10 +82,9 @@ impl Recent {
 
     /// Joins a verdict with the other judges' of the same image under the same configuration, and
     /// returns the pairs it makes. A judge that has seen the image already makes none; neither does
-    /// a won hedge. A second opinion does: it is asked about doubtful images, then as now, and both
-    /// windows are compared on what they hold.
-    pub fn join(&mut self, image: u64, row: &Row) -> Vec<PairRow> {
-        if row.route == Route::Hedge {
+    /// a route that `may_pair` leaves out.
+    pub fn join(&mut self, image: u64, row: &Row, may_pair: fn(Route) -> bool) -> Vec<PairRow> {
+        if !may_pair(row.route) {
             return Vec::new();
         }
         let Row { at_ms, judge, config, reject, .. } = *row;

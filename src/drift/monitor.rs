@@ -65,6 +65,15 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Which verdicts are paired. Second opinions are asked about doubtful images, where judges
+    /// differ whatever happened, so they blur the test: a burst does without them. Where nobody
+    /// runs one, blurred pairs are told hours sooner than the few that sampling makes.
+    fn may_pair(self) -> fn(Route) -> bool {
+        if self.burst_images > 0 { Route::evidence } else { |route| route != Route::Hedge }
+    }
+}
+
 /// Folds verdicts and tells what moved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Monitor {
@@ -158,12 +167,13 @@ impl Monitor {
         };
         let config = self.configs.number(&judged.config);
         let Judged { at_ms, route, reject, .. } = *judged;
+        let may_pair = self.settings.may_pair();
         let mut row = Row { at_ms, bin: 0, judge: stratum, config, route, reject };
         if let Phase::Learning(learning) = &mut self.phase {
             if !learning.done(at_ms) {
                 self.known_configs.insert(config);
                 learning.learn(judged, stratum, config);
-                for pair in self.recent.join(judged.image, &row) {
+                for pair in self.recent.join(judged.image, &row, may_pair) {
                     learning.learn_pair(&pair);
                 }
                 return Vec::new();
@@ -175,7 +185,7 @@ impl Monitor {
         self.seen += 1;
         row.bin = watch.baseline.bin(judged.risk_ticks());
         self.recent.remember(row);
-        self.recent.join(judged.image, &row);
+        self.recent.join(judged.image, &row, may_pair);
         let view = View { recent: &self.recent, judges: &self.judges, configs: &self.configs };
         let mut events = Vec::new();
         if route.served() && self.known_configs.insert(config) {
