@@ -39,3 +39,4 @@ pub mod pairs;
 pub mod shift;
 pub mod tables;
 pub mod threshold;
+mod watch;
