@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod drift;
 pub mod drill;
 pub mod files;
 pub mod rehearse;
@@ -72,6 +73,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Break one judge of a running gate for a while, and see whether anybody is worse off
     Drill(drill::DrillArgs),
+    /// Say what made the reject rate move: the images, the routing, the policy or a judge
+    #[command(subcommand)]
+    Drift(drift::DriftCommand),
 }
 
 /// Where the configuration comes from.
@@ -120,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => files::run_config(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Drill(args) => drill::run(&args),
+        Command::Drift(command) => drift::run(&command),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -16,6 +16,8 @@ mod crash;
 #[cfg(test)]
 mod drawn;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod drills;
 #[cfg(test)]
 mod early;
