@@ -373,8 +373,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Takes the bytes for an image that the policy accepts.
-/// Takes the image out of its submission.
+/// Takes the bytes out of the submission, for an image that the policy accepts.
 fn admit(case: &Case<'_>, submission: &mut Submission) -> Result<Candidate, Inadmissible> {
     let input = &case.policy.input;
     let digested = (mem::take(&mut submission.bytes), submission.digest);

@@ -70,7 +70,7 @@ const GATES: [(&str, Limit); 10] = [
     ("F2", Limit::at_most(0.0)),
     ("F3", Limit::at_most(600.0)),
     // In MB and not as a share: what an allocator keeps after a rush, pages that hold little, does not
-    // shrink with what the gate needs at rest. A leak of an image's bytes would pass this in a second.
+    // shrink with what the gate needs at rest. A leak of every image's bytes would be beyond it within seconds.
     ("F3_back", Limit::at_most(40.0)),
     ("F4", Limit::at_most(0.0)),
     ("F5", Limit::at_least(1.0)),

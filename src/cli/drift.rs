@@ -1,6 +1,7 @@
 //! `vlmgate drift replay`: verdicts from a file through the drift monitor, and what it would have
 //! told. It runs open loop: after an alarm nobody asks the other judges.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
@@ -53,7 +54,7 @@ route   primary, hedge, failover, second_opinion or shadow
 verdict pass, fail, review or reject; anything else is counted and left out
 pre     risk by a local measurement, 0 to 1
 
-Exit codes: 0 done, 1 the file cannot be read, 2 it is no file of verdicts.";
+Exit codes: 0 done, 1 stdout is closed, 2 the file cannot be read or is no file of verdicts.";
 
 /// A positive number.
 fn days(text: &str) -> Result<f64, String> {
@@ -126,12 +127,13 @@ fn replay(args: &ReplayArgs, lines: impl BufRead) -> Result<Exit, AppError> {
     let mut monitor: Option<Monitor> = None;
     let (mut read, mut left_out) = (0_u64, 0_u64);
     for (number, line) in (1_u64..).zip(lines.lines()) {
-        let line = line?;
+        let wrong =
+            |why: &dyn Display| AppError::Usage(format!("{}, line {number}: {why}", args.file));
+        let line = line.map_err(|why| wrong(&why))?;
         if line.trim().is_empty() {
             continue;
         }
-        let at = |why| AppError::Usage(format!("{}, line {number}: {why}", args.file));
-        let line: Line = serde_json::from_str(&line).map_err(at)?;
+        let line: Line = serde_json::from_str(&line).map_err(|why| wrong(&why))?;
         let Some(judged) = line.judged() else {
             left_out += 1;
             continue;

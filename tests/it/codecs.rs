@@ -4,7 +4,7 @@
 //! that takes a path of its own, kept in `tests/fixtures/findings.json`. After a change of a check
 //! `VLMGATE_FINDINGS=write cargo test --test it codecs` writes it anew: look at the difference.
 //! The corpus beside the project is compared by hand, one build after the other:
-//! `VLMGATE_CORPUS_FINDINGS=/tmp/findings.json cargo test --test it codecs [--features …]`; the
+//! `VLMGATE_CORPUS_FINDINGS=target/findings.json cargo test --test it codecs [--features …]`; the
 //! first run writes the file, the second is held to it.
 
 use std::collections::BTreeMap;

@@ -127,3 +127,14 @@ fn a_replay_names_the_line_that_is_no_verdict() {
     assert_eq!(ended.status.code(), Some(2), "{said}");
     assert!(said.contains("line 2: missing field"), "{said}");
 }
+
+#[test]
+fn a_replay_of_a_file_that_is_no_text_said_that_its_own_output_was_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("verdicts.jsonl.gz");
+    std::fs::write(&file, [0x1F, 0x8B, 0xFF, 0xFE]).unwrap();
+    let ended = replay(&file, &[]);
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("verdicts.jsonl.gz, line 1: ") && !said.contains("output"), "{said}");
+}
