@@ -3,7 +3,7 @@
 //! It is data, so that a user can write one for an outage of their own, and so that the short form,
 //! another rate or another deadline change the numbers and not the story.
 
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

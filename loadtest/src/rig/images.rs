@@ -36,6 +36,7 @@ use crate::rig::gate;
 use crate::rig::gate::Gate;
 use crate::rig::gate::Start;
 use crate::rig::policy::checks;
+use crate::rig::policy::shipped;
 use crate::rig::watch::EVERY;
 use crate::rig::watch::Usage;
 use crate::rig::watch::Watch;
@@ -304,14 +305,14 @@ fn write_files(folder: &Path) -> Result<(), RigError> {
          answer: {{ reason_chars: 160, max_output_tokens: 300 }}\n\
          route:\n  judges: [local]\n  deadline: 5s\n  floor: 100ms\n  keep_back: 20ms\n  \
          max_attempts: 1\n  on_deadline: review\n  on_no_judge: review\nrecord: {{ images: [] }}\n",
-        checks(PolicyKind::Shipped)
+        checks(PolicyKind::Shipped)?
     );
     for (file, text) in
         [(folder.join("vlmgate.yaml"), service), (policies.join("alone.yaml"), policy)]
     {
         fs::write(&file, text).map_err(RigError::io(file.display().to_string()))?;
     }
-    Ok(())
+    shipped::write_lists(&policies)
 }
 
 #[cfg(test)]

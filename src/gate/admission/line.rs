@@ -269,7 +269,8 @@ impl Line {
     pub(super) fn may_join(&mut self, now: Instant, judges: &[String]) -> bool {
         let is_closed = self.is_closed;
         let (_, lane) = self.lane(judges);
-        if is_closed || !lane.is_overrun(now) {
+        // where nobody waits any more there is nobody to be overtaken by
+        if is_closed || lane.waiting.is_empty() || !lane.is_overrun(now) {
             return true;
         }
         let may_join = 1.0 <= lane.credit;

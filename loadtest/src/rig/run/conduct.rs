@@ -33,8 +33,9 @@ use crate::scenario::BlowKind;
 use crate::scenario::Scenario;
 use crate::web::Web;
 
-/// After SIGTERM a load balancer needs a moment to see that the gate is not ready any more.
-const NOTICED_AFTER: Duration = Duration::from_millis(500);
+/// After SIGTERM a load balancer needs a moment to see that the gate is not ready any more: here longer
+/// than the gate still accepts, so that somebody meets its closed door.
+const NOTICED_AFTER: Duration = Duration::from_millis(1_300);
 
 /// How long a gate that was told to stop is waited for, beyond what it may take.
 const PATIENCE: Duration = Duration::from_secs(30);
