@@ -6,6 +6,7 @@
 //! time and keeping takes memory, so every drawing is sent in some prints: a print takes one
 //! frequency of it a step coarser, and its pixels are others wherever that frequency occurs.
 
+use std::collections::HashMap;
 use std::f64::consts::TAU;
 
 use bytes::Bytes;
@@ -68,6 +69,14 @@ impl Gallery {
         let (place, drawn) = (self.place(n), self.drawings.len().max(1));
         let drawing = self.drawings.get(place % drawn).cloned().unwrap_or_default();
         Photograph { drawing, print: place / drawn }
+    }
+
+    /// The place of each image by the digest that the providers' logs know its file by.
+    #[must_use]
+    pub fn digests(&self) -> HashMap<String, usize> {
+        let digest =
+            |place: usize| format!("b3:{}", blake3::hash(&self.image(place).file()).to_hex());
+        (0..self.count()).map(|place| (digest(place), place)).collect()
     }
 
     /// Which image request `n` carries.

@@ -125,13 +125,16 @@ async fn a_check_in_flight_when_told_to_stop_is_answered_and_recorded() {
     let config = write_files(folder.path(), &providers, &plan());
     providers[0].set_behaviour(Behaviour { latency: Latency::ConstantMs(1_500), ..healthy() });
     let mut gate = Gate::start(&config);
-    assert_eq!(gate.readiness().await, 200);
+    let ready = client().get(format!("{}/readyz", gate.url)).send().await.unwrap();
+    assert_eq!(ready.status(), 200);
+    assert!(!ready.headers().contains_key("connection"), "a gate that stays keeps its callers");
     let mut asked = ask(&gate, &providers[0]).await;
     gate.terminate();
     gate.drains().await;
     assert!(asked.try_join_next().is_none(), "the check is in flight while the gate drains");
     let answer = asked.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["connection"], "close", "its next request would find nobody");
     let verdict: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!((&verdict["verdict"], &verdict["recorded"]), (&"pass".into(), &true.into()));
     assert_eq!(gate.ends(LONG).await.code(), Some(0));

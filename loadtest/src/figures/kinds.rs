@@ -41,7 +41,7 @@ const fn kind(
 }
 
 /// Every figure, in the order of the report.
-pub(super) const KINDS: [Kind; 71] = [
+pub(super) const KINDS: [Kind; 76] = [
     kind("F1", Unit::Count, "answers later than the deadline and 50 ms", gates::late),
     kind(
         "F2",
@@ -60,6 +60,12 @@ pub(super) const KINDS: [Kind; 71] = [
     kind("F5", Unit::Share, "answers that say who judged, which calls, and why", gates::attributed)
         .more_is_better(),
     kind(
+        "crossed",
+        Unit::Count,
+        "judged answers that were given for another caller's picture",
+        gates::crossed,
+    ),
+    kind(
         "joined",
         Unit::Share,
         "judged answers whose call stands in their judge's own log",
@@ -72,6 +78,12 @@ pub(super) const KINDS: [Kind; 71] = [
         Unit::Ms,
         "what the rig itself was late in sending: 99 of 100 requests or less",
         gates::rig_late,
+    ),
+    kind(
+        "rig_late_max_ms",
+        Unit::Ms,
+        "the most that the rig itself was late in sending",
+        gates::rig_latest,
     ),
     kind("healthy_p50_ms", Unit::Ms, "healthy p50", speed::healthy_p50),
     kind("healthy_p95_ms", Unit::Ms, "healthy p95", speed::healthy_p95),
@@ -295,6 +307,13 @@ pub(super) const KINDS: [Kind; 71] = [
     ),
     kind("exit_s", Unit::S, "from SIGTERM to the end of the process", gates::exit_s),
     kind(
+        "turned_away",
+        Unit::Count,
+        "requests that came when the target had closed its door",
+        gates::turned_away,
+    )
+    .more_is_better(),
+    kind(
         "outlived_deadline",
         Unit::Count,
         "calls that went on after the deadline of their image",
@@ -328,9 +347,16 @@ pub(super) const KINDS: [Kind; 71] = [
     kind(
         "missing_records",
         Unit::Count,
-        "verdicts answered as recorded that the store does not have",
+        "verdicts that were answered and that the store does not know as they were",
         gates::looked_up_missing,
     ),
+    kind(
+        "unrecorded",
+        Unit::Count,
+        "verdicts that were answered before their record was safe",
+        gates::unrecorded,
+    ),
+    kind("down_s", Unit::S, "from SIGKILL until the target was up again", gates::down_s),
     kind(
         "hidden_wait",
         Unit::Ratio,

@@ -5,6 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use crate::evidence::Tick;
+use crate::outcome::ProcessUse;
+use crate::quantile::number;
 use crate::rig::RunClock;
 use crate::web::Web;
 
@@ -58,8 +60,8 @@ pub(crate) struct Watch {
     clock: RunClock,
     web: Web,
     before: BTreeMap<&'static str, (f64, f64)>,
-    pub(crate) first: BTreeMap<&'static str, f64>,
-    pub(crate) last: BTreeMap<&'static str, Usage>,
+    first: BTreeMap<&'static str, f64>,
+    last: BTreeMap<&'static str, Usage>,
     pub(crate) rss_max_mb: BTreeMap<&'static str, f64>,
     /// When the machine was looked at first and last, and its CPU time then.
     machine: Option<[(f64, f64); 2]>,
@@ -86,6 +88,21 @@ impl Watch {
         let [(from_s, before_s), (until_s, after_s)] = self.machine?;
         let others_s = after_s - before_s - self.own_cpu_s;
         (from_s < until_s).then(|| (others_s / (until_s - from_s)).max(0.0))
+    }
+
+    /// What each process used in all, from the first look to the last.
+    pub(crate) fn processes(&self, took_s: f64, images: usize) -> BTreeMap<String, ProcessUse> {
+        let mut processes = BTreeMap::new();
+        for (name, last) in &self.last {
+            let first_s = self.first.get(name).copied().unwrap_or_default();
+            let cpu_s = (last.cpu_s - first_s).max(0.0);
+            let rss_max_mb = self.rss_max_mb.get(name).copied().unwrap_or_default();
+            let cpu_ms_per_image = cpu_s * 1_000.0 / number(images.max(1));
+            let cpu_cores = cpu_s / took_s.max(1.0);
+            let used = ProcessUse { cpu_cores, cpu_ms_per_image, rss_max_mb };
+            processes.insert((*name).to_owned(), used);
+        }
+        processes
     }
 
     fn look_at_machine(&mut self, at_s: f64) {

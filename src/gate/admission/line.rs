@@ -264,12 +264,11 @@ impl Line {
         lane.credit = (lane.credit - 1.0).max(DEEPEST_CREDIT);
     }
 
-    /// Whether one who has just come for `judges` and cannot go in may wait for them: where the lane
-    /// is overrun only as many as leave. Asked once of each.
+    /// Whether one who has just come for `judges` and cannot go in may wait for them: where somebody
+    /// waits and the lane is overrun only as many as leave. Asked once of each.
     pub(super) fn may_join(&mut self, now: Instant, judges: &[String]) -> bool {
         let is_closed = self.is_closed;
         let (_, lane) = self.lane(judges);
-        // where nobody waits any more there is nobody to be overtaken by
         if is_closed || lane.waiting.is_empty() || !lane.is_overrun(now) {
             return true;
         }

@@ -114,6 +114,11 @@ const ROUTES: &[Row] = &[
     ),
     Row(
         "hedge: { after: p95, budget: 10% }",
+        "hedge: { after: p99, budget: 10% }",
+        &["a slow judge is hedged and the hedge wins"],
+    ),
+    Row(
+        "hedge: { after: p95, budget: 10% }",
         "hedge: { after: p90, budget: 20% }",
         &["a judge that is slower than most, and not than 19 of 20, is left alone"],
     ),
