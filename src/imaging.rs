@@ -7,19 +7,30 @@
 //! is caught and becomes this image's error.
 
 mod allowance;
+mod baked;
+mod coding;
 mod colour;
+mod cutout;
 mod decode;
 mod decoded;
+mod detail;
 mod edge;
 mod fingerprint;
 mod grid;
+mod ground;
+mod inspect;
 mod jpeg;
 mod lean;
+mod light;
+mod marks;
 mod measure;
+mod native;
 mod picture;
+mod placing;
 mod pool;
 mod prepare;
 mod sample;
+mod scene;
 mod shadow;
 mod subject;
 mod view;
@@ -36,8 +47,12 @@ use tokio::sync::oneshot;
 use crate::clock::{Deadline, Late};
 use crate::domain::policy::{CheckKind, Encoding, ViewSpec};
 use crate::domain::{Candidate, CheckSpec, Finding, Inadmissible};
+pub use crate::imaging::inspect::{Explained, Inspection, explain, inspect};
+pub use crate::imaging::marks::Area;
+pub use crate::imaging::measure::Inspected;
 use crate::imaging::pool::Pool;
 use crate::imaging::prepare::{forward, prepare};
+pub use crate::imaging::scene::Line;
 
 /// The imaging pool. Cloning shares it; the last clone's end ends its threads.
 #[derive(Clone, Debug)]
@@ -186,9 +201,9 @@ pub struct Plan {
     pub views: Vec<ViewSpec>,
     /// How views are encoded.
     pub encode: Encoding,
-    /// Whether somebody goes by more than the checks say. Where nobody does, and no check looks at
-    /// pixels, a JPEG that is small enough is not decoded: judges see its own data, without
-    /// metadata, and [`Measurements`] are all `None`.
+    /// Whether somebody goes by more than the checks say. Where nobody does, [`Measurements`] are all
+    /// `None`, and where no check looks at pixels either, a JPEG that is small enough is not decoded:
+    /// judges see its own data, without metadata.
     pub measures: bool,
 }
 

@@ -1,7 +1,9 @@
 //! The edge is the line between subject and ground, where a cutout shows how well it was made:
 //! halos of the old ground, specks and holes, steps.
 
+use crate::imaging::cutout::SPECK_SHARE;
 use crate::imaging::grid::{Grid, beside, share};
+use crate::imaging::marks::Marks;
 use crate::imaging::sample::{Sample, luma};
 use crate::imaging::shadow::is_soft_shade;
 use crate::imaging::subject::{Ground, Parts, SOLID_ALPHA, Subject};
@@ -23,27 +25,27 @@ const DARK_GROUND: u8 = 80;
 /// Levels by which a ring is greener than red and blue: the spill of a green screen.
 const GREEN_LEVELS: i16 = 45;
 
-/// A part smaller than this share of the largest is a speck or a hole, not a second product.
-const SPECK_SHARE: f64 = 0.005;
-
 /// Share of the subject's edge that carries a halo: a thin ring whose colour is not the subject's.
 ///
 /// Along alpha the ring is white (or green, or black) where the subject a few pixels further in is
 /// not. On a plain ground the ring is lighter or greener than both its sides; a white ring on a
 /// white ground cannot be seen, one on a dark ground is rim light, and neither is counted. `None`
 /// without an edge to look at: in a scene, or where the subject is too thin.
-pub(crate) fn halo(sample: &Sample, subject: &Subject) -> Option<f64> {
-    let haloed: Vec<bool> = match subject.ground {
-        Ground::Busy => return None,
-        Ground::Transparent => edge_places(&subject.mask)
-            .filter_map(|place| alpha_halo(sample, subject, place))
-            .collect(),
-        Ground::Plain(_) => edge_places(&subject.mask)
-            .filter_map(|place| matte_halo(sample, subject, place))
-            .collect(),
-    };
-    let count = haloed.iter().filter(|carries| **carries).count();
-    (LEAST_EDGE_PX <= haloed.len()).then(|| share(count, haloed.len()))
+pub(crate) fn halo(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
+    let (mut edge, mut haloed) = (0, 0);
+    for place in edge_places(&subject.mask) {
+        let carries = match subject.ground {
+            Ground::Busy => return None,
+            Ground::Transparent => alpha_halo(sample, subject, place),
+            Ground::Plain(_) => matte_halo(sample, subject, place),
+        };
+        edge += usize::from(carries.is_some());
+        if carries == Some(true) {
+            haloed += 1;
+            marks.place(&subject.mask, place);
+        }
+    }
+    (LEAST_EDGE_PX <= edge).then(|| share(haloed, edge))
 }
 
 /// Specks beside the subject, holes in it and steps along its alpha edge, as a share of the edge.
@@ -53,7 +55,7 @@ pub(crate) fn noise(subject: &Subject) -> Option<f64> {
         return None;
     }
     let mask = &subject.mask;
-    let parts = Parts::of(mask);
+    let parts = subject.parts();
     let holes = Parts::of(&mask.map(|inside| !inside));
     let small = |area: usize| share(area, parts.largest()) < SPECK_SHARE;
     let (mut edge, mut noisy) = (0, 0);
@@ -69,25 +71,9 @@ pub(crate) fn noise(subject: &Subject) -> Option<f64> {
     (LEAST_EDGE_PX <= edge).then(|| share(noisy, edge))
 }
 
-/// Share of a plain or transparent ground that is littered: small parts that belong neither to
-/// the ground nor to the subject. `None` in a scene.
-pub(crate) fn residue(sample: &Sample, subject: &Subject) -> Option<f64> {
-    let mask = match subject.ground {
-        Ground::Busy => return None,
-        Ground::Transparent => sample.rgba.map(|[.., alpha]| 24 <= alpha),
-        Ground::Plain(_) => subject.mask.clone(),
-    };
-    let parts = Parts::of(&mask);
-    let largest = parts.largest();
-    let specks = parts.areas.iter().filter(|area| share(**area, largest) < SPECK_SHARE);
-    let littered: usize = specks.sum();
-    let ground = mask.cells().iter().filter(|inside| !**inside).count() + littered;
-    (largest != 0 && ground != 0).then(|| share(littered, ground))
-}
-
 /// Share of the frame's border that the subject touches. A shadow on a plain ground may touch it.
 /// `None` in a scene, where the subject is not known.
-pub(crate) fn border(sample: &Sample, subject: &Subject) -> Option<f64> {
+pub(crate) fn border(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
     if subject.ground == Ground::Busy {
         return None;
     }
@@ -102,6 +88,7 @@ pub(crate) fn border(sample: &Sample, subject: &Subject) -> Option<f64> {
         };
         if inside && !shaded {
             touched += 1;
+            marks.place(&subject.mask, place);
         }
     }
     Some(share(touched, border))
@@ -168,6 +155,11 @@ fn is_black_ring(ring: [u8; 4], own: [u8; 4]) -> bool {
     red.max(green).max(blue) <= 16 && i16::from(luma(ring)) <= darker
 }
 
+/// Whether a pixel is some grey: a product's own highlight has its colour.
+fn is_neutral([red, green, blue, _]: [u8; 4]) -> bool {
+    red.max(green).max(blue) - red.min(green).min(blue) <= 60
+}
+
 fn greenness([red, green, blue, _]: [u8; 4]) -> i16 {
     i16::from(green) - i16::from(red.max(blue))
 }
@@ -182,6 +174,11 @@ fn matte_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<b
         Some((sample.rgba.get(x, y)?, subject.mask.get(x, y)?))
     };
     let (Some((own, true)), Some((ground, false))) = (at(6.0), at(-5.0)) else { return None };
+    // the ring of a rope is its own highlight: behind a halo there is more of the product
+    let is_thick = [2.0, 4.0, 8.0, 10.0].into_iter().all(|far| at(far).is_some_and(|one| one.1));
+    if !is_thick {
+        return None;
+    }
     // on a dark ground a light ring is the rim light of a studio
     let dark = luma(ground) < DARK_GROUND;
     let lighter = i16::from(luma(own).max(luma(ground))) + RING_LEVELS;
@@ -189,7 +186,7 @@ fn matte_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<b
     let ring = [-2.0, -1.0, 0.0, 1.0, 2.0].into_iter().filter_map(at);
     let mut ring = ring.map(|(pixel, _)| pixel);
     Some(ring.any(|ring| {
-        let white = !dark && lighter <= i16::from(luma(ring));
+        let white = !dark && is_neutral(ring) && lighter <= i16::from(luma(ring));
         white || greener <= greenness(ring)
     }))
 }

@@ -22,6 +22,12 @@ impl<T: Copy + Default> Grid<T> {
         Grid { width: self.width, height: self.height, cells }
     }
 
+    /// A grid of the same size with other values; missing ones are filled, surplus ones cut.
+    pub(crate) fn with_cells<U: Copy + Default>(&self, mut cells: Vec<U>) -> Grid<U> {
+        cells.resize(self.cells.len(), U::default());
+        Grid { width: self.width, height: self.height, cells }
+    }
+
     /// A grid of the same size whose values are made from places.
     pub(crate) fn map_places<U>(&self, mut each: impl FnMut(i32, i32) -> U) -> Grid<U> {
         let cells = self.places().map(|(x, y)| each(x, y)).collect();
@@ -41,6 +47,11 @@ impl<T: Copy + Default> Grid<T> {
     /// All values.
     pub(crate) fn cells(&self) -> &[T] {
         &self.cells
+    }
+
+    /// The rows from the top.
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[T]> {
+        self.cells.chunks_exact(usize::try_from(self.width).unwrap_or(1).max(1))
     }
 
     /// All places, row after row.
@@ -64,14 +75,6 @@ impl<T: Copy + Default> Grid<T> {
     pub(crate) fn get(&self, x: i32, y: i32) -> Option<T> {
         let inside = 0 <= x && x < self.width && 0 <= y && y < self.height;
         if inside { self.cells.get(self.place(x, y)).copied() } else { None }
-    }
-
-    /// Sets the value at a place inside.
-    pub(crate) fn set(&mut self, x: i32, y: i32, value: T) {
-        let place = self.place(x, y);
-        if let Some(cell) = self.cells.get_mut(place) {
-            *cell = value;
-        }
     }
 
     fn place(&self, x: i32, y: i32) -> usize {

@@ -61,7 +61,8 @@ pub(crate) fn prepare(
     if !is_wanted() {
         return Err(PrepareError::Late);
     }
-    let measured = measure::measure(&picture, &plan.checks).map_err(|_| PrepareError::Broken)?;
+    let measured = measure::measure(&picture, &plan.checks, plan.measures)
+        .map_err(|_| PrepareError::Broken)?;
     let measured_at_ms = allowance.elapsed_ms();
     if !is_wanted() {
         return Err(PrepareError::Late);

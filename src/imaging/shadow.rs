@@ -5,6 +5,7 @@
 //! is what lies between the subject's foot and where the shadow begins below it.
 
 use crate::imaging::grid::Grid;
+use crate::imaging::marks::Marks;
 use crate::imaging::sample::{Sample, luma};
 use crate::imaging::subject::{Ground, Subject};
 
@@ -30,7 +31,7 @@ const LEAST_COLUMNS: usize = 8;
 ///
 /// `None` where it cannot be told: with alpha, in a scene, on a dark ground, where the subject
 /// runs into the frame's lower border, where it has no clear edge, or where no shadow falls below.
-pub(crate) fn contact(sample: &Sample, subject: &Subject) -> Option<f64> {
+pub(crate) fn contact(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
     let Ground::Plain(colour) = subject.ground else { return None };
     let [red, green, blue] = colour;
     if luma([red, green, blue, 255]) < LIGHT_GROUND {
@@ -50,6 +51,12 @@ pub(crate) fn contact(sample: &Sample, subject: &Subject) -> Option<f64> {
     if gaps.len() < LEAST_COLUMNS {
         return None;
     }
+    if marks.is_wanted() {
+        for column in columns.iter().filter(|column| lowest - height / 12 <= column.foot) {
+            let gap = column.gap.unwrap_or(0).max(1);
+            marks.block(&sample.rgba, (column.x, column.foot + 1), (1, gap));
+        }
+    }
     let middle = gaps.len() / 2;
     let gap = *gaps.select_nth_unstable(middle).1;
     Some((f64::from(gap) / f64::from(height)).min(1.0))
@@ -64,6 +71,8 @@ pub(crate) fn is_soft_shade(pixel: [u8; 4], ground: [u8; 3]) -> bool {
 
 /// One column of the sample, read from below.
 struct Column {
+    /// Which.
+    x: i32,
     /// First row of the subject.
     top: i32,
     /// Last row of the subject.
@@ -79,7 +88,7 @@ impl Column {
         // two rows are left to the blur of the edge itself
         let below = (foot + 3..rgba.height()).find(|y| tint(rgba.at(x, *y), ground) == Tint::Shade);
         let gap = below.map(|begins| (begins - foot - 3).max(0));
-        Some(Self { top, foot, gap })
+        Some(Self { x, top, foot, gap })
     }
 }
 

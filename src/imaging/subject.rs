@@ -5,7 +5,9 @@
 //! from the ground's colour; in a scene nobody can tell cheaply, and the middle of the frame
 //! stands in for it.
 
-use crate::imaging::grid::{Grid, beside, share};
+use std::cell::OnceCell;
+
+use crate::imaging::grid::{Grid, share};
 use crate::imaging::sample::Sample;
 
 /// Alpha from which a pixel belongs to the subject.
@@ -44,6 +46,7 @@ pub(crate) struct Subject {
     pub(crate) ground: Ground,
     /// Where it is.
     pub(crate) mask: Grid<bool>,
+    parts: OnceCell<Parts>,
 }
 
 impl Subject {
@@ -59,9 +62,18 @@ impl Subject {
         };
         let area = mask.cells().iter().filter(|inside| **inside).count();
         if matches!(ground, Ground::Plain(_)) && share(area, mask.cells().len()) < LEAST_SHARE {
-            return Self { ground: Ground::Busy, mask: middle(sample) };
+            return Self::new(Ground::Busy, middle(sample));
         }
-        Self { ground, mask }
+        Self::new(ground, mask)
+    }
+
+    fn new(ground: Ground, mask: Grid<bool>) -> Self {
+        Self { ground, mask, parts: OnceCell::new() }
+    }
+
+    /// The connected parts of the mask, made once.
+    pub(crate) fn parts(&self) -> &Parts {
+        self.parts.get_or_init(|| Parts::of(&self.mask))
     }
 }
 
@@ -80,7 +92,7 @@ pub(crate) fn difference(pixel: [u8; 4], colour: [u8; 3]) -> u8 {
 }
 
 /// The pixels of the band along the frame's border, `band` of the shorter side wide.
-pub(crate) fn border_band(grid: &Grid<[u8; 4]>, band: f64) -> impl Iterator<Item = [u8; 4]> {
+fn border_band(grid: &Grid<[u8; 4]>, band: f64) -> impl Iterator<Item = [u8; 4]> {
     let (width, height) = (grid.width(), grid.height());
     let wide = band_px(width.min(height), band);
     grid.entries()
@@ -91,7 +103,7 @@ pub(crate) fn border_band(grid: &Grid<[u8; 4]>, band: f64) -> impl Iterator<Item
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a share of a sample's side")]
-fn band_px(side_px: i32, band: f64) -> i32 {
+pub(crate) fn band_px(side_px: i32, band: f64) -> i32 {
     ((f64::from(side_px) * band.clamp(0.0, 0.5)).ceil() as i32).max(1)
 }
 
@@ -116,45 +128,155 @@ fn plain_ground(sample: &Sample) -> Ground {
 pub(crate) struct Parts {
     /// The number of the part that a place belongs to, from 1; 0 belongs to none.
     pub(crate) number: Grid<usize>,
-    /// Pixels of each part, the first being part 1.
-    pub(crate) areas: Vec<usize>,
+    /// By number; the first belongs to none.
+    parts: Vec<Part>,
+}
+
+/// One connected part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Pixels.
+    pub(crate) area: usize,
+    /// First column.
+    pub(crate) left: i32,
+    /// First row.
+    pub(crate) top: i32,
+    /// Last column.
+    pub(crate) right: i32,
+    /// Last row.
+    pub(crate) bottom: i32,
+    /// Whether it reaches the frame's border.
+    pub(crate) is_at_border: bool,
+}
+
+impl Part {
+    const NOTHING: Self =
+        Self { area: 0, left: i32::MAX, top: i32::MAX, right: -1, bottom: -1, is_at_border: false };
+
+    /// Columns and rows of the box around it.
+    pub(crate) fn size(&self) -> (i32, i32) {
+        (self.right - self.left + 1, self.bottom - self.top + 1)
+    }
+
+    /// The part and `other` as one.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            area: self.area + other.area,
+            left: self.left.min(other.left),
+            top: self.top.min(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.max(other.bottom),
+            is_at_border: self.is_at_border || other.is_at_border,
+        }
+    }
 }
 
 impl Parts {
     /// The parts of `mask`: places belong together that touch along a side.
+    ///
+    /// Two passes: the first names each place after its neighbour to the left or above and notes
+    /// which names mean the same, the second gives every name its number.
     pub(crate) fn of(mask: &Grid<bool>) -> Self {
-        let mut parts = Self { number: mask.map(|_| 0), areas: Vec::new() };
-        let mut edge = Vec::new();
-        for (start, inside) in mask.entries() {
-            if !inside || parts.number.at(start.0, start.1) != 0 {
-                continue;
+        let mut names = Names(vec![0]);
+        let mut named = Vec::with_capacity(mask.cells().len());
+        let mut above = vec![0; usize::try_from(mask.width()).unwrap_or(0)];
+        for row in mask.rows() {
+            let mut left = 0;
+            for (above, inside) in above.iter_mut().zip(row) {
+                let name = match (*inside, left, *above) {
+                    (false, ..) => 0,
+                    (true, 0, 0) => names.fresh(),
+                    (true, 0, name) | (true, name, 0) => name,
+                    (true, one, other) => names.same(one, other),
+                };
+                (left, *above) = (name, name);
+                named.push(name);
             }
-            let part = parts.areas.len() + 1;
-            let mut area = 0;
-            parts.number.set(start.0, start.1, part);
-            edge.push(start);
-            while let Some(place) = edge.pop() {
-                area += 1;
-                for (x, y) in beside(place) {
-                    if mask.get(x, y) == Some(true) && parts.number.at(x, y) == 0 {
-                        parts.number.set(x, y, part);
-                        edge.push((x, y));
-                    }
-                }
-            }
-            parts.areas.push(area);
         }
-        parts
+        let (numbers, count) = names.numbers();
+        let number = |name: &usize| numbers.get(*name).copied().unwrap_or(0);
+        let cells: Vec<usize> = named.iter().map(number).collect();
+        let number = mask.with_cells(cells);
+        let mut parts = vec![Part::NOTHING; count + 1];
+        let (right, bottom) = (mask.width() - 1, mask.height() - 1);
+        for ((x, y), number) in number.entries().filter(|(_, number)| *number != 0) {
+            let is_at_border = x == 0 || y == 0 || x == right || y == bottom;
+            let place = Part { area: 1, left: x, top: y, right: x, bottom: y, is_at_border };
+            if let Some(part) = parts.get_mut(number) {
+                *part = part.with(place);
+            }
+        }
+        Self { number, parts }
+    }
+
+    /// All parts.
+    pub(crate) fn list(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().skip(1)
     }
 
     /// Pixels of the largest part.
     pub(crate) fn largest(&self) -> usize {
-        self.areas.iter().copied().max().unwrap_or(0)
+        self.list().map(|part| part.area).max().unwrap_or(0)
+    }
+
+    /// The part at a place.
+    pub(crate) fn part_at(&self, x: i32, y: i32) -> Option<&Part> {
+        let number = self.number.at(x, y);
+        if number == 0 { None } else { self.parts.get(number) }
     }
 
     /// Pixels of the part at a place, 0 where there is none.
     pub(crate) fn area_at(&self, x: i32, y: i32) -> usize {
-        let part = self.number.at(x, y).checked_sub(1);
-        part.and_then(|part| self.areas.get(part)).copied().unwrap_or(0)
+        self.part_at(x, y).map_or(0, |part| part.area)
+    }
+}
+
+/// Names of parts, each pointing to an older name of the same part or to itself.
+struct Names(Vec<usize>);
+
+impl Names {
+    fn fresh(&mut self) -> usize {
+        let name = self.0.len();
+        self.0.push(name);
+        name
+    }
+
+    fn oldest(&self, mut name: usize) -> usize {
+        while let Some(older) = self.0.get(name).copied().filter(|older| *older != name) {
+            name = older;
+        }
+        name
+    }
+
+    fn same(&mut self, one: usize, other: usize) -> usize {
+        if one == other {
+            return one;
+        }
+        let (one, other) = (self.oldest(one), self.oldest(other));
+        let oldest = one.min(other);
+        if let Some(name) = self.0.get_mut(one.max(other)) {
+            *name = oldest;
+        }
+        oldest
+    }
+
+    /// The number of every name, and how many numbers there are.
+    fn numbers(&self) -> (Vec<usize>, usize) {
+        let mut numbers: Vec<usize> = Vec::with_capacity(self.0.len());
+        let mut count = 0;
+        for name in 0..self.0.len() {
+            let oldest = self.oldest(name);
+            // an older name has its number already
+            let number = match numbers.get(oldest) {
+                Some(number) => *number,
+                None if name == 0 => 0,
+                None => {
+                    count += 1;
+                    count
+                }
+            };
+            numbers.push(number);
+        }
+        (numbers, count)
     }
 }

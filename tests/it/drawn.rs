@@ -325,7 +325,10 @@ async fn prepare(bytes: &[u8]) -> Prepared {
     let checks = vec![
         spec("big-enough", size),
         spec("not-blank", CheckKind::Contrast { min_stddev: 4.0 }),
-        spec("exposed", CheckKind::Exposure { subject: (0.06, 0.97) }),
+        spec(
+            "exposed",
+            CheckKind::Exposure { subject: (0.06, 0.97), max_clipped: 1.0, min_highlight: 0.0 },
+        ),
         spec("sharp", CheckKind::Sharpness { min_laplacian_var: 35.0 }),
         spec("white-back", CheckKind::Background { border: 0.02, min_white: 0.97 }),
         spec("halo", CheckKind::EdgeHalo { max_ratio: 0.06 }),
