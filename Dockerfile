@@ -4,8 +4,9 @@ ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUN_IMAGE=docker.io/library/debian:bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
-RUN command -v cc >/dev/null || \
-    (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev)
+# cmake and nasm build libjpeg-turbo
+RUN { cc --version && cmake --version && make --version && nasm --version; } >/dev/null 2>&1 || \
+    (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev cmake make nasm)
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo ./.cargo
@@ -15,7 +16,7 @@ COPY policies ./policies
 COPY src ./src
 # the test binary is named in Cargo.toml; its sources are not needed to build the gate
 RUN mkdir -p tests/it && touch tests/it/main.rs \
-    && cargo build --profile dist --locked --package vlmgate \
+    && cargo build --profile dist --locked --package vlmgate --features fast-codecs \
     && strip target/dist/vlmgate
 
 FROM ${RUN_IMAGE}

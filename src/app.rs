@@ -41,7 +41,7 @@ use crate::gate::policies::{PolicySet, Reload};
 use crate::gate::traffic::Traffic;
 use crate::http::idempotency::Running;
 use crate::http::{Face, Metrics, router};
-use crate::imaging::{self, Imaging};
+use crate::imaging::Imaging;
 use crate::ledger::retention::Keeping;
 use crate::ledger::{Ledger, LedgerError};
 use crate::panel::{Care, Judge, Panel};
@@ -155,8 +155,10 @@ impl App {
         panel.register();
         register(&loaded, &ids);
         let ledger = Ledger::open(config.ledger_settings()).await?;
+        let imaging = Imaging::new(config.imaging_settings()).map_err(AppError::Pool)?;
+        let workers = imaging.clone();
         let gate = Arc::new(Gate {
-            door: Door::new(config.limits(), Arc::clone(&panel)),
+            door: Door::new(config.limits(), Arc::clone(&panel), move || workers.wait()),
             reload: ArcSwap::from_pointee(Reload {
                 at: Timestamp::now(),
                 policies: names(&loaded),
@@ -165,7 +167,7 @@ impl App {
             policies: ArcSwap::from_pointee(PolicySet::new(loaded)),
             panel,
             traffic: Traffic::default(),
-            imaging: Imaging::new(imaging::Settings::default()).map_err(AppError::Pool)?,
+            imaging,
             ledger,
         });
         let (tracker, stopping) = (TaskTracker::new(), CancellationToken::new());

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod checks;
 pub mod doctor;
+pub mod drift;
 pub mod drill;
 pub mod files;
 pub mod rehearse;
@@ -76,6 +77,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Break one judge of a running gate for a while, and see whether anybody is worse off
     Drill(drill::DrillArgs),
+    /// Say what made the reject rate move: the images, the routing, the policy or a judge
+    #[command(subcommand)]
+    Drift(drift::DriftCommand),
 }
 
 /// Where the configuration comes from.
@@ -125,6 +129,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => files::run_config(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Drill(args) => drill::run(&args),
+        Command::Drift(command) => drift::run(&command),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -86,6 +86,8 @@ pub struct ServerConfig {
     pub max_in_flight: usize,
     /// Bytes of request bodies held at once.
     pub max_in_flight_bytes: u64,
+    /// Memory of all images being decoded and measured at once.
+    pub max_decoding_bytes: u64,
     /// Requests that wait in line before the gate.
     pub max_queued: usize,
     /// What happens between SIGTERM and the end.

@@ -11,8 +11,10 @@ mod keeping;
 pub mod late;
 pub mod policies;
 pub mod traffic;
+mod wanted;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,26 +24,27 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Stopwatch};
-use crate::domain::policy::{Fallback, RouteSpec, SecondOpinionWhen};
+use crate::domain::policy::SecondOpinionWhen;
 use crate::domain::record::Attempt;
 use crate::domain::verdict::{Evidence, Opinion, decide, say};
 use crate::domain::{
     Candidate, Criterion, Decision, Digest, Finding, Inadmissible, JudgeId, Judgement, MicroUsd,
-    Mode, Policy, Record, Route, Verdict,
+    Mode, Record, Route, Verdict,
 };
 use crate::gate::admission::{Admission, Door};
+use crate::gate::keeping::Came;
 use crate::gate::late::{Late, Open};
 use crate::gate::policies::{ActivePolicy, PolicySet, Reload};
 use crate::gate::traffic::Traffic;
-use crate::imaging::{Imaging, Plan, PrepareError, Prepared};
+pub use crate::gate::wanted::plan;
+use crate::imaging::{Imaging, PrepareError, Prepared};
 use crate::ledger::{IdempotencyMark, Ledger};
 use crate::panel::race::{Outcome, Race};
 use crate::panel::rest::reading_beside;
 use crate::panel::second_opinion::Doubt;
 use crate::panel::struck::Struck;
 use crate::panel::{Asked, Panel, Question};
-use crate::prompt::{LoadedPolicy, RenderError, RenderInput};
-use crate::provider::local::LOCAL_JUDGE;
+use crate::prompt::{RenderError, RenderInput};
 use crate::telemetry;
 use crate::telemetry::door::Shed;
 
@@ -158,7 +161,7 @@ struct Case<'a> {
 
 /// Everything learnt about one image.
 struct Story {
-    candidate: Candidate,
+    came: Came,
     /// Empty where the deadline came before the image was prepared.
     prepared: Prepared,
     asking: Asking,
@@ -189,13 +192,14 @@ impl Gate {
         let policies = self.policies.load_full();
         let policy = policies.find(submission.policy.as_deref())?;
         let case = open_case(policy, &submission)?;
-        let candidate = admit(&case, &submission)?;
-        let prepared = self.prepare(&case, &candidate).await?;
+        let candidate = admit(&case, &mut submission)?;
+        let came = Came::of(&candidate);
+        let prepared = self.prepare(&case, candidate).await?;
         submission.admission.permits.reach_judges();
         let asking = Self::ask(&self.panel, &case, prepared.as_ref()).await;
         let verdict = conclude(&case, prepared.as_ref(), &asking);
         let prepared = prepared.unwrap_or_default();
-        let story = Story { candidate, prepared, asking, verdict };
+        let story = Story { came, prepared, asking, verdict };
         Ok(self.keep(&case, submission, story).await)
     }
 
@@ -203,7 +207,7 @@ impl Gate {
     async fn prepare(
         &self,
         case: &Case<'_>,
-        candidate: &Candidate,
+        candidate: Candidate,
     ) -> Result<Option<Prepared>, Refusal> {
         let plan = Arc::new(plan(&case.policy.loaded, &case.vars));
         let judges = case.policy.judges();
@@ -212,12 +216,14 @@ impl Gate {
             _ => self.panel.fastest_p50(judges).unwrap_or(case.policy.route.floor),
         };
         let by = useful_by(case.arrived, case.deadline, needs);
-        let prepared = self.imaging.prepare(candidate.clone(), plan, by);
+        let prepared = self.imaging.prepare(candidate, plan, by);
         match prepared.await {
             Ok(prepared) => Ok(Some(prepared)),
             Err(PrepareError::Late) => Ok(None),
             Err(PrepareError::Inadmissible(why)) => Err(Refusal::Inadmissible(why)),
-            Err(PrepareError::Busy { .. }) => Err(Refusal::Shed(Shed::Workers)),
+            Err(PrepareError::Busy { .. } | PrepareError::Behind { .. } | PrepareError::Stuck) => {
+                Err(Refusal::Shed(Shed::Workers))
+            }
             Err(PrepareError::Broken) => Err(Refusal::Broken),
         }
     }
@@ -304,7 +310,9 @@ impl Gate {
     pub fn report(&self) {
         self.door.report();
         self.panel.report();
-        telemetry::door::set_workers_queued(self.imaging.queued());
+        let imaging = &self.imaging;
+        telemetry::door::set_workers_queued(imaging.queued());
+        telemetry::door::set_imaging(imaging.wait(), imaging.held_bytes(), imaging.stuck());
         let ledger = self.ledger.stats();
         telemetry::set_records_pending(ledger.pending);
         let [rows, images, late] =
@@ -365,33 +373,10 @@ impl<'a> Case<'a> {
     }
 }
 
-/// What is to be made of an image under a policy with these variables.
-#[must_use]
-pub fn plan(loaded: &LoadedPolicy, vars: &BTreeMap<String, String>) -> Plan {
-    let input = &loaded.policy.input;
-    Plan {
-        max_pixels: input.max_pixels,
-        checks: loaded.checks(vars),
-        views: input.views.clone(),
-        encode: input.encode,
-        measures: goes_by_measurements(&loaded.policy),
-    }
-}
-
-/// Whether an image may be judged by what is measured of it: the `local` judge may be asked, or the
-/// answer without a judge rests on an image that was seen to be one.
-fn goes_by_measurements(policy: &Policy) -> bool {
-    let RouteSpec { judges, on_deadline, on_no_judge, .. } = &policy.route;
-    let second = policy.second_opinion.as_ref();
-    let mut asked = judges.iter().chain(second.iter().flat_map(|second| &second.ask));
-    let mut fallbacks = [*on_deadline, *on_no_judge].into_iter().chain(second.map(|one| one.split));
-    asked.any(|judge| judge == LOCAL_JUDGE) || fallbacks.any(|one| one == Fallback::Local)
-}
-
-/// Takes the bytes for an image that the policy accepts.
-fn admit(case: &Case<'_>, submission: &Submission) -> Result<Candidate, Inadmissible> {
+/// Takes the bytes out of the submission, for an image that the policy accepts.
+fn admit(case: &Case<'_>, submission: &mut Submission) -> Result<Candidate, Inadmissible> {
     let input = &case.policy.input;
-    let digested = (submission.bytes.clone(), submission.digest);
+    let digested = (mem::take(&mut submission.bytes), submission.digest);
     Candidate::admit_digested(digested, &input.accept, input.max_bytes)
 }
 

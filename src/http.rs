@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri, Version, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -116,11 +116,14 @@ impl fmt::Debug for Face {
     }
 }
 
-/// Every route, outermost layer first: the arrival is stamped, what is not read is thrown away, the
-/// request gets its id, panics are caught and counted, the caller is known.
+/// Every route, outermost layer first.
+///
+/// The arrival is stamped, a gate that is about to stop parts with whoever it answers, what is not read
+/// is thrown away, the request gets its id, panics are caught and counted, the caller is known.
 pub fn router(face: Arc<Face>) -> Router {
     let auth = Arc::new(Auth::new(&face.settings));
     let tracker = face.tracker.clone();
+    let gate = Arc::clone(&face.gate);
     Router::new()
         .route("/v1/verdicts", allow(get(records::list).post(verdicts::post), "GET, POST"))
         .route("/v1/verdicts:export", allow(get(records::export), "GET"))
@@ -148,6 +151,7 @@ pub fn router(face: Arc<Face>) -> Router {
         }))
         .layer(from_fn(identify))
         .layer(from_fn_with_state(tracker, linger))
+        .layer(from_fn_with_state(gate, part))
         .layer(from_fn(stamp))
 }
 
@@ -167,6 +171,18 @@ fn allow(route: MethodRouter<Arc<Face>>, methods: &'static str) -> MethodRouter<
 async fn stamp(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Stopwatch::start());
     next.run(request).await
+}
+
+/// Middleware: while the gate drains, an answer ends its HTTP/1 connection and says so. A caller that
+/// kept it would send its next request just when it is closed, and few repeat a POST.
+async fn part(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    // HTTP/2 has a frame of its own for that, and forbids the header
+    let is_told_by_header = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if is_told_by_header && gate.door.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 #[cfg(test)]

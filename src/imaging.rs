@@ -4,7 +4,9 @@
 //! picture, the judges see views of it. No input may panic past here, allocate beyond
 //! [`Settings::max_decoded_bytes`] or hold a worker for long past its deadline: sizes are refused from
 //! the header, decoders read through a clock, what follows them is bounded by the pixels, and a panic
-//! is caught and becomes this image's error.
+//! is caught and becomes this image's error. All images together hold no more than
+//! [`Settings::max_decoding_bytes`], and one that would have to wait for a worker until its judges have
+//! no time is refused at once.
 
 mod allowance;
 mod baked;
@@ -15,6 +17,8 @@ mod decode;
 mod decoded;
 mod detail;
 mod edge;
+mod encode;
+mod encoded;
 mod fingerprint;
 mod grid;
 mod ground;
@@ -24,29 +28,37 @@ mod lean;
 mod light;
 mod marks;
 mod measure;
+mod memory;
 mod native;
 mod picture;
 mod placing;
+mod planes;
+mod png;
 mod pool;
 mod prepare;
+mod resize;
 mod sample;
 mod scene;
 mod shadow;
+mod strict;
 mod subject;
+#[cfg(feature = "fast-codecs")]
+mod turbo;
 mod view;
+mod webp;
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::clock::{Deadline, Late};
 use crate::domain::policy::{CheckKind, Encoding, ViewSpec};
 use crate::domain::{Candidate, CheckSpec, Finding, Inadmissible};
+pub use crate::imaging::encoded::Base64;
 pub use crate::imaging::inspect::{Explained, Inspection, explain, inspect};
 pub use crate::imaging::marks::Area;
 pub use crate::imaging::measure::Inspected;
@@ -74,7 +86,8 @@ impl Imaging {
     /// Dropping the future gives the work up: unstarted it is never begun.
     ///
     /// # Errors
-    /// The image cannot be read within its limits, the deadline passed, or the queue is full.
+    /// The image cannot be read within its limits, the deadline passed, or there is no worker for it
+    /// in time.
     pub async fn prepare(
         &self,
         candidate: Candidate,
@@ -116,6 +129,30 @@ impl Imaging {
     pub fn queued(&self) -> usize {
         self.pool.queued()
     }
+
+    /// How long one who came now would wait for a worker, by how long images took so far.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.pool.wait()
+    }
+
+    /// Memory promised to the images being worked on; at most [`Settings::max_decoding_bytes`].
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.pool.held_bytes()
+    }
+
+    /// Threads whose work hangs: it is out for twice [`Settings::max_decode_time`].
+    #[must_use]
+    pub fn stuck(&self) -> usize {
+        self.pool.stuck()
+    }
+
+    /// Whether so much work hangs that no more is taken, until some of it comes back.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.pool.is_stuck()
+    }
 }
 
 /// One picture as a judge is shown it: JPEG, sRGB, upright, without metadata or alpha.
@@ -128,9 +165,7 @@ pub struct View {
     /// Height after crop and downscale.
     pub height_px: u32,
     /// The encoded picture (`image/jpeg`).
-    pub bytes: Bytes,
-    /// The same in standard base64 with padding, made once for all attempts.
-    pub base64: Arc<str>,
+    pub jpeg: Base64,
 }
 
 /// The media type of every [`View`].
@@ -168,23 +203,28 @@ pub struct Settings {
     pub max_queued: usize,
     /// Most memory that decoding one image may take.
     pub max_decoded_bytes: u64,
-    /// Longest that decoding one image may take.
+    /// Most memory that all images being worked on may take together; less than
+    /// `max_decoded_bytes` is the most for one, too.
+    pub max_decoding_bytes: u64,
+    /// Longest that decoding one image may take. Out for twice as long, its thread is left behind.
     pub max_decode_time: Duration,
 }
 
-/// Workers on a large machine: together they may hold `MAX_THREADS` x `max_decoded_bytes` = 2 GiB.
+/// Workers on a large machine.
 const MAX_THREADS: usize = 8;
 
 impl Default for Settings {
     /// One core is left for the reactor. 512 images of 12 MiB at most wait beside their bytes'
     /// own limit; 256 MiB hold 40 megapixels in every usual form (a 40-megapixel RGB JPEG takes
-    /// 120 MB, a progressive one 240 MB); 2 s is 40 times what a large photograph takes.
+    /// 120 MB, a progressive one 240 MB), and twice that eight usual images at once, of 12
+    /// megapixels each; 2 s is 40 times what a large photograph takes.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
             threads: cores.saturating_sub(1).clamp(1, MAX_THREADS),
             max_queued: 512,
             max_decoded_bytes: 256 << 20,
+            max_decoding_bytes: 512 << 20,
             max_decode_time: Duration::from_secs(2),
         }
     }
@@ -253,6 +293,15 @@ pub enum PrepareError {
         /// `max_queued`.
         limit: usize,
     },
+    /// It would wait for a worker for so long that its judges have no time.
+    #[error("an image would wait {wait_ms} ms for a worker")]
+    Behind {
+        /// By how long images took so far.
+        wait_ms: u64,
+    },
+    /// Work hangs, and too many threads have been left behind with such work.
+    #[error("the workers hang")]
+    Stuck,
     /// A worker broke on this image; the pool goes on.
     #[error("a worker broke on this image")]
     Broken,

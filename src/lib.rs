@@ -30,9 +30,10 @@
 //! [`gate`] tells the story on one screen; then [`domain`] (the nouns and the decision), [`panel`]
 //! (who is asked, and the race), [`provider`] (judges over HTTP, pure `encode` and `decode`),
 //! [`imaging`], [`ledger`], [`prompt`], [`rehearse`] (policy tests), [`drill`] (a judge broken on
-//! purpose), [`http`], [`config`], [`app`] and [`cli`]. A module imports only earlier ones: `domain
-//! < clock < telemetry < prompt < imaging < panel < provider < ledger < gate < rehearse < drill <
-//! http < config < app < cli`; a test holds them to it.
+//! purpose), [`drift`] (who judged what, and what made the reject rate move), [`http`], [`config`],
+//! [`app`] and [`cli`]. A module imports only earlier ones: `domain < drift < clock < telemetry <
+//! prompt < imaging < panel < provider < ledger < gate < rehearse < drill < http < config < app <
+//! cli`; a test holds them to it.
 //!
 //! # Invariants
 //!
@@ -57,6 +58,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod drift;
 pub mod drill;
 pub mod gate;
 pub mod http;

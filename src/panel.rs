@@ -21,12 +21,14 @@ mod seat;
 pub mod second_opinion;
 pub mod struck;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -273,6 +275,8 @@ pub struct Panel {
     probes: Mutex<JoinSet<()>>,
     /// Whether the gate is all but full.
     crowded: AtomicBool,
+    /// The judges whose room images wait for, by name.
+    waited_for: ArcSwap<BTreeSet<String>>,
     /// 0..1, for waits that must not fall into step.
     jitter: fn() -> f64,
 }
@@ -301,8 +305,9 @@ impl Panel {
         };
         let seats = judges.into_iter().enumerate().map(seat).collect();
         let crowded = AtomicBool::new(false);
+        let waited_for = ArcSwap::default();
         let (budgets, probes) = (Mutex::default(), Mutex::default());
-        Self { seats, board, budgets, probes, crowded, jitter }
+        Self { seats, board, budgets, probes, crowded, waited_for, jitter }
     }
 
     /// The judges' names, in the order they were given.
@@ -327,6 +332,21 @@ impl Panel {
     /// hedging into a crowd makes it larger.
     pub fn mind_crowd(&self, crowded: bool) {
         self.crowded.store(crowded, Ordering::Relaxed);
+    }
+
+    /// Says whose room images wait for in front of the gate: those judges are asked beside nobody,
+    /// because each such call takes the place of an image that has nobody yet.
+    pub fn mind_waited_for(&self, names: &BTreeSet<&str>) {
+        let known = self.waited_for.load();
+        if !known.iter().map(String::as_str).eq(names.iter().copied()) {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            self.waited_for.store(Arc::new(names));
+        }
+    }
+
+    /// Whether images wait for the room of that judge.
+    fn is_waited_for(&self, name: &str) -> bool {
+        self.waited_for.load().contains(name)
     }
 
     /// Whether a judge that looks may be asked now: closed, not told to stay away, and below what

@@ -134,7 +134,8 @@ impl LoadedPolicy {
     ///
     /// # Errors
     /// Everything that cannot be compiled or rendered, an undefined name in a template or condition,
-    /// a condition that is never true, a combination of variables for which nothing is asked.
+    /// a condition that is never true, a combination of variables for which nothing is asked, a prompt
+    /// that says nothing of a criterion which is.
     pub fn compile(policy: Policy) -> Result<Self, Vec<CompileProblem>> {
         let mut engine = new_engine();
         let mut problems = add_templates(&mut engine, &policy);

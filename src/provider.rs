@@ -38,6 +38,7 @@ pub mod local;
 pub mod mistral;
 pub mod model;
 pub mod openai;
+pub mod pieces;
 pub mod profile;
 mod reading;
 pub mod sabotage;

@@ -282,8 +282,8 @@ impl Stage {
                 wanted.push((test, image, Arc::new(plan)));
             }
         }
-        // no more at once than the pool's queue holds
-        for some in wanted.chunks(self.settings.max_queued.max(1)) {
+        // no more at once than the pool has threads: it refuses what would wait for long
+        for some in wanted.chunks(self.settings.threads.max(1)) {
             let preparing = some.iter().map(|(test, _, plan)| self.prepared(suite, test, plan));
             let prepared = runtime.block_on(async { join_all(preparing).await });
             for ((_, image, plan), prepared) in some.iter().zip(prepared) {
@@ -310,9 +310,13 @@ impl Stage {
         match self.imaging.prepare(candidate, Arc::clone(plan), deadline).await {
             Ok(prepared) => Ok(Ok(Arc::new(prepared))),
             Err(PrepareError::Inadmissible(why)) => Ok(Err(Refusal::Inadmissible(why))),
-            Err(why @ (PrepareError::Late | PrepareError::Busy { .. } | PrepareError::Broken)) => {
-                Err(StageError::Image { test: test.name.clone(), why })
-            }
+            Err(
+                why @ (PrepareError::Late
+                | PrepareError::Busy { .. }
+                | PrepareError::Behind { .. }
+                | PrepareError::Stuck
+                | PrepareError::Broken),
+            ) => Err(StageError::Image { test: test.name.clone(), why }),
         }
     }
 

@@ -80,6 +80,12 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_queue_seconds", "Time in that line, by how it ended: served, shed, or gone"),
     ("vlmgate_workers_queued", "Images that wait for a worker"),
     (
+        "vlmgate_workers_wait_seconds",
+        "How long an image that came now would wait for a worker, by how long others took",
+    ),
+    ("vlmgate_imaging_held_bytes", "Memory promised to the images being worked on"),
+    ("vlmgate_imaging_stuck_threads", "Threads whose image does not come back; must stay 0"),
+    (
         "vlmgate_event_loop_lag_seconds",
         "How late a tick of 100 ms came: what every request waits beside its own work",
     ),

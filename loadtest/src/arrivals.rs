@@ -11,7 +11,9 @@ use crate::scenario::Spread;
 #[must_use]
 pub fn arrivals(scenario: &Scenario, rate_per_s: f64, seed: u64) -> Vec<f64> {
     let seconds = &scenario.seconds;
-    let is_surging = |at_s: f64| seconds.fault_at_s() <= at_s && at_s < seconds.mended_at_s();
+    let surges = [Some((seconds.fault_at_s(), seconds.mended_at_s())), scenario.first_surge];
+    let is_surging =
+        |at_s: f64| surges.iter().flatten().any(|(from, to)| *from <= at_s && at_s < *to);
     let mut due = Vec::new();
     let (mut at_s, mut n) = (0.0_f64, 0_u32);
     while at_s < seconds.end_s() && n < MAX_ARRIVALS {
@@ -56,6 +58,16 @@ mod tests {
         assert!((5_300..5_900).contains(&between(30.0, 70.0)), "{}", between(30.0, 70.0));
         assert!((520..680).contains(&between(70.0, 100.0)), "{}", between(70.0, 100.0));
         assert!(due.is_sorted());
+    }
+
+    #[test]
+    fn a_first_surge_comes_in_the_warm_up() {
+        let due = arrivals(&scenario("surge: 7\nfirst_surge: [4, 8]\n"), 20.0, 3);
+        let between =
+            |low: f64, high: f64| due.iter().filter(|&&at_s| low <= at_s && at_s < high).count();
+        assert!((50..110).contains(&between(0.0, 4.0)), "{}", between(0.0, 4.0));
+        assert!((480..640).contains(&between(4.0, 8.0)), "{}", between(4.0, 8.0));
+        assert!((360..520).contains(&between(8.0, 30.0)), "{}", between(8.0, 30.0));
     }
 
     #[test]

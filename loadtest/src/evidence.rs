@@ -4,6 +4,8 @@
 //! The target's own counters are shown and believed only where nobody else can know.
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -29,6 +31,8 @@ pub struct Evidence {
     pub is_short: bool,
     /// Every request, by its scheduled time.
     pub samples: Vec<Sample>,
+    /// The number of each picture that was sent, by the digest of its file.
+    pub pictures: Arc<HashMap<String, usize>>,
     /// Every call that a provider received, by its beginning.
     pub calls: Vec<Call>,
     /// What was seen of the processes, in order.
@@ -134,6 +138,8 @@ pub struct Tick {
     pub at_s: f64,
     /// What waits before the gate; none: it could not be asked.
     pub queued: Option<u64>,
+    /// Checks in the gate.
+    pub in_flight: Option<u64>,
     /// How often anybody had to wait before the gate, since it began.
     pub waited: Option<u64>,
     /// Panics of the gate, since it began.

@@ -6,6 +6,7 @@
 //! time and keeping takes memory, so every drawing is sent in some prints: a print takes one
 //! frequency of it a step coarser, and its pixels are others wherever that frequency occurs.
 
+use std::collections::HashMap;
 use std::f64::consts::TAU;
 
 use bytes::Bytes;
@@ -68,6 +69,14 @@ impl Gallery {
         let (place, drawn) = (self.place(n), self.drawings.len().max(1));
         let drawing = self.drawings.get(place % drawn).cloned().unwrap_or_default();
         Photograph { drawing, print: place / drawn }
+    }
+
+    /// The place of each image by the digest that the providers' logs know its file by.
+    #[must_use]
+    pub fn digests(&self) -> HashMap<String, usize> {
+        let digest =
+            |place: usize| format!("b3:{}", blake3::hash(&self.image(place).file()).to_hex());
+        (0..self.count()).map(|place| (digest(place), place)).collect()
     }
 
     /// Which image request `n` carries.
@@ -139,11 +148,21 @@ struct Product {
 }
 
 fn draw(seed: u64, n: u32) -> Result<Drawing, EncodingError> {
+    let turn = usize::try_from(n).unwrap_or_default() % SIDES_PX.len();
+    let side_px = SIDES_PX.get(turn).copied().unwrap_or(1_024);
+    let pixels = pixels(seed, n, (side_px, side_px));
+    let mut file = Vec::new();
+    let encoder = Encoder::new(&mut file, 92);
+    encoder.encode(&pixels, side_px, side_px, ColorType::Rgb)?;
+    drawing(file)
+}
+
+/// Picture `n` of `seed` in RGB, row by row.
+pub(crate) fn pixels(seed: u64, n: u32, (width_px, height_px): (u16, u16)) -> Vec<u8> {
     let chance = Chance::of(&[b"picture", &seed.to_le_bytes(), &n.to_le_bytes()]);
     let between = |name: &str, low: f64, high: f64| low + (high - low) * chance.unit(name);
-    let turn = usize::try_from(n).unwrap_or_default() % SIDES_PX.len();
     let product = Product {
-        side_px: SIDES_PX.get(turn).copied().unwrap_or(1_024),
+        side_px: width_px.max(height_px),
         half_width: between("width", 0.2, 0.36),
         half_height: between("height", 0.2, 0.36),
         roundness: between("roundness", 2.0, 6.0),
@@ -153,18 +172,14 @@ fn draw(seed: u64, n: u32) -> Result<Drawing, EncodingError> {
         grain: between("grain", 16.0, 48.0),
     };
     let mut noise = u64::from(chance.word("noise")) | 1;
-    let side = usize::from(product.side_px);
-    let mut pixels = Vec::with_capacity(side * side * 3);
-    for row in 0..product.side_px {
-        for column in 0..product.side_px {
+    let mut pixels = Vec::with_capacity(usize::from(width_px) * usize::from(height_px) * 3);
+    for row in 0..height_px {
+        for column in 0..width_px {
             let [red, green, blue] = product.pixel(row, column, next(&mut noise));
             pixels.extend([byte(red), byte(green), byte(blue)]);
         }
     }
-    let mut file = Vec::new();
-    let encoder = Encoder::new(&mut file, 92);
-    encoder.encode(&pixels, product.side_px, product.side_px, ColorType::Rgb)?;
-    drawing(file)
+    pixels
 }
 
 /// The place of the minor version in a file that begins with a JFIF header.

@@ -14,9 +14,12 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use loadtest::report::Report;
+use loadtest::report::Whole;
 use loadtest::rig::RigError;
 use loadtest::rig::command::RunArgs;
+use loadtest::rig::images::ImagesArgs;
 use loadtest::rig::sustain::SustainArgs;
+use loadtest::scenario::Scenario;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -39,6 +42,9 @@ enum Command {
     Run(RunArgs),
     /// Search the highest rate that a gate holds, under the same exit codes.
     Sustain(SustainArgs),
+    /// Have a gate judge many images of one kind by itself, as fast as it can: images a second, memory,
+    /// how late its event loop is. Exits 100 when one is lost.
+    Images(ImagesArgs),
     /// Merge the runs of some folders into one report, under the same exit codes.
     Report(ReportArgs),
 }
@@ -51,6 +57,24 @@ struct ReportArgs {
     /// Write the page here as well
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Hold the parts together to every scenario of these files and folders
+    #[arg(long, value_name = "PATH")]
+    whole: Vec<PathBuf>,
+    /// … each under at least so many seeds
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "whole")]
+    seeds: usize,
+}
+
+impl ReportArgs {
+    fn report(&self) -> Result<Report, Box<dyn Error>> {
+        let report = Report::read(&self.folders)?;
+        if self.whole.is_empty() {
+            return Ok(report);
+        }
+        let scenarios = Scenario::read_all(&self.whole)?;
+        let scenarios = scenarios.into_iter().map(|scenario| scenario.id).collect();
+        Ok(report.held_to(&Whole { scenarios, seeds: self.seeds }))
+    }
 }
 
 /// The exit code of a run that missed a figure.
@@ -90,10 +114,12 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
             let report = Report::merge(vec![run])?;
             conclude(&report, Some(&options.out().join("report.html")))
         }
-        Command::Report(options) => {
-            let report = Report::read(&options.folders)?;
-            conclude(&report, options.html.as_deref())
+        Command::Images(options) => {
+            let told = runtime.block_on(unless_stopped(options.run(tell)))?;
+            writeln!(io::stdout(), "{told}")?;
+            Ok(if told.lost == 0 { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
         }
+        Command::Report(options) => conclude(&options.report()?, options.html.as_deref()),
     }
 }
 

@@ -71,6 +71,17 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What a part was to run and did not: id and seed.
     pub missing: Vec<(String, u64)>,
+    /// What all parts together were to hold and do not: id and how many seeds of it there are.
+    pub gaps: Vec<(String, usize)>,
+}
+
+/// What all parts together are to hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Whole {
+    /// The ids of the scenarios.
+    pub scenarios: Vec<String>,
+    /// Under how many seeds each.
+    pub seeds: usize,
 }
 
 /// A scenario under all its seeds.
@@ -113,7 +124,8 @@ impl Report {
     /// # Errors
     /// One of them is of another version.
     pub fn merge(runs: Vec<Run>) -> Result<Self, ReportError> {
-        let mut report = Self { parts: Vec::new(), rows: Vec::new(), missing: Vec::new() };
+        let (parts, rows) = (Vec::new(), Vec::new());
+        let mut report = Self { parts, rows, missing: Vec::new(), gaps: Vec::new() };
         for run in runs {
             if run.format != FORMAT {
                 return Err(ReportError::OtherFormat { found: run.format });
@@ -170,11 +182,31 @@ impl Report {
         self.is_whole() && self.rows.iter().all(Row::passed)
     }
 
-    /// Whether every scenario that was to be run was carried through.
+    /// Whether every scenario that was to be run was carried through, by one program.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let mut runs = self.rows.iter().flat_map(|row| &row.runs);
-        self.missing.is_empty() && runs.all(|run| run.broken.is_none())
+        let is_all = self.missing.is_empty() && self.gaps.is_empty();
+        is_all && self.gates().len() <= 1 && runs.all(|run| run.broken.is_none())
+    }
+
+    /// The gates that the rig built and started itself, each by its version and digest: parts of two
+    /// are no one measurement.
+    fn gates(&self) -> BTreeSet<&str> {
+        let own = self.parts.iter().filter(|part| part.target == OWN_GATE);
+        own.filter_map(|part| part.versions.get(OWN_GATE)).map(String::as_str).collect()
+    }
+
+    /// Notes what `whole` asks for and no row of the usual form holds.
+    #[must_use]
+    pub fn held_to(mut self, whole: &Whole) -> Self {
+        let seeds_of = |id: &String| {
+            let alike = self.rows.iter().filter(|row| row.head().is_some_and(|run| run.id == *id));
+            alike.filter(|row| self.apart(row).is_empty()).map(|row| row.seeds().len()).max()
+        };
+        let gaps = whole.scenarios.iter().map(|id| (id.clone(), seeds_of(id).unwrap_or_default()));
+        self.gaps = gaps.filter(|(_, seeds)| *seeds < whole.seeds).collect();
+        self
     }
 
     /// What tells a row from others of its scenario: where it is not what the first part usually ran.

@@ -11,6 +11,7 @@ pub mod command;
 mod direct;
 mod drive;
 mod gate;
+pub mod images;
 mod ledger;
 mod policy;
 mod providers;
@@ -48,6 +49,9 @@ pub enum RigError {
     /// The images could not be drawn.
     #[error("the images could not be drawn: {0}")]
     Gallery(#[from] jpeg_encoder::EncodingError),
+    /// An image cannot be written as PNG.
+    #[error("the images could not be written: {0}")]
+    Png(#[from] png::EncodingError),
     /// The command line asks for what cannot be.
     #[error("{0}")]
     Usage(String),

@@ -3,7 +3,7 @@
 //! It is data, so that a user can write one for an outage of their own, and so that the short form,
 //! another rate or another deadline change the numbers and not the story.
 
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -37,6 +37,10 @@ pub struct Scenario {
     /// Arrivals in the fault phase as a multiple of the rate.
     #[serde(default = "one")]
     pub surge: f64,
+    /// From when to when in the warm-up the same surge comes for a first time, seconds: the target
+    /// has known one when it is healthy.
+    #[serde(default)]
+    pub first_surge: Option<(f64, f64)>,
     /// How arrivals are spread.
     #[serde(default)]
     pub arrivals: Spread,
@@ -420,6 +424,13 @@ impl Scenario {
         }
         if self.judges.is_empty() {
             return Err("judges: at least one".to_owned());
+        }
+        let warm_ups = [Some(self.seconds), self.short_seconds];
+        let fits = |(from, to): (f64, f64)| {
+            from < to && warm_ups.iter().flatten().all(|seconds| to <= seconds.warm_up)
+        };
+        if !self.first_surge.is_none_or(fits) {
+            return Err("first_surge: from and to, within the warm-up".to_owned());
         }
         for fault in &self.faults {
             let readable = fault.over(&Behaviour::default(), 1.0);

@@ -1,6 +1,6 @@
 //! The file in which the judges' speed outlives the process.
 //!
-//! It is written once a minute and when the process drains, whole and beside the old one, which it
+//! It is written every ten seconds and when the process drains, whole and beside the old one, which it
 //! then replaces. What is older than a day, or damaged, is left aside with a warning: the gate
 //! learns anew within a few hundred images.
 
@@ -14,8 +14,9 @@ use crate::clock::{Deadline, Timestamp};
 use crate::panel::Panel;
 use crate::panel::history::History;
 
-/// Between two writes.
-const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// Between two writes of a few kilobytes. A process that is killed loses what it learnt since: a judge
+/// of which nothing is known is given the time of the slowest to show that it is back.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 /// What is older says nothing of today.
 const STALE_AFTER: Duration = Duration::from_secs(86_400);
 /// A file larger than this is none of ours.
@@ -50,7 +51,7 @@ pub(crate) async fn keep(panel: &Panel, file: &Path) {
     }
 }
 
-/// Writes it every minute. Never returns; drop it to stop.
+/// Writes it again and again. Never returns; drop it to stop.
 pub(crate) async fn keep_often(panel: &Panel, file: &Path) {
     loop {
         time::sleep(KEEP_EVERY).await;

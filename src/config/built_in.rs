@@ -74,6 +74,7 @@ pub(crate) fn config(environment: &Environment) -> Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_in_flight: 512,
             max_in_flight_bytes: 512 << 20,
+            max_decoding_bytes: 512 << 20,
             max_queued: 512,
             drain: Drain { accept_for: Duration::from_secs(1), at_most: Duration::from_secs(20) },
         },

@@ -18,6 +18,11 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(120);
 /// Least time in which an attempt is worth starting.
 const LEAST_ATTEMPT: Duration = Duration::from_millis(50);
 
+/// A criterion's name, its score and what stands around them.
+const TOKENS_OF_A_SCORE: u32 = 10;
+/// English comes to 4 characters a token, and hardly ever to more than this.
+const MOST_CHARS_OF_A_TOKEN: u32 = 5;
+
 /// Checks every rule; with `judges`, every judge named must be one of them or [`LOCAL_JUDGE`].
 pub(crate) fn check_rules(raw: &PolicyFile, judges: Option<&[String]>, report: &mut Report) {
     check_ids(raw, report);
@@ -25,6 +30,7 @@ pub(crate) fn check_rules(raw: &PolicyFile, judges: Option<&[String]>, report: &
         check_input(input, report);
     }
     check_bands(raw, report);
+    check_answer(raw, report);
     if let Some(judges) = judges {
         check_judges(raw, judges, report);
     }
@@ -129,6 +135,28 @@ fn check_bands(raw: &PolicyFile, report: &mut Report) {
                 format!("{border} is not a band of more than 0 and at most half the side");
             report.add(&body.border.spot, message);
         }
+    }
+}
+
+/// An answer that is cut off is none: there must be room for every score and for every reason, as
+/// short as text of such a length comes out.
+fn check_answer(raw: &PolicyFile, report: &mut Report) {
+    let Some(answer) = raw.answer.filled() else { return };
+    let criteria = raw.criteria.get().map_or(0, |criteria| criteria.values().count());
+    let (Some(reason), Some(allowed)) =
+        (answer.reason_chars.filled(), answer.max_output_tokens.filled())
+    else {
+        return;
+    };
+    let each = TOKENS_OF_A_SCORE + reason.0 / MOST_CHARS_OF_A_TOKEN;
+    let needed = each.saturating_mul(u32::try_from(criteria).unwrap_or(u32::MAX));
+    if allowed.0 < needed {
+        let message = format!(
+            "{} tokens cut off the answer to {criteria} criteria with reasons of up to {} \
+             characters: at least {needed}",
+            allowed.0, reason.0
+        );
+        report.add(&answer.max_output_tokens.spot, message);
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
             listen: server.listen.filled()?.0,
             max_in_flight: usize::try_from(server.max_in_flight.filled()?.0).ok()?,
             max_in_flight_bytes: server.max_in_flight_bytes.filled()?.0,
+            max_decoding_bytes: server.max_decoding_bytes.filled()?.0,
             max_queued: usize::try_from(server.max_queued.filled()?.0).ok()?,
             drain: Drain { accept_for, at_most },
         },

@@ -48,6 +48,8 @@ form! {
         max_in_flight: Whole<1, 100_000> = Whole(512),
         /// Bytes of request bodies held at once; default 512MiB.
         max_in_flight_bytes: Bytes = Bytes(512 << 20),
+        /// Memory of all images being decoded and measured at once; default 512MiB. One takes 256MiB at most; what would take more than this is refused.
+        max_decoding_bytes: Bytes = Bytes(512 << 20),
         /// Requests that wait in line, the newest served first; past it the oldest gets 503; default 512. 0: nobody waits.
         max_queued: Whole<0, 100_000> = Whole(512),
         /// What happens between SIGTERM and the end.

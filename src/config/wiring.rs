@@ -11,6 +11,7 @@ use crate::config::{Config, GoogleAuth, JudgeConfig, ProviderConfig, ProviderKin
 use crate::gate::admission::Limits;
 use crate::http;
 use crate::http::auth::{Key, KeyDigest};
+use crate::imaging;
 use crate::ledger;
 use crate::provider::google_auth::{ServiceAccount, Source};
 use crate::provider::settings::{Credential, JudgeSettings, Kind, ProviderSettings};
@@ -50,6 +51,15 @@ impl Config {
             max_in_flight_bytes: usize::try_from(self.server.max_in_flight_bytes)
                 .unwrap_or(usize::MAX),
             max_queued: self.server.max_queued,
+        }
+    }
+
+    /// What pixels are worked on with.
+    #[must_use]
+    pub fn imaging_settings(&self) -> imaging::Settings {
+        imaging::Settings {
+            max_decoding_bytes: self.server.max_decoding_bytes,
+            ..imaging::Settings::default()
         }
     }
 

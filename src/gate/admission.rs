@@ -14,9 +14,21 @@
 //! door closes, but those in the line keep their places: nobody joins them any more, so they are
 //! served ever faster, and each ends within its own deadline. Turning them away would make a rolling
 //! restart under load cost answers that this replica could still give.
+//!
+//! The workers' time is a permit too, but not one to stand in line for. How long a judge will take
+//! nobody knows, so who waits for one may be lucky; what the workers have to do is known to them
+//! ([`crate::imaging::Imaging::wait`]), and who would wait for them for more than half of the time that
+//! its judges leave is told so at once, before a byte of its body is read. The other half is for its
+//! body, its own pixels and slow judges: first come first served is right within that margin, and
+//! nobody who was let in waits for nothing. A burst that came in before it showed as work is looked at
+//! again, image by image, when its bodies are in: then each picture's size is known, and only those are
+//! refused whose judges would have no time at all. Both refusals are `workers`.
 
 mod line;
+mod permits;
+mod rhythm;
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +38,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Stopwatch};
 use crate::gate::admission::line::{Line, Outlook, Place, Terms, Ticket, Waiter};
-use crate::ledger::{Ledger, Slot};
+pub use crate::gate::admission::permits::{Admission, Permits};
+use crate::ledger::Ledger;
 use crate::panel::{BreakerState, Panel};
 use crate::telemetry;
 use crate::telemetry::door::{LineEnd, Shed};
@@ -66,6 +79,8 @@ pub struct Newcomer<'a> {
     pub judged_by: Deadline,
     /// What a judge of unknown speed needs.
     pub floor: Duration,
+    /// Whether its pixels are surely to be worked on, whatever its image is like.
+    pub wants_worker: bool,
 }
 
 /// A request that was not let in.
@@ -89,17 +104,32 @@ pub struct Door {
 struct Shared {
     line: Mutex<Line>,
     panel: Arc<Panel>,
+    workers: Workers,
     draining: AtomicBool,
     closed: CancellationToken,
 }
 
+/// Says how long one who came now would wait for a worker.
+struct Workers(Box<dyn Fn() -> Duration + Send + Sync>);
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Workers").field(&(self.0)()).finish()
+    }
+}
+
 impl Door {
-    /// An open door in front of `panel`.
+    /// An open door in front of `panel`, and of workers that tell how long one who came now `would_wait`
+    /// for one of them.
     #[must_use]
-    pub fn new(limits: Limits, panel: Arc<Panel>) -> Self {
-        let line = Mutex::new(Line::new(limits));
+    pub fn new(
+        limits: Limits,
+        panel: Arc<Panel>,
+        would_wait: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        let (line, workers) = (Mutex::new(Line::new(limits)), Workers(Box::new(would_wait)));
         let (draining, closed) = (AtomicBool::new(false), CancellationToken::new());
-        Self { shared: Arc::new(Shared { line, panel, draining, closed }) }
+        Self { shared: Arc::new(Shared { line, panel, workers, draining, closed }) }
     }
 
     /// Lets one check of `size_bytes` in that waits for nothing, the judges' room included.
@@ -255,19 +285,27 @@ impl Shared {
         ledger: &Ledger,
     ) -> Result<Received<'a>, Shed> {
         let (useful_until, joined) = (self.useful_until(&newcomer), now());
+        let comes_too_late = self.comes_too_late(&newcomer, (joined, useful_until));
         let mut line = self.lock();
         if line.is_closed() {
             return Err(Shed::Draining);
+        }
+        if comes_too_late {
+            return Err(Shed::Workers);
         }
         line.came(joined, newcomer.judges);
         let times = (joined, useful_until);
         let lacked = match self.let_newest_in(&mut line, &newcomer, times, ledger) {
             Ok(admission) => {
+                line.went_in(newcomer.judges);
                 self.settle(&line);
                 return Ok(Received::In(admission));
             }
             Err(lacked) => lacked,
         };
+        if !line.may_join(joined, newcomer.judges) {
+            return Err(Shed::Overrun);
+        }
         if line.has_no_places() || !line.could_fit(newcomer.size_bytes) {
             return Err(lacked);
         }
@@ -295,6 +333,7 @@ impl Shared {
     /// After every change: the panel learns of crowds, and those look whose turn it may be.
     fn settle(&self, line: &Line) {
         self.panel.mind_crowd(line.is_crowded());
+        self.panel.mind_waited_for(&line.waited_for());
         line.heads().for_each(|(_, waiter)| waiter.place.called.notify_one());
     }
 
@@ -314,16 +353,28 @@ impl Shared {
         newcomer.judged_by.less(needs).min(newcomer.read_by).instant()
     }
 
+    /// Whether `newcomer`, who came at `joined`, would wait for a worker for more than half of the
+    /// time until it is of no use. The other half is for its body, its own pixels and slow judges.
+    fn comes_too_late(
+        &self,
+        newcomer: &Newcomer<'_>,
+        (joined, useful_until): (Instant, Instant),
+    ) -> bool {
+        let spare = useful_until.saturating_duration_since(joined) / 2;
+        newcomer.wants_worker && spare < (self.workers.0)()
+    }
+
     fn turn_away(&self, reason: Shed, lacked: Option<Shed>) -> TurnedAway {
         let drains_in = self.lock().drains_in();
         let retry_after = match lacked.unwrap_or(reason) {
             Shed::Judges => drains_in.max(self.back_in(|_| true).unwrap_or_default()),
+            Shed::Workers => (self.workers.0)(),
             Shed::InFlight
             | Shed::Bytes
-            | Shed::Workers
             | Shed::Journal
             | Shed::QueueFull
             | Shed::TooLate
+            | Shed::Overrun
             | Shed::Overtaken => drains_in,
             // another replica answers
             Shed::Draining => RETRY_SOONEST,
@@ -386,6 +437,7 @@ impl Waiting<'_> {
             // a large body is passed by small ones as long as they fit: that says nothing of its hope
             let is_large = self.lacked == Shed::Bytes;
             if !is_large && line.has_no_hope(self.since.started(), self.newcomer.judges) {
+                line.was_overtaken(now, self.newcomer.judges);
                 drop(line);
                 return self.end(LineEnd::Shed, Look::Away(Shed::Overtaken));
             }
@@ -427,47 +479,6 @@ impl Drop for Waiting<'_> {
         self.shared.settle(&line);
         drop(line);
         telemetry::door::record_queue(self.ended, self.since.elapsed());
-    }
-}
-
-/// Leave to be in flight: freed when dropped.
-#[derive(Debug)]
-pub struct Admission {
-    /// Room for the record.
-    pub slot: Slot,
-    /// Held until the check ends.
-    pub permits: Permits,
-}
-
-/// The permits of one check.
-#[derive(Debug)]
-pub struct Permits {
-    shared: Arc<Shared>,
-    size_bytes: usize,
-    /// The judges it was let in for.
-    lane: Arc<[String]>,
-    is_approaching: bool,
-}
-
-impl Permits {
-    /// Says that the check has reached the judges, or needs none.
-    pub fn reach_judges(&mut self) {
-        if std::mem::take(&mut self.is_approaching) {
-            let mut line = self.shared.lock();
-            line.arrive(&self.lane);
-            self.shared.settle(&line);
-        }
-    }
-}
-
-impl Drop for Permits {
-    fn drop(&mut self) {
-        let mut line = self.shared.lock();
-        if self.is_approaching {
-            line.arrive(&self.lane);
-        }
-        line.give_back(self.size_bytes, now(), &self.lane);
-        self.shared.settle(&line);
     }
 }
 

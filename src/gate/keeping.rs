@@ -9,7 +9,7 @@ use crate::clock::{Stopwatch, Timestamp};
 use crate::domain::finding::local_risk;
 use crate::domain::policy::KeepImage;
 use crate::domain::record::{ImageFacts, PolicyRef, Timing};
-use crate::domain::{Decision, Digest, JudgeId, Record, Route};
+use crate::domain::{Candidate, Decision, Digest, Format, JudgeId, Record, Route};
 use crate::gate::policies::ActivePolicy;
 use crate::gate::traffic::DRILL_FLAG;
 use crate::gate::{Case, Checked, Gate, Story, Submission};
@@ -17,6 +17,23 @@ use crate::imaging::View;
 use crate::ledger::{Entry, KeptImage};
 use crate::panel::Judge;
 use crate::telemetry;
+
+/// What is kept of an image as it came once its views are made: while it is judged its bytes are
+/// held by nobody.
+#[derive(Clone, Copy)]
+pub(super) struct Came {
+    digest: Digest,
+    format: Format,
+    size_bytes: u64,
+}
+
+impl Came {
+    /// What is kept of `candidate`.
+    pub(super) fn of(candidate: &Candidate) -> Self {
+        let size_bytes = candidate.bytes().len() as u64;
+        Self { digest: candidate.digest(), format: candidate.format(), size_bytes }
+    }
+}
 
 impl Gate {
     /// Draws up the record, writes it, waiting for the log no longer than the answer can wait, and
@@ -62,7 +79,7 @@ impl Gate {
         story: Story,
         timing: Timing,
     ) -> Record {
-        let Story { candidate, prepared, asking, mut verdict } = story;
+        let Story { came, prepared, asking, mut verdict } = story;
         if asking.struck {
             verdict.flags.push(DRILL_FLAG.to_owned());
         }
@@ -95,11 +112,11 @@ impl Gate {
             recorded: true,
             client_gone: submission.caller_gone.is_cancelled(),
             image: ImageFacts {
-                digest: candidate.digest(),
-                format: candidate.format(),
+                digest: came.digest,
+                format: came.format,
                 width_px: prepared.width_px,
                 height_px: prepared.height_px,
-                size_bytes: candidate.bytes().len() as u64,
+                size_bytes: came.size_bytes,
             },
             vars: case.vars.clone(),
             team: None,
@@ -152,7 +169,7 @@ fn kept_images(record: &Record, views: &[View], keep: &[KeepImage]) -> Vec<KeptI
         return Vec::new();
     }
     let views = views.iter();
-    views.map(|view| KeptImage { view: view.id.clone(), bytes: view.bytes.clone() }).collect()
+    views.map(|view| KeptImage { view: view.id.clone(), bytes: view.jpeg.decoded() }).collect()
 }
 
 /// The one wide event of a check. Never image bytes, prompts, reasons or keys.

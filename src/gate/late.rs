@@ -24,8 +24,10 @@ use crate::telemetry::early::{EarlyResult, count_early, count_late};
 /// Longest that the rest of an answer is read.
 pub(crate) const READ_FOR: Duration = Duration::from_secs(2);
 
-/// How far past the check's deadline.
+/// How far past the check's deadline …
 const READ_PAST_END: Duration = Duration::from_millis(900);
+/// … and of a gate that has been told to stop: what then comes is still to be kept.
+const READ_PAST_END_DRAINING: Duration = Duration::from_millis(400);
 
 /// An attempt whose judgement left before its end.
 #[derive(Debug)]
@@ -98,7 +100,9 @@ impl Gate {
             count(&self.traffic, record, &sum_up(record, cut.collect()));
             return None;
         };
-        let until = Deadline::at(ends.instant(), READ_PAST_END).capped(READ_FOR);
+        let is_draining = self.door.is_draining();
+        let past_end = if is_draining { READ_PAST_END_DRAINING } else { READ_PAST_END };
+        let until = Deadline::at(ends.instant(), past_end).capped(READ_FOR);
         Some(Late { open, slot, record: Box::new(record.clone()), until })
     }
 

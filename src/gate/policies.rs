@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::domain::{Mode, Policy};
 use crate::gate::Refusal;
+use crate::gate::wanted::looks_at_pixels;
 use crate::panel::second_opinion::SecondOpinionShare;
 use crate::prompt::LoadedPolicy;
 
@@ -157,6 +158,13 @@ impl<'a> Presumed<'a> {
     #[must_use]
     pub fn judges(self) -> &'a [String] {
         if self.is_certain { self.policy.judges() } else { &[] }
+    }
+
+    /// Whether its image's pixels are surely to be worked on: where its policy is not known, or has
+    /// no interest in them, the image itself must be seen first.
+    #[must_use]
+    pub fn wants_worker(self) -> bool {
+        self.is_certain && looks_at_pixels(self.policy)
     }
 }
 

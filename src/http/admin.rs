@@ -19,22 +19,29 @@ pub(super) fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the configuration is loaded and the process is not stopping. A dead judge or
-/// store does not fail it: the gate still answers, by policy.
+/// `GET /readyz`: the configuration is loaded, the process is not stopping, and its workers do not
+/// hang. A dead judge or store does not fail it: the gate still answers, by policy.
 pub(super) fn readyz(face: &Face, uri: &Uri) -> Response {
-    let draining = face.gate.door.is_draining();
-    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let (draining, stuck) = (face.gate.door.is_draining(), face.gate.imaging.is_stuck());
+    let is_ready = !draining && !stuck;
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if !uri.query().is_some_and(|query| query.split('&').any(|one| one.starts_with("verbose"))) {
-        return (status, if draining { "draining\n" } else { "ok\n" }).into_response();
+        let word = match (draining, stuck) {
+            (true, _) => "draining\n",
+            (false, true) => "the workers hang\n",
+            (false, false) => "ok\n",
+        };
+        return (status, word).into_response();
     }
     let ledger = face.gate.ledger.stats();
     let reload = face.gate.reload.load();
     let parts = json!({
-        "ready": !draining,
+        "ready": is_ready,
         "draining": draining,
         "in_flight": face.gate.door.in_flight(),
         "queued": face.gate.door.queued(),
         "workers_queued": face.gate.imaging.queued(),
+        "workers_stuck": face.gate.imaging.stuck(),
         "policies": face.gate.policies.load().iter().map(|one| one.name.clone()).collect::<Vec<_>>(),
         "last_reload": reload_json(&reload),
         "judges": face.gate.panel.names().collect::<Vec<_>>(),

@@ -99,6 +99,7 @@ async fn take(face: &Face, arrived: Stopwatch, request: Request) -> Result<Respo
         read_by: schedule.read_by,
         judged_by: schedule.judged_by,
         floor: presumed.policy.route.floor,
+        wants_worker: presumed.wants_worker(),
     };
     let admission = match enter(face, newcomer, presence.as_ref()).await {
         Some(Ok(admission)) => admission,
@@ -157,9 +158,13 @@ async fn unpack(
     match face.gate.imaging.run(work, read_by).await {
         Ok(unpacked) => unpacked,
         Err(PrepareError::Broken) => Err(broken()),
-        Err(PrepareError::Late | PrepareError::Busy { .. } | PrepareError::Inadmissible(_)) => {
-            Err(shed(busy(Shed::Workers)))
-        }
+        Err(
+            PrepareError::Late
+            | PrepareError::Busy { .. }
+            | PrepareError::Behind { .. }
+            | PrepareError::Stuck
+            | PrepareError::Inadmissible(_),
+        ) => Err(shed(busy(Shed::Workers))),
     }
 }
 
@@ -430,6 +435,7 @@ fn shed(turned_away: TurnedAway) -> Problem {
         | Shed::QueueFull
         | Shed::TooLate
         | Shed::Overtaken
+        | Shed::Overrun
         | Shed::Workers => Problem::overloaded(detail, retry_after),
     }
 }

@@ -1,5 +1,5 @@
-//! An allowance is the time one image may take, and the readers that decoders draw their bytes
-//! through so that they stop once it is spent.
+//! An allowance is the time and the memory one image may take, and the readers that decoders draw
+//! their bytes through so that they stop once the time is spent.
 //!
 //! A decoder cannot be interrupted from outside, but it has to read: a reader that fails after the
 //! allowed time ends a picture made to be slow. What reads nothing for long is bounded before it
@@ -14,6 +14,7 @@ use zune_jpeg::zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZCursor, 
 use crate::clock::{Deadline, Stopwatch};
 use crate::domain::Inadmissible;
 use crate::imaging::PrepareError;
+use crate::imaging::memory::Memory;
 
 /// Reads between two looks at the clock.
 const READS_PER_LOOK: u32 = 4_096;
@@ -21,19 +22,32 @@ const READS_PER_LOOK: u32 = 4_096;
 /// Bytes a buffered reader is given at a time.
 const WINDOW_BYTES: usize = 16 * 1_024;
 
-/// The time one image may take.
+/// The time and the memory one image may take.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     deadline: Deadline,
     watch: Stopwatch,
     decode_time: Duration,
     tripped: Cell<bool>,
+    memory: Memory,
 }
 
 impl Allowance {
-    /// Starts now; decoding ends at the earlier of `deadline` and `decode_time` from now.
+    /// Starts now; decoding ends at the earlier of `deadline` and `decode_time` from now. Its memory
+    /// is shared with nobody.
     pub(crate) fn start(deadline: Deadline, decode_time: Duration) -> Self {
-        Self { deadline, watch: Stopwatch::start(), decode_time, tripped: Cell::new(false) }
+        let (watch, tripped) = (Stopwatch::start(), Cell::new(false));
+        Self { deadline, watch, decode_time, tripped, memory: Memory::unshared() }
+    }
+
+    /// The same within `memory`.
+    pub(crate) fn within(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Leave to take memory.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Whether decoding has to stop; once true it stays true.

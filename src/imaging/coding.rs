@@ -8,8 +8,8 @@ use crate::imaging::grid::share;
 use crate::imaging::marks::Marks;
 use crate::imaging::native::{TILE_PX, Tile};
 
-/// Side of a block of a JPEG (and of a WebP's transform).
-const BLOCK_PX: usize = 8;
+/// Side of the largest coded block.
+const MOST_BLOCK_PX: usize = 8;
 
 /// A step larger than this is an edge of the picture, whatever lies beneath it.
 const MOST_STEP: u32 = 48;
@@ -20,14 +20,23 @@ const SEEN_LEVELS: f64 = 2.0;
 /// How many times higher they are at least: in a texture steps are high everywhere.
 const SEEN_TIMES: f64 = 1.3;
 
-/// Share of the picture's tiles in which the borders of 8 x 8 blocks can be seen, 0..1. `None` where
-/// the picture is smaller than a tile.
+/// Share of the picture's tiles in which the borders of coded blocks can be seen, 0..1. `None` where
+/// the picture is smaller than a tile, or so large that a block is a pixel of what is looked at.
 ///
 /// The steps between neighbours are summed by their place in a block, over all tiles; the place with
 /// the largest sum is taken for the borders' (not the file's grid: a crop or a turn moves it). A tile
 /// shows blocks where steps at that place are higher than at the others, in rows and in columns.
-pub(crate) fn blockiness(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> Option<f64> {
-    let each: Vec<(&Tile, Phases)> = tiles.iter().map(|tile| (tile, Phases::of(tile))).collect();
+pub(crate) fn blockiness(
+    tiles: &[Tile],
+    block_px: usize,
+    marks: &mut Marks,
+    size: (usize, usize),
+) -> Option<f64> {
+    if block_px < 2 {
+        return None;
+    }
+    let each: Vec<(&Tile, Phases)> =
+        tiles.iter().map(|tile| (tile, Phases::of(tile, block_px))).collect();
     let mut all = Phases::default();
     for (_, phases) in &each {
         all.add(phases);
@@ -44,7 +53,7 @@ pub(crate) fn blockiness(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)
 }
 
 /// Steps between neighbours by where in a block they lie: their sum and number.
-type Steps = [(u32, u32); BLOCK_PX];
+type Steps = [(u32, u32); MOST_BLOCK_PX];
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Phases {
@@ -53,8 +62,8 @@ struct Phases {
 }
 
 impl Phases {
-    fn of(tile: &Tile) -> Self {
-        Self { rows: steps(tile), columns: steps(&tile.turned()) }
+    fn of(tile: &Tile, block_px: usize) -> Self {
+        Self { rows: steps(tile, block_px), columns: steps(&tile.turned(), block_px) }
     }
 
     fn add(&mut self, other: &Self) {
@@ -84,12 +93,12 @@ fn is_seen(steps: &Steps, place: usize) -> bool {
     SEEN_LEVELS <= at - other && SEEN_TIMES * other <= at
 }
 
-fn steps(tile: &Tile) -> Steps {
-    let mut phases = [(0, 0); BLOCK_PX];
+fn steps(tile: &Tile, block_px: usize) -> Steps {
+    let mut phases = [(0, 0); MOST_BLOCK_PX];
     for row in &tile.rows {
         for (place, [before, after]) in row.array_windows().enumerate() {
             let step = u32::from(after.abs_diff(*before)).min(MOST_STEP);
-            if let Some((sum, count)) = phases.get_mut(place % BLOCK_PX) {
+            if let Some((sum, count)) = phases.get_mut(place % block_px) {
                 *sum += step;
                 *count += 1;
             }
@@ -206,10 +215,6 @@ fn is_banded(mut counts: [usize; 256]) -> bool {
 /// Tiles whose spectrum is looked at: the steepest.
 const STEEPEST: usize = 8;
 
-/// Longer side from which finer detail is nobody's concern: a photograph of 24 megapixels is soft in
-/// its own pixels.
-const FINE_SIDE_PX: usize = 2048;
-
 /// Least power that there is to fall, in squared levels.
 const LEAST_POWER: f64 = 40.0;
 
@@ -218,14 +223,11 @@ const LEAST_POWER: f64 = 40.0;
 ///
 /// The power of an edge goes with the square of the wave's length and so falls by 12; photographs in
 /// focus fall by 4 to 18. What was enlarged, or is out of focus, has coarse waves and no fine ones.
-/// Larger pictures are looked at as if they had 2048 pixels. `None` where nothing is steep enough to
-/// tell.
+/// `None` where nothing is steep enough to tell.
 pub(crate) fn fall(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> Option<f64> {
-    let longer = size.0.max(size.1).max(FINE_SIDE_PX);
-    let coarse = ((8 * FINE_SIDE_PX + longer) / (2 * longer)).max(1);
     let mut steepness: Vec<(usize, &Tile)> = tiles.iter().map(|tile| (slope(tile), tile)).collect();
     steepness.sort_by_key(|(slope, _)| std::cmp::Reverse(*slope));
-    let (coarse, fine) = (waves(coarse..2 * coarse), waves(4 * coarse..8 * coarse));
+    let (coarse, fine) = (waves(4..8), waves(16..32));
     let (mut low, mut high, mut rows) = (0.0, 0.0, 0);
     for (_, tile) in steepness.iter().take(STEEPEST) {
         marks.pixels(size, (tile.left_px, tile.top_px), (TILE_PX, TILE_PX));

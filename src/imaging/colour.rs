@@ -1,5 +1,5 @@
 //! Colour turns what decoders give (grey, RGB, CMYK, with alpha or without, with a profile or
-//! without) into sRGB.
+//! without) into sRGB. A profile that says what is assumed without one costs nothing.
 //!
 //! A profile is a program from a stranger: one that cannot be read, does not fit the pixels or
 //! breaks the converter is ignored and the pixels are taken for sRGB, because a shop photograph
@@ -27,32 +27,75 @@ pub(crate) enum Samples {
     Cmyk(Vec<u8>),
 }
 
+/// An ICC profile under which samples mean something else than without it.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    profile: ColorProfile,
+}
+
+impl Profile {
+    /// Reads a profile for samples of `space`; `None` where it cannot be read, is for other
+    /// samples, breaks the converter, or says what is assumed without it: most pictures carry sRGB.
+    pub(crate) fn read(icc: &[u8], space: DataColorSpace) -> Option<Self> {
+        let read = || {
+            let profile = ColorProfile::new_from_slice(icc).ok()?;
+            (profile.color_space == space).then_some(Self { profile })
+        };
+        let told = || {
+            let profile = read()?;
+            (!profile.is_assumed(space)?).then_some(profile)
+        };
+        // the converter is pure, so nothing is left half done behind a panic
+        catch_unwind(AssertUnwindSafe(told)).ok().flatten()
+    }
+
+    fn converter(&self, from: Layout, to: Layout) -> Option<Converter> {
+        let (srgb, options) = (ColorProfile::new_srgb(), TransformOptions::default());
+        self.profile.create_transform_8bit(from, &srgb, to, options).ok()
+    }
+
+    /// Whether it leaves every colour where it is, give or take a level.
+    fn is_assumed(&self, space: DataColorSpace) -> Option<bool> {
+        let greys = 0..=u8::MAX;
+        let spread = |levels: &[u8]| levels.iter().flat_map(|level| [*level; 3]).collect();
+        let (from, given, assumed): (_, Vec<u8>, Vec<u8>) = if space == DataColorSpace::Gray {
+            let given: Vec<u8> = greys.collect();
+            let assumed = spread(&given);
+            (Layout::Gray, given, assumed)
+        } else if space == DataColorSpace::Rgb {
+            let steps = || (0..=u8::MAX).step_by(51);
+            let cube = steps()
+                .flat_map(|r| steps().flat_map(move |g| steps().flat_map(move |b| [r, g, b])));
+            let given: Vec<u8> = greys.flat_map(|level| [level; 3]).chain(cube).collect();
+            (Layout::Rgb, given.clone(), given)
+        } else {
+            return Some(false);
+        };
+        let mut shown = vec![0; assumed.len()];
+        self.converter(from, Layout::Rgb)?.transform(&given, &mut shown).ok()?;
+        Some(shown.iter().zip(&assumed).all(|(one, other)| one.abs_diff(*other) <= 1))
+    }
+}
+
 impl Samples {
-    /// The same picture in sRGB; `profile` is an ICC profile for these samples.
-    pub(crate) fn into_srgb(self, row_px: usize, profile: Option<&[u8]>) -> Pixels {
+    /// The same picture in sRGB, alpha straight; `profile` is for these samples.
+    pub(crate) fn into_srgb(self, row_px: usize, profile: Option<&Profile>) -> Pixels {
         let profiled = profile.and_then(|profile| {
-            // the converter is pure, so nothing is left half done behind a panic
             catch_unwind(AssertUnwindSafe(|| self.by_profile(row_px, profile))).ok().flatten()
         });
         profiled.unwrap_or_else(|| self.assumed_srgb())
     }
 
-    fn by_profile(&self, row_px: usize, profile: &[u8]) -> Option<Pixels> {
-        let profile = ColorProfile::new_from_slice(profile).ok()?;
-        let (space, from, to) = match self {
-            Self::Grey(_) => (DataColorSpace::Gray, Layout::Gray, Layout::Rgb),
-            Self::GreyAlpha(_) => (DataColorSpace::Gray, Layout::GrayAlpha, Layout::Rgba),
-            Self::Rgb(_) => (DataColorSpace::Rgb, Layout::Rgb, Layout::Rgb),
-            Self::Rgba(_) => (DataColorSpace::Rgb, Layout::Rgba, Layout::Rgba),
+    fn by_profile(&self, row_px: usize, profile: &Profile) -> Option<Pixels> {
+        let (from, to) = match self {
+            Self::Grey(_) => (Layout::Gray, Layout::Rgb),
+            Self::GreyAlpha(_) => (Layout::GrayAlpha, Layout::Rgba),
+            Self::Rgb(_) => (Layout::Rgb, Layout::Rgb),
+            Self::Rgba(_) => (Layout::Rgba, Layout::Rgba),
             // four inks share the layout of four channels
-            Self::Cmyk(_) => (DataColorSpace::Cmyk, Layout::Rgba, Layout::Rgb),
+            Self::Cmyk(_) => (Layout::Rgba, Layout::Rgb),
         };
-        if profile.color_space != space {
-            return None;
-        }
-        let options = TransformOptions::default();
-        let converter =
-            profile.create_transform_8bit(from, &ColorProfile::new_srgb(), to, options).ok()?;
+        let converter = profile.converter(from, to)?;
         let wide = if matches!(to, Layout::Rgba) { 4 } else { 3 };
         let converted = convert(&converter, self.bytes(), row_px * self.channels(), row_px * wide)?;
         Some(if wide == 4 { Pixels::Rgba(converted) } else { Pixels::Rgb(converted) })
@@ -112,8 +155,10 @@ pub(crate) fn ycck_to_cmyk(samples: &mut [u8]) {
     }
 }
 
+type Converter = Arc<dyn TransformExecutor<u8> + Send + Sync>;
+
 fn convert(
-    converter: &Arc<dyn TransformExecutor<u8> + Send + Sync>,
+    converter: &Converter,
     bytes: &[u8],
     row_bytes: usize,
     target_row_bytes: usize,
@@ -135,4 +180,22 @@ fn product(one: u8, other: u8) -> u8 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=255")]
 fn level_byte(level: f32) -> u8 {
     level.round().clamp(0.0, 255.0) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_says_what_is_assumed_is_none() {
+        let read = |profile: ColorProfile, space| {
+            Profile::read(&profile.encode().unwrap(), space).is_some()
+        };
+        assert!(!read(ColorProfile::new_srgb(), DataColorSpace::Rgb));
+        assert!(read(ColorProfile::new_display_p3(), DataColorSpace::Rgb));
+        assert!(read(ColorProfile::new_adobe_rgb(), DataColorSpace::Rgb));
+        assert!(read(ColorProfile::new_gray_with_gamma(1.8), DataColorSpace::Gray));
+        assert!(!read(ColorProfile::new_display_p3(), DataColorSpace::Gray), "for other samples");
+        assert!(Profile::read(b"acsp", DataColorSpace::Rgb).is_none());
+    }
 }

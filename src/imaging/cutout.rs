@@ -129,14 +129,14 @@ struct Count {
 impl Count {
     /// Follows the edge through bands of rows.
     fn of(native: Native<'_>, hard: &mut Marks, stairs: &mut Marks) -> Self {
-        let mut count = Self { size: native.size(), ..Self::default() };
-        let (_, height) = native.size();
+        let mut count = Self { size: native.alpha_size(), ..Self::default() };
+        let (_, height) = native.alpha_size();
         let stride = (height / BANDS).max(BAND_ROWS);
         let mut threads: Vec<Thread> = Vec::new();
         for first in (0..height).step_by(stride) {
             threads.clear();
             for (y, row) in native.alpha_rows(first, BAND_ROWS) {
-                count.follow(&mut threads, y, row, (hard, stairs));
+                count.follow(&mut threads, y, &row, (hard, stairs));
             }
         }
         count

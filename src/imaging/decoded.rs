@@ -1,30 +1,20 @@
-//! What every decoder gives, and the limits that every decoder holds its header to.
+//! The limits that every decoder holds its header to, and how it refuses.
 
 use image::metadata::Orientation;
 
 use crate::domain::Inadmissible;
-use crate::imaging::colour::Samples;
+use crate::imaging::memory::Memory;
+use crate::imaging::picture::WrongSize;
 
 /// What one image may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Most pixels.
     pub(crate) max_pixels: u64,
     /// Most memory while decoding.
     pub(crate) max_bytes: u64,
-}
-
-/// What a decoder gave: not yet upright, not yet sRGB.
-#[derive(Debug)]
-pub(crate) struct Decoded {
-    /// Columns and rows as stored.
-    pub(crate) size: (u32, u32),
-    /// The samples.
-    pub(crate) samples: Samples,
-    /// The ICC profile beside them.
-    pub(crate) profile: Option<Vec<u8>>,
-    /// How to turn them upright.
-    pub(crate) orientation: Orientation,
+    /// Leave to take that memory.
+    pub(crate) memory: Memory,
 }
 
 /// The number of pixels, if it is allowed.
@@ -43,11 +33,17 @@ pub(crate) fn check_pixels(
     Ok(pixels)
 }
 
-/// Refuses what needs more than the allowed memory.
+/// Refuses what needs more than the allowed memory, and takes what it needs. Asked once, before
+/// anything of it is allocated: what it needs is the most that will be held at any time, views
+/// included. Where that is not free now the work ends with an error that its caller never sees: it
+/// is begun again later.
 pub(crate) fn check_bytes(needed_bytes: u64, limits: &Limits) -> Result<(), Inadmissible> {
     let limit_bytes = limits.max_bytes;
     if limit_bytes < needed_bytes {
         return Err(Inadmissible::TooMuchMemory { needed_bytes, limit_bytes });
+    }
+    if !limits.memory.take(needed_bytes) {
+        return Err(corrupt("there is no memory for it now"));
     }
     Ok(())
 }
@@ -65,4 +61,15 @@ pub(crate) fn xmp_orientation(packet: &[u8]) -> Option<Orientation> {
     let at = packet.windows(NAME.len()).position(|window| window == NAME)?;
     let digit = packet.get(at + NAME.len()..)?.iter().take(4).find(|byte| byte.is_ascii_digit())?;
     Orientation::from_exif(digit - b'0')
+}
+
+/// The orientation in an EXIF block, with JPEG's mark before it or without.
+pub(crate) fn exif_orientation(exif: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
+}
+
+impl From<WrongSize> for Inadmissible {
+    fn from(WrongSize: WrongSize) -> Self {
+        corrupt("the pixels do not fill the picture")
+    }
 }

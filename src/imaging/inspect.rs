@@ -115,9 +115,10 @@ pub fn explain(
 }
 
 fn read(candidate: &Candidate, max_pixels: u64) -> Result<(Picture, f64), PrepareError> {
-    let limits = Limits { max_pixels, max_bytes: Settings::default().max_decoded_bytes };
     let allowance = Allowance::start(Deadline::after(DECODE_TIME), DECODE_TIME);
-    let picture = decode(candidate, &limits, &allowance)?;
+    let max_bytes = Settings::default().max_decoded_bytes;
+    let limits = Limits { max_pixels, max_bytes, memory: allowance.memory().clone() };
+    let picture = decode(candidate, &limits, &[], &allowance)?;
     Ok((picture, allowance.elapsed_ms()))
 }
 

@@ -1,29 +1,50 @@
-//! A JPEG is read in two steps: its outline by us, its pixels by zune-jpeg.
+//! A JPEG is read in two steps: its outline by us, its pixels by a decoder.
 //!
 //! The outline walks the markers once. It counts what decoding will cost before any pixel is
 //! decoded, finds the metadata that matters, proves that the file has its end, and copies out the
 //! segments a decoder needs and nothing else. So junk between segments, a second picture behind
 //! the first (MPO) and megabytes of comments never reach the decoder, which can then be strict: a
 //! file that is cut or broken is refused instead of ending in grey.
+//!
+//! Whether a file is whole, [`strict`] says. Where libjpeg-turbo is built in, the usual forms are
+//! decoded by it, no finer than somebody looks at; what it so much as warns about, what is unusual
+//! and what would keep it busy for long are decoded by the other, which can be stopped by a clock.
+//! So both builds accept the same files, but for colours sampled four to one downwards, which the
+//! strict decoder gets wrong and therefore refuses.
 
 use image::metadata::Orientation;
 use memchr::memchr;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use moxcms::DataColorSpace;
 
 use crate::domain::Inadmissible;
-use crate::imaging::allowance::{Allowance, MeteredJpeg};
-use crate::imaging::colour::{Samples, ycck_to_cmyk};
+use crate::domain::policy::ViewSpec;
+use crate::imaging::allowance::Allowance;
+use crate::imaging::colour::{Profile, Samples};
 use crate::imaging::decoded::{
-    Decoded, Limits, check_bytes, check_pixels, corrupt, xmp_orientation,
+    Limits, check_bytes, check_pixels, corrupt, exif_orientation, xmp_orientation,
 };
+#[cfg(feature = "fast-codecs")]
+use crate::imaging::picture::turned_size;
+use crate::imaging::picture::{Buffer, Held, Picture, Pixels};
+use crate::imaging::planes::Planes;
+use crate::imaging::strict;
+#[cfg(feature = "fast-codecs")]
+use crate::imaging::turbo;
+#[cfg(feature = "fast-codecs")]
+use crate::imaging::view;
 
 /// Most scans in one file. Cameras and encoders write up to about 12; more is work for nothing.
 pub(crate) const MAX_SCANS: u16 = 64;
 
 /// Most pixels visited by all scans together: 25 scans of 40 megapixels.
 const MAX_SCANNED_PX: u64 = 1_000_000_000;
+
+/// Most of them for the decoder that no clock can stop: about a second's work.
+#[cfg(feature = "fast-codecs")]
+const MAX_FAST_SCANNED_PX: u64 = 400_000_000;
+
+/// The marker of a progressive frame.
+const PROGRESSIVE: u8 = 0xC2;
 
 pub(crate) const SOI: u8 = 0xD8;
 pub(crate) const EOI: u8 = 0xD9;
@@ -35,7 +56,10 @@ struct Outline {
     width_px: u16,
     height_px: u16,
     components: u64,
-    progressive: bool,
+    /// The marker of the frame: how it is coded.
+    coding: u8,
+    /// The colours are sampled as the strict decoder cannot read them: it would show them green.
+    odd: bool,
     /// Samples of all components, padded to whole blocks.
     samples: u64,
     scans: u64,
@@ -49,22 +73,45 @@ struct Outline {
     lean: Vec<u8>,
 }
 
-/// Decodes a JPEG.
+/// Decodes a JPEG for `views` and for the sample.
 pub(crate) fn decode(
     bytes: &[u8],
     limits: &Limits,
+    views: &[ViewSpec],
     allowance: &Allowance,
-) -> Result<Decoded, Inadmissible> {
-    let outline = Outline::read(bytes)?;
+) -> Result<Picture, Inadmissible> {
+    let mut outline = Outline::read(bytes)?;
     outline.check(limits)?;
-    let samples = outline.samples(allowance)?;
+    let space = match outline.components {
+        1 => DataColorSpace::Gray,
+        3 => DataColorSpace::Rgb,
+        _ => DataColorSpace::Cmyk,
+    };
+    let profile = outline.joined_profile().and_then(|icc| Profile::read(&icc, space));
+    let size = (outline.width_px.into(), outline.height_px.into());
     let orientation = outline.orientation.or(outline.xmp_orientation);
-    Ok(Decoded {
-        size: (outline.width_px.into(), outline.height_px.into()),
-        samples,
-        profile: outline.joined_profile(),
-        orientation: orientation.unwrap_or(Orientation::NoTransforms),
-    })
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    if let Some((held, shrink)) = fast(&outline, orientation, views, profile.as_ref()) {
+        return Ok(Picture::new(size, held, shrink, orientation)?);
+    }
+    if outline.odd {
+        return Err(corrupt("the colours are sampled in a way that cannot be read"));
+    }
+    let layout = strict::Layout { components: outline.components, is_adobe: outline.adobe };
+    let samples = strict::samples(&outline.lean, layout, allowance)?;
+    let held = held(samples, size, profile.as_ref());
+    Ok(Picture::new(size, held, 1, orientation)?)
+}
+
+/// Opaque samples as they are held: what is grey stays grey.
+fn held(samples: Samples, size: (u32, u32), profile: Option<&Profile>) -> Held {
+    match (samples, profile) {
+        (Samples::Grey(levels), None) => Held::Planes(Planes::grey(levels, size)),
+        (Samples::Rgb(bytes), None) => Held::Rgb(Buffer::Own(bytes)),
+        (samples, profile) => match samples.into_srgb(size.0 as usize, profile) {
+            Pixels::Rgb(bytes) | Pixels::Rgba(bytes) => Held::Rgb(Buffer::Own(bytes)),
+        },
+    }
 }
 
 impl Outline {
@@ -134,7 +181,7 @@ impl Outline {
         self.height_px = u16::from_be_bytes([high, low]);
         self.width_px = u16::from_be_bytes([wide, narrow]);
         self.components = count.into();
-        self.progressive = marker == 0xC2;
+        self.coding = marker;
         let factors = || {
             let listed = listed.as_chunks::<3>().0.iter().take(count.into());
             listed.map(|[_, factors, _]| (u64::from(factors >> 4), u64::from(factors & 15)))
@@ -142,9 +189,20 @@ impl Outline {
         if factors().len() != usize::from(count) || factors().any(|(h, v)| h * v == 0) {
             return Err(corrupt("the frame does not list its components"));
         }
+        // the decoder takes the first for the finest, and breaks where it is not
+        let finest = factors().next().unwrap_or((1, 1));
+        if factors().any(|(h, v)| finest.0 < h || finest.1 < v) {
+            return Err(corrupt("a component is sampled more finely than the first"));
+        }
         let most = |each: fn((u64, u64)) -> u64| factors().map(each).max().unwrap_or(1);
-        let columns = u64::from(self.width_px).div_ceil(8 * most(|(h, _)| h));
-        let rows = u64::from(self.height_px).div_ceil(8 * most(|(_, v)| v));
+        let (wide, high) = (most(|(h, _)| h), most(|(_, v)| v));
+        let is_read = |(h, v): (u64, u64)| {
+            let is_even = wide.is_multiple_of(h) && high.is_multiple_of(v);
+            is_even && matches!((wide / h, high / v), (1 | 2, 1 | 2) | (4, 1))
+        };
+        self.odd = count > 1 && !factors().all(is_read);
+        let columns = u64::from(self.width_px).div_ceil(8 * wide);
+        let rows = u64::from(self.height_px).div_ceil(8 * high);
         self.samples = factors().map(|(h, v)| columns * h * 8 * rows * v * 8).sum();
         Ok(())
     }
@@ -162,9 +220,8 @@ impl Outline {
     }
 
     fn exif_or_xmp(&mut self, body: &[u8]) {
-        if let Some(exif) = body.strip_prefix(b"Exif\0\0") {
-            let found = Orientation::from_exif_chunk(exif);
-            self.orientation = self.orientation.or(found);
+        if body.starts_with(b"Exif\0\0") {
+            self.orientation = self.orientation.or_else(|| exif_orientation(body));
         } else if body.starts_with(b"http://ns.adobe.com/xap/1.0/\0") {
             self.xmp_orientation = self.xmp_orientation.or(xmp_orientation(body));
         }
@@ -178,9 +235,10 @@ impl Outline {
         }
     }
 
-    fn joined_profile(mut self) -> Option<Vec<u8>> {
+    fn joined_profile(&mut self) -> Option<Vec<u8>> {
         self.profile.sort_by_key(|(number, _)| *number);
-        let joined: Vec<u8> = self.profile.into_iter().flat_map(|(_, part)| part).collect();
+        let parts = std::mem::take(&mut self.profile);
+        let joined: Vec<u8> = parts.into_iter().flat_map(|(_, part)| part).collect();
         (!joined.is_empty()).then_some(joined)
     }
 
@@ -190,49 +248,45 @@ impl Outline {
             let scans = self.scans;
             return Err(corrupt(&format!("{scans} scans of {pixels} pixels are too much work")));
         }
-        let held = if self.progressive || self.scans > 1 { 2 * self.samples } else { 0 };
+        let held = if self.coding == PROGRESSIVE || self.scans > 1 { 2 * self.samples } else { 0 };
         let given = pixels * self.components.max(3);
         let converted = self.components == 4 || !self.profile.is_empty();
-        let copied = self.orientation.is_some() || converted;
-        let turned = if copied { pixels * 3 } else { 0 };
+        let copied = if converted { pixels * 3 } else { 0 };
         let lean = self.lean.len() as u64;
-        check_bytes(lean + given + held.max(turned), limits)
+        check_bytes(lean + given + held.max(copied), limits)
     }
+}
 
-    fn samples(&self, allowance: &Allowance) -> Result<Samples, Inadmissible> {
-        let reader = MeteredJpeg::new(&self.lean, allowance);
-        let options = DecoderOptions::new_cmd()
-            .set_strict_mode(true)
-            .set_use_unsafe(true)
-            .set_max_width(usize::from(u16::MAX))
-            .set_max_height(usize::from(u16::MAX))
-            .jpeg_set_max_scans(MAX_SCANS.into());
-        let mut decoder = JpegDecoder::new_with_options(reader, options);
-        let broken = |why: zune_jpeg::errors::DecodeErrors| corrupt(&format!("{why:?}"));
-        decoder.decode_headers().map_err(broken)?;
-        let stored = decoder.input_colorspace().unwrap_or(ColorSpace::Unknown);
-        let wanted = match self.components {
-            1 => ColorSpace::Luma,
-            3 => ColorSpace::RGB,
-            4 => stored,
-            _ => return Err(corrupt("a JPEG has one, three or four components")),
-        };
-        decoder.set_options(options.jpeg_set_out_colorspace(wanted));
-        let mut samples = decoder.decode().map_err(broken)?;
-        Ok(match self.components {
-            1 => Samples::Grey(samples),
-            3 => Samples::Rgb(samples),
-            _ => {
-                if matches!(stored, ColorSpace::YCCK) {
-                    ycck_to_cmyk(&mut samples);
-                }
-                if self.adobe {
-                    samples.iter_mut().for_each(|ink| *ink = 255 - *ink);
-                }
-                Samples::Cmyk(samples)
-            }
-        })
+/// What libjpeg-turbo makes of the file, and the file's pixels along a side of one of it; `None`
+/// where the file is not for it.
+#[cfg(feature = "fast-codecs")]
+fn fast(
+    outline: &Outline,
+    orientation: Orientation,
+    views: &[ViewSpec],
+    profile: Option<&Profile>,
+) -> Option<(Held, u32)> {
+    let size = (u32::from(outline.width_px), u32::from(outline.height_px));
+    let scanned = outline.scans * u64::from(size.0) * u64::from(size.1);
+    // baseline, extended or progressive, by Huffman's codes
+    if !matches!(outline.coding, 0xC0..=PROGRESSIVE) || MAX_FAST_SCANNED_PX < scanned {
+        return None;
     }
+    let shrink = view::shrink(turned_size(size, orientation), views);
+    let decoded = match (outline.components, profile) {
+        (1 | 3, None) if !outline.odd => Held::Planes(turbo::planes(&outline.lean, size, shrink)?),
+        (3, profile) => {
+            let samples = Samples::Rgb(turbo::rgb(&outline.lean, size, shrink)?);
+            held(samples, (size.0.div_ceil(shrink), size.1.div_ceil(shrink)), profile)
+        }
+        _ => return None,
+    };
+    Some((decoded, shrink))
+}
+
+#[cfg(not(feature = "fast-codecs"))]
+fn fast(_: &Outline, _: Orientation, _: &[ViewSpec], _: Option<&Profile>) -> Option<(Held, u32)> {
+    None
 }
 
 const CUT_OFF: &str = "the file is cut off: it ends without its end marker";

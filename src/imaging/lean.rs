@@ -184,7 +184,8 @@ impl Walk {
             [y, cb, cr] => {
                 let ids = [y.id, cb.id, cr.id];
                 let whole = [cb, cr].iter().all(|one| (one.across, one.down) == (1, 1));
-                let finer = matches!(y.across, 1 | 2 | 4) && matches!(y.down, 1 | 2 | 4);
+                // of four samples to one downwards some readers make green
+                let finer = matches!((y.across, y.down), (1 | 2, 1 | 2) | (4, 1));
                 (ids == [1, 2, 3] || ids == [0, 1, 2]) && whole && finer
             }
             _ => false,

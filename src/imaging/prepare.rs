@@ -8,7 +8,8 @@ use crate::imaging::allowance::Allowance;
 use crate::imaging::decode::decode;
 use crate::imaging::decoded::Limits;
 use crate::imaging::lean::Lean;
-use crate::imaging::measure;
+use crate::imaging::measure::{self, Measured};
+use crate::imaging::picture::{Picture, WrongSize};
 use crate::imaging::view::{unchanged, views};
 use crate::imaging::{Measurements, Plan, PrepareError, Prepared, Settings};
 
@@ -19,13 +20,11 @@ const MAX_UNCHANGED_BYTES: usize = 1 << 20;
 /// What `plan` makes of a candidate that need not be decoded; `None`: decode it. Nothing is
 /// measured on pixels that nobody looked at.
 pub(crate) fn forward(candidate: &Candidate, plan: &Plan) -> Option<Prepared> {
-    let bytes = candidate.bytes();
-    let is_light = bytes.len() <= MAX_UNCHANGED_BYTES;
-    if !is_light || candidate.format() != Format::Jpeg || !plan.wants_no_pixels() {
+    if !plan.wants_no_pixels() {
         return None;
     }
     let watch = Stopwatch::start();
-    let lean = Lean::of(bytes)?;
+    let lean = lean(candidate)?;
     let (width_px, height_px) = (lean.width_px, lean.height_px);
     if plan.max_pixels < u64::from(width_px) * u64::from(height_px) {
         return None;
@@ -55,19 +54,21 @@ pub(crate) fn prepare(
     if let Some(forwarded) = forward(candidate, plan) {
         return Ok(forwarded);
     }
-    let limits = Limits { max_pixels: plan.max_pixels, max_bytes: settings.max_decoded_bytes };
-    let picture = decode(candidate, &limits, allowance)?;
+    let (max_pixels, max_bytes) = (plan.max_pixels, settings.max_decoded_bytes);
+    let limits = Limits { max_pixels, max_bytes, memory: allowance.memory().clone() };
+    let picture = decode(candidate, &limits, &plan.views, allowance)?;
     let decoded_at_ms = allowance.elapsed_ms();
     if !is_wanted() {
         return Err(PrepareError::Late);
     }
-    let measured = measure::measure(&picture, &plan.checks, plan.measures)
-        .map_err(|_| PrepareError::Broken)?;
+    let measured = measured(&picture, plan).map_err(|_| PrepareError::Broken)?;
     let measured_at_ms = allowance.elapsed_ms();
     if !is_wanted() {
         return Err(PrepareError::Late);
     }
-    let views = views(&picture, &plan.views, plan.encode).map_err(|_| PrepareError::Broken)?;
+    let lean = lean(candidate);
+    let made = views(&picture, lean.as_ref(), &plan.views, plan.encode);
+    let views = made.map_err(|_| PrepareError::Broken)?;
     Ok(Prepared {
         width_px: picture.width_px,
         height_px: picture.height_px,
@@ -78,4 +79,21 @@ pub(crate) fn prepare(
         checks_ms: measured_at_ms - decoded_at_ms,
         views_ms: allowance.elapsed_ms() - measured_at_ms,
     })
+}
+
+/// What could be sent of `candidate` without encoding it again.
+fn lean(candidate: &Candidate) -> Option<Lean> {
+    let bytes = candidate.bytes();
+    let is_light = bytes.len() <= MAX_UNCHANGED_BYTES;
+    (is_light && candidate.format() == Format::Jpeg).then(|| Lean::of(bytes)).flatten()
+}
+
+/// What `plan` wants to know of the picture; where it wants no pixels none are looked at.
+fn measured(picture: &Picture, plan: &Plan) -> Result<Measured, WrongSize> {
+    let size = (picture.width_px, picture.height_px);
+    let by_size = plan.wants_no_pixels().then(|| measure::by_size(size, &plan.checks)).flatten();
+    match by_size {
+        Some(findings) => Ok(Measured { findings, measurements: Measurements::default() }),
+        None => measure::measure(picture, &plan.checks, plan.measures),
+    }
 }

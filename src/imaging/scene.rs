@@ -162,7 +162,8 @@ impl<'a> Scene<'a> {
                 in_unit("dB", most("max_fall_db", value, line))
             }
             CheckKind::Blockiness { max_share: line } => {
-                most(key, coding::blockiness(self.tiles(), marks, size_px), line)
+                let block_px = native.block_px();
+                most(key, coding::blockiness(self.tiles(), block_px, marks, size_px), line)
             }
             CheckKind::Noise { max_levels: line } => {
                 let value = coding::noise(self.tiles(), marks, size_px);

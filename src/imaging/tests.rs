@@ -117,16 +117,20 @@ async fn seen(bytes: Vec<u8>, ground: [u8; 3]) -> image::RgbImage {
 }
 
 fn shown(view: &View) -> image::RgbImage {
-    let image = image::load_from_memory(&view.bytes).unwrap().to_rgb8();
+    let image = image::load_from_memory(&view.jpeg.decoded()).unwrap().to_rgb8();
     assert_eq!((image.width(), image.height()), (view.width_px, view.height_px));
     image
 }
 
 #[track_caller]
-fn assert_near(image: &image::RgbImage, (x, y): (u32, u32), colour: [u8; 3]) {
+fn assert_near(image: &image::RgbImage, place: (u32, u32), colour: [u8; 3]) {
+    let pixel = image.get_pixel(place.0, place.1).0;
+    assert!(is_near(image, place, colour), "{pixel:?} at {place:?}, expected {colour:?}");
+}
+
+fn is_near(image: &image::RgbImage, (x, y): (u32, u32), colour: [u8; 3]) -> bool {
     let pixel = image.get_pixel(x, y).0;
-    let off = pixel.iter().zip(colour).map(|(one, other)| one.abs_diff(other)).max().unwrap();
-    assert!(off <= 8, "{pixel:?} at ({x}, {y}), expected {colour:?}");
+    pixel.iter().zip(colour).all(|(one, other)| one.abs_diff(other) <= 8)
 }
 
 const RED: [u8; 3] = [200, 20, 20];
@@ -294,8 +298,9 @@ async fn a_crop_shows_its_part_and_nothing_is_enlarged() {
     assert_near(&shown(&prepared.views[0]), (12, 8), GREEN);
     assert_near(&shown(&prepared.views[1]), (6, 4), BLUE);
     let [.., one, again] = &prepared.views[..] else { panic!("four views") };
-    assert_eq!((again.id.as_str(), &one.bytes), ("again", &again.bytes));
-    assert!(Arc::ptr_eq(&one.base64, &again.base64), "the same part is encoded once");
+    assert_eq!((again.id.as_str(), &one.jpeg), ("again", &again.jpeg));
+    let [one, again] = [one, again].map(|view| view.jpeg.as_str().as_ptr());
+    assert_eq!(one, again, "the same part is encoded once");
 }
 
 #[tokio::test]
@@ -306,11 +311,8 @@ async fn a_view_carries_no_metadata() {
     });
     let prepared = prepared(bytes, plan(vec![whole(64)], [0; 3])).await.unwrap();
     let view = &prepared.views[0];
-    let holds = |word: &[u8]| view.bytes.windows(word.len()).any(|window| window == word);
+    let holds = |word: &[u8]| view.jpeg.decoded().windows(word.len()).any(|window| window == word);
     assert!(!holds(b"Exif") && !holds(b"ICC_PROFILE"));
-    use base64::Engine;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(view.base64.as_bytes()).unwrap();
-    assert_eq!(decoded, view.bytes);
 }
 
 /// A plan that wants no pixels: the size alone is checked.
@@ -331,8 +333,8 @@ async fn a_jpeg_of_which_nobody_wants_the_pixels_is_shown_as_it_came() {
     assert_eq!((made.width_px, made.height_px), (48, 32));
     let [one, again] = &made.views[..] else { panic!("two views") };
     assert_eq!(shown(one), image::load_from_memory(&bytes).unwrap().to_rgb8(), "pixel by pixel");
-    assert!(!one.bytes.windows(4).any(|four| four == b"Exif"));
-    assert_eq!((again.id.as_str(), &again.bytes), ("again", &one.bytes));
+    assert!(!one.jpeg.decoded().windows(4).any(|four| four == b"Exif"));
+    assert_eq!((again.id.as_str(), &again.jpeg), ("again", &one.jpeg));
     // the size is known, and nothing else was measured
     assert_eq!((made.findings[0].value, made.findings[0].passed), (Some(32.0), false));
     assert_eq!((made.measurements, made.decode_ms), (Measurements::default(), 0.0));
@@ -360,9 +362,13 @@ async fn a_jpeg_is_decoded_for_whatever_its_header_does_not_tell() {
     ];
     let (lean, sent) = (lean::Lean::of(&bytes).unwrap().bytes, bytes);
     for (why, plan) in plans {
-        let made = prepared(sent.clone(), Arc::new(plan)).await.unwrap();
-        assert!(made.views.iter().all(|view| view.bytes != lean), "{why}");
+        let made = prepared(sent.clone(), Arc::new(plan.clone())).await.unwrap();
         assert!(made.decode_ms > 0.0, "{why}");
+        for (view, spec) in made.views.iter().zip(&plan.views) {
+            // what is decoded to be measured need not be encoded again to be shown
+            let as_it_came = *spec == whole(48);
+            assert_eq!(view.jpeg.decoded() == lean, as_it_came, "{why}: {}", view.width_px);
+        }
     }
     let few = Plan { max_pixels: 48 * 32 - 1, ..free() };
     let refused = prepared(sent.clone(), Arc::new(few)).await.unwrap_err();
@@ -390,15 +396,15 @@ async fn what_is_too_large_is_refused_from_its_header() {
         };
         assert_eq!(limit_px, 1_000_000);
     }
-    // 998 x 998 pixels of 16 bits are few enough, but not in 4 MiB
+    // 998 x 998 pixels with alpha are few enough, but not in 3 MiB
     let deep = png_of(&[(b"IHDR", header(998, 998, 16, 6)), (b"IDAT", stored(&[0; 9]))]);
     let candidate = Candidate::admit(deep.into(), &Format::ALL, 1 << 20).unwrap();
-    let small = Imaging::new(Settings { max_decoded_bytes: 4 << 20, ..settings() }).unwrap();
+    let small = Imaging::new(Settings { max_decoded_bytes: 3 << 20, ..settings() }).unwrap();
     let deadline = Deadline::after(Duration::from_secs(30));
     let refused = small.prepare(candidate, plan(Vec::new(), [0; 3]), deadline).await.unwrap_err();
     let memory = matches!(
         refused,
-        PrepareError::Inadmissible(Inadmissible::TooMuchMemory { limit_bytes: 4_194_304, .. })
+        PrepareError::Inadmissible(Inadmissible::TooMuchMemory { limit_bytes: 3_145_728, .. })
     );
     assert!(memory, "{refused}");
 }
@@ -446,11 +452,12 @@ async fn a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() {
 async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     let bytes: Bytes = png(&quarters(), ExtendedColorType::Rgb8).into();
     let candidate = Candidate::admit(bytes, &Format::ALL, 1 << 20).unwrap();
-    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20 };
+    let memory = memory::Memory::unshared();
+    let limits = decoded::Limits { max_pixels: 1_000_000, max_bytes: 16 << 20, memory };
     let verdict = |deadline: Duration, decode_time: Duration| {
         let allowance = allowance::Allowance::start(Deadline::after(deadline), decode_time);
         let spent = allowance.is_spent();
-        (spent, decode::decode(&candidate, &limits, &allowance).is_ok(), allowance.verdict())
+        (spent, decode::decode(&candidate, &limits, &[], &allowance).is_ok(), allowance.verdict())
     };
     let minute = Duration::from_secs(60);
     assert_eq!(verdict(minute, minute), (false, true, None));
@@ -459,3 +466,15 @@ async fn a_slow_decode_ends_at_its_allowance_and_a_late_one_at_its_deadline() {
     let (spent, _, why) = verdict(Duration::ZERO, minute);
     assert!(spent && why == Some(PrepareError::Late), "{why:?}");
 }
+
+#[tokio::test]
+async fn a_jpeg_whose_last_component_is_the_finest_broke_a_worker() {
+    let mut bytes = jpeg(&quarters(), ColorType::Rgb, |_| {});
+    let frame = bytes.windows(2).position(|two| two == [0xFF, 0xC0]).unwrap();
+    // the factors of the third component: twice as fine as those of the others
+    bytes[frame + 10 + 7] = 0x22;
+    let refused = prepared(bytes, plan(vec![whole(4_096)], [255; 3])).await;
+    assert!(matches!(refused, Err(PrepareError::Inadmissible(Inadmissible::Corrupt { .. }))));
+}
+
+mod samplings;

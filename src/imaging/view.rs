@@ -1,38 +1,34 @@
 //! A view is cut out, made smaller, laid on a colour and encoded once, for every judge and attempt.
 
-use std::sync::Arc;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use fast_image_resize::FilterType;
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-
 use crate::domain::policy::{Encoding, Region, ViewSpec};
-use crate::imaging::View;
+use crate::imaging::encode::{NotMade, encode};
 use crate::imaging::lean::Lean;
 use crate::imaging::picture::{Frame, Picture};
+use crate::imaging::sample::SAMPLE_SIDE_PX;
+use crate::imaging::{Base64, View};
 
-/// The view could not be made: the encoder refused a size or wrote nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotMade;
-
-/// Makes the views of `picture`, in order. Views of the same part at the same size share bytes.
+/// Makes the views of `picture`, in order. Views of the same part at the same size share bytes, and
+/// where `lean` is such a view already it is not encoded again.
 pub(crate) fn views(
     picture: &Picture,
+    lean: Option<&Lean>,
     specs: &[ViewSpec],
     encoding: Encoding,
 ) -> Result<Vec<View>, NotMade> {
     let mut made: Vec<(Frame, View)> = Vec::with_capacity(specs.len());
     for spec in specs {
-        let frame = frame(picture, spec.region);
+        let frame = frame((picture.width_px, picture.height_px), spec.region);
         let (width_px, height_px) = fitted((frame.width_px, frame.height_px), spec.max_side_px);
         let same = made.iter().find(|(other, view)| {
             *other == frame && view.width_px == width_px && view.height_px == height_px
         });
-        let view = match same {
-            Some((_, view)) => View { id: spec.id.clone(), ..view.clone() },
-            None => view(picture, frame, (width_px, height_px), encoding, &spec.id)?,
+        let came = lean.filter(|lean| {
+            frame == picture.frame() && (lean.width_px, lean.height_px) == (width_px, height_px)
+        });
+        let view = match (same, came) {
+            (Some((_, view)), _) => View { id: spec.id.clone(), ..view.clone() },
+            (None, Some(lean)) => as_it_came(lean, &spec.id),
+            (None, None) => view(picture, frame, (width_px, height_px), encoding, &spec.id)?,
         };
         made.push((frame, view));
     }
@@ -48,22 +44,42 @@ pub(crate) fn unchanged(lean: &Lean, specs: &[ViewSpec]) -> Option<Vec<View>> {
     if !specs.iter().all(fits) {
         return None;
     }
-    let base64: Arc<str> = STANDARD.encode(&lean.bytes).into();
-    let view = |spec: &ViewSpec| View {
-        id: spec.id.clone(),
-        width_px: lean.width_px,
-        height_px: lean.height_px,
-        bytes: lean.bytes.clone(),
-        base64: Arc::clone(&base64),
-    };
-    Some(specs.iter().map(view).collect())
+    let view = as_it_came(lean, "");
+    Some(specs.iter().map(|spec| View { id: spec.id.clone(), ..view.clone() }).collect())
 }
 
-/// The whole pixels that `region` covers, at least one.
-pub(crate) fn frame(picture: &Picture, region: Region) -> Frame {
-    let (left_px, width_px) = span(picture.width_px, region.left, region.width);
-    let (top_px, height_px) = span(picture.height_px, region.top, region.height);
+fn as_it_came(lean: &Lean, id: &str) -> View {
+    View {
+        id: id.to_owned(),
+        width_px: lean.width_px,
+        height_px: lean.height_px,
+        jpeg: Base64::of(&lean.bytes),
+    }
+}
+
+/// The whole pixels that `region` covers of a picture of `width` x `height`, at least one.
+pub(crate) fn frame((width, height): (u32, u32), region: Region) -> Frame {
+    let (left_px, width_px) = span(width, region.left, region.width);
+    let (top_px, height_px) = span(height, region.top, region.height);
     Frame { left_px, top_px, width_px, height_px }
+}
+
+/// The most pixels along a side of a picture of `size` that may become one before anybody looks, a
+/// power of two up to 8: still no view has more pixels than are left of its part, and the sample has
+/// half as many along a side, so that its numbers hardly depend on how the picture was shrunk.
+pub(crate) fn shrink(size: (u32, u32), specs: &[ViewSpec]) -> u32 {
+    let parts = specs.iter().map(|spec| (frame(size, spec.region), spec.max_side_px));
+    let parts = parts.chain([(Frame::whole(size), 2 * SAMPLE_SIDE_PX)]);
+    let each = parts.map(|(part, max_side_px)| {
+        let (width, height) = fitted((part.width_px, part.height_px), max_side_px);
+        (part.width_px / width.max(1)).min(part.height_px / height.max(1))
+    });
+    match each.min().unwrap_or(1) {
+        0..=1 => 1,
+        2..=3 => 2,
+        4..=7 => 4,
+        _ => 8,
+    }
 }
 
 /// `size` with its longer side at most `max_side_px` and its aspect kept; never larger.
@@ -100,14 +116,7 @@ fn view(
     encoding: Encoding,
     id: &str,
 ) -> Result<View, NotMade> {
-    let small = picture.resized(frame, (width_px, height_px), FilterType::Lanczos3);
-    let rgb = small.map_err(|_| NotMade)?.flattened(encoding.flatten_alpha);
-    let width = u16::try_from(width_px).map_err(|_| NotMade)?;
-    let height = u16::try_from(height_px).map_err(|_| NotMade)?;
-    let mut jpeg = Vec::new();
-    let mut encoder = Encoder::new(&mut jpeg, encoding.quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    encoder.encode(&rgb, width, height, ColorType::Rgb).map_err(|_| NotMade)?;
-    let base64: Arc<str> = STANDARD.encode(&jpeg).into();
-    Ok(View { id: id.to_owned(), width_px, height_px, bytes: Bytes::from(jpeg), base64 })
+    let shown = picture.shown(frame, (width_px, height_px), encoding.flatten_alpha);
+    let jpeg = encode(&shown.map_err(|_| NotMade)?, (width_px, height_px), encoding.quality)?;
+    Ok(View { id: id.to_owned(), width_px, height_px, jpeg: Base64::of(&jpeg) })
 }

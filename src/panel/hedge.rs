@@ -193,7 +193,13 @@ pub fn normal_p95(normal: &Latency, budget: Duration) -> Duration {
 /// Whether `normal` says anything of how fast its judge is.
 #[must_use]
 pub fn is_telling(normal: &Latency) -> bool {
-    TELLING_SAMPLES <= normal.samples() || normal.is_expected()
+    is_learnt(normal) || normal.is_expected()
+}
+
+/// Whether that was seen, and not only said.
+#[must_use]
+pub fn is_learnt(normal: &Latency) -> bool {
+    TELLING_SAMPLES <= normal.samples()
 }
 
 /// The age at which a call is evidence against its judge, under a policy that gives `budget`.
@@ -405,6 +411,36 @@ mod tests {
             for (purse, (ratio, capacity)) in most.into_iter().enumerate() {
                 prop_assert!(paid[purse] <= capacity + ratio * images + 1e-6, "{purse}");
             }
+        }
+
+        #[test]
+        fn a_hedge_never_comes_before_the_median_nor_too_late_for_an_answer(
+            expected in prop::option::of((1_u64..4_000, 1.0..4.0_f64)),
+            calls in prop::collection::vec((any::<bool>(), 1_u64..40_000), 0..200),
+            quantile in 0.5..0.999_f64,
+            budget_ms in 300_u64..20_000,
+        ) {
+            let expected = expected.map(|(p50_ms, spread)| {
+                Expectation { p50: ms(p50_ms), p95: ms(p50_ms).mul_f64(spread) }
+            });
+            let (mut recent, mut normal) = (Latency::new(expected), Latency::normal(expected));
+            for (is_answer, took_ms) in calls {
+                if is_answer {
+                    recent.record(ms(took_ms));
+                    normal.record(ms(took_ms));
+                } else {
+                    recent.censor(ms(took_ms));
+                }
+            }
+            let budget = ms(budget_ms);
+            let (delay, lead) = (delay(&recent, &normal, quantile, budget), lead(&recent, budget));
+            let latest = budget.mul_f64(LATEST_SHARE);
+            prop_assert!(delay <= latest && lead <= latest, "{delay:?}, {lead:?} of {budget:?}");
+            let earliest = median_and_p95(&recent)
+                .map_or(cold_delay(budget), |(p50, _)| p50)
+                .min(latest)
+                .min(normal_p95(&normal, budget).mul_f64(1.5));
+            prop_assert!(earliest <= delay, "{delay:?} is before {earliest:?}");
         }
     }
 

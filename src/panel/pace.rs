@@ -73,8 +73,8 @@ impl Pace {
         match upto {
             Upto::End => self.whole.record(took),
             // what nobody knows cannot be spoilt, and else it could never be learnt of who was
-            // taken for ill because it is slow by nature
-            Upto::Scores if is_well || !hedge::is_telling(&self.normal) => self.normal.record(took),
+            // taken for ill because it is slow by nature; what was said of it is not known
+            Upto::Scores if is_well || !hedge::is_learnt(&self.normal) => self.normal.record(took),
             Upto::Scores => {}
         }
     }

@@ -312,6 +312,8 @@ mod early;
 #[cfg(test)]
 mod lone;
 #[cfg(test)]
+mod promises;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod room;

@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time;
@@ -13,7 +12,7 @@ use tokio::time;
 use crate::clock::{Deadline, Late};
 use crate::domain::policy::{Fallback, HedgeSpec, RouteSpec};
 use crate::domain::{AttemptOutcome, JudgeId, Judgement, MicroUsd, Score, Tokens};
-use crate::imaging::{Measurements, View};
+use crate::imaging::{Base64, Measurements, View};
 use crate::panel::rest::{LateFault, LateKind, LatePart, Rest};
 use crate::panel::struck::Struck;
 use crate::panel::{Answered, Asked, AttemptError, Expectation, Judge, Question};
@@ -233,8 +232,7 @@ pub(crate) fn question(criteria: &[&str]) -> Question {
             id: "whole".to_owned(),
             width_px: 1,
             height_px: 1,
-            bytes: Bytes::new(),
-            base64: Arc::from(""),
+            jpeg: Base64::of(b""),
         }],
         measurements: Measurements::default(),
         reason_chars: 200,

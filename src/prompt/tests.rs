@@ -61,7 +61,7 @@ fn policy() -> Policy {
             criterion("shadow", Some("vars.background != 'transparent'")),
         ],
         borderline: 0.05,
-        system_prompt: "Judge.".to_owned(),
+        system_prompt: "Judge the outline and the shadow.".to_owned(),
         user_prompt: "{{ vars.category }}: {{ criteria[0].id }}".to_owned(),
         reason_chars: 160,
         max_output_tokens: 300,
@@ -145,7 +145,7 @@ fn a_prompt_sees_variables_views_flags_and_criteria() {
     let views = [("whole", 800, 600)];
     let input = RenderInput { vars: &vars, views: &views, flags: &flags, asked: &asked };
     let prompt = loaded.render(&input).unwrap();
-    assert_eq!(prompt.system, "Judge.");
+    assert_eq!(prompt.system, "Judge the outline and the shadow.");
     assert_eq!(prompt.user, "shoes whole 800x600 blank Is the outline right?");
 }
 
@@ -240,4 +240,26 @@ fn many_variables_are_tried_one_at_a_time() {
     assert_eq!((some.len(), are_all), (24, false));
     assert!(some.iter().all(|one| one.len() == 12));
     assert_eq!(combinations(&BTreeMap::new()), (vec![BTreeMap::new()], true));
+}
+
+#[test]
+fn a_judge_must_be_told_of_whatever_it_is_asked() {
+    let told_of = |system: &str, user: &str| {
+        let mut policy = with_user(user);
+        policy.system_prompt = system.to_owned();
+        policy.criteria.push(criterion("edge_artifacts", None));
+        LoadedPolicy::compile(policy).map(drop).map_err(|problems| {
+            let messages = problems.into_iter().map(|one| one.message);
+            messages.collect::<Vec<_>>()
+        })
+    };
+    let unsaid = |id: &str| format!("says nothing of the criterion \"{id}\"");
+    let all = told_of("Judge.", "How is it?").unwrap_err();
+    assert_eq!(all, ["edge_artifacts", "outline", "shadow"].map(unsaid));
+    // shadow is asked of some pictures only, and is told of to those
+    let some = "{% for c in criteria %}{{ c.ask }}{% endfor %}";
+    assert_eq!(told_of("Judge.", some), Ok(()));
+    assert_eq!(told_of("Outline, shadow and edge artifacts.", "How are they?"), Ok(()));
+    let first = told_of("Judge.", "{{ criteria[0].ask }}, and the edge_artifacts?").unwrap_err();
+    assert_eq!(first, [unsaid("shadow")]);
 }

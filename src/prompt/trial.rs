@@ -62,6 +62,7 @@ impl LoadedPolicy {
         for flags in [&[], all.as_slice()] {
             let input = RenderInput { vars, views: &views, flags, asked };
             let context = prompt_context(&input);
+            let mut told = Some(String::new());
             for (part, template) in [(Part::System, SYSTEM), (Part::User, USER)] {
                 match self.text(template, context.clone()) {
                     Ok(text) if MAX_PROMPT_BYTES < text.len() => {
@@ -69,15 +70,32 @@ impl LoadedPolicy {
                         let message =
                             format!("makes {made} bytes, the limit is {MAX_PROMPT_BYTES}");
                         problems.insert(CompileProblem { part, line: 1, column: 1, message });
+                        told = None;
                     }
-                    Ok(_) => {}
+                    Ok(text) => told = told.map(|told| told + &text),
                     Err(why) => {
                         problems.insert(problem(part, &why));
+                        told = None;
                     }
                 }
             }
+            problems.extend(told.iter().flat_map(|told| unshown(told, asked)));
         }
     }
+}
+
+/// The problems with criteria that are asked for and that a judge is told nothing of: it would score
+/// the bare name. A criterion is told of by its question, or by its name in anybody's spelling.
+fn unshown(told: &str, asked: &[&Criterion]) -> Vec<CompileProblem> {
+    let plain = |text: &str| text.trim().to_lowercase().replace('_', " ");
+    let told = plain(told);
+    let is_unshown =
+        |one: &&&Criterion| !told.contains(&plain(&one.id)) && !told.contains(&plain(&one.ask));
+    let problem = |one: &&Criterion| {
+        let message = format!("says nothing of the criterion \"{}\"", one.id);
+        CompileProblem { part: Part::User, line: 1, column: 1, message }
+    };
+    asked.iter().filter(is_unshown).map(problem).collect()
 }
 
 /// The problem with combinations of variables for which no criterion is left.

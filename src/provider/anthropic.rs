@@ -34,7 +34,11 @@ pub fn encode(model: &Model, ask: &Ask<'_>) -> Result<WireRequest, serde_json::E
     for view in ask.views {
         content.extend(ask.label(view).map(|text| Part::Text { text }));
         content.push(Part::Image {
-            source: Source { r#type: "base64", media_type: VIEW_MEDIA_TYPE, data: &view.base64 },
+            source: Source {
+                r#type: "base64",
+                media_type: VIEW_MEDIA_TYPE,
+                data: view.jpeg.as_str(),
+            },
         });
     }
     content.push(Part::Text { text: Cow::Borrowed(ask.user) });

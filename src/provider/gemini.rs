@@ -48,7 +48,7 @@ pub fn encode(model: &Model, ask: &Ask<'_>) -> Result<WireRequest, serde_json::E
     let mut parts = Vec::new();
     for view in ask.views {
         parts.extend(ask.label(view).map(Part::Text));
-        parts.push(Part::InlineData(Blob { mime_type: VIEW_MEDIA_TYPE, data: &view.base64 }));
+        parts.push(Part::InlineData(Blob { mime_type: VIEW_MEDIA_TYPE, data: view.jpeg.as_str() }));
     }
     parts.push(Part::Text(Cow::Borrowed(ask.user)));
     let traits = &model.traits;

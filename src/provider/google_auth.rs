@@ -27,6 +27,7 @@ use crate::clock::{Deadline, Timestamp};
 use crate::domain::AttemptOutcome;
 use crate::panel::AttemptError;
 use crate::panel::struck::Struck;
+use crate::provider::pieces::Pieces;
 use crate::provider::transport::Transport;
 use crate::provider::wire::{self, WireRequest, WireResponse};
 
@@ -152,7 +153,7 @@ impl ServiceAccount {
             method: Method::POST,
             path: String::new(),
             headers: [(CONTENT_TYPE, kind)].into_iter().collect(),
-            body: Bytes::from(form),
+            body: Pieces::from(Bytes::from(form)),
             struck: Struck::default(),
         })
     }

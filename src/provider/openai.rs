@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,6 +15,7 @@ use crate::provider::SEED;
 use crate::provider::answer::Shape;
 use crate::provider::dialect::Ended;
 use crate::provider::model::Model;
+use crate::provider::pieces::Pieces;
 use crate::provider::settings::Kind;
 use crate::provider::wire::{Ask, DataUrl, Reply, WireRequest};
 
@@ -46,7 +46,7 @@ pub fn encode(model: &Model, ask: &Ask<'_>) -> Result<WireRequest, serde_json::E
     Ok(WireRequest::post(path, body))
 }
 
-fn body(model: &Model, ask: &Ask<'_>) -> Result<Bytes, serde_json::Error> {
+fn body(model: &Model, ask: &Ask<'_>) -> Result<Pieces, serde_json::Error> {
     let limit = ask.max_output_tokens.saturating_add(model.traits.thinking_tokens);
     let old_name = matches!(model.kind, Kind::Compatible | Kind::OpenRouter);
     let mut content = vec![Part::Text { text: Cow::Borrowed(ask.user) }];

@@ -124,7 +124,8 @@ impl Transport {
                 deadline.bound(self.sabotage.suffer(fault)).await.map_err(no_answer)??;
             return Ok(Incoming { response: Response::from(suffered), taken_bytes: 0 });
         }
-        let sending = client.request(method, self.url(&path)).headers(headers).body(body).send();
+        let sending =
+            client.request(method, self.url(&path)).headers(headers).body(body.into_sent()).send();
         let sent = deadline.bound(sending).await.map_err(no_answer)?;
         let response = sent.map_err(|why| {
             AttemptError::new(AttemptOutcome::Connect, wire::detail(&chain(&why)))

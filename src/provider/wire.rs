@@ -1,7 +1,7 @@
 //! What goes over the wire and what comes back, before any dialect has read it.
 //!
-//! A request's body is written once, by the dialect, straight from the views' base64: no picture is
-//! copied twice, and a picture is never held as a string of its own.
+//! A request's body is written once, by the dialect, and holds each picture as a counted reference
+//! to the one copy that every attempt shares ([`Pieces`]).
 
 use std::borrow::Cow;
 
@@ -14,9 +14,7 @@ use crate::imaging::{VIEW_MEDIA_TYPE, View};
 use crate::panel::struck::Struck;
 use crate::panel::{AttemptError, Question};
 use crate::provider::answer::Shape;
-
-/// Room for everything in a body but the pictures and the prompts.
-const BODY_OVERHEAD_BYTES: usize = 8 * 1024;
+use crate::provider::pieces::{Pieces, Splicer};
 
 /// Longest error text kept, in characters.
 const DETAIL_CHARS: usize = 300;
@@ -58,16 +56,14 @@ impl<'a> Ask<'a> {
         (1 < self.views.len()).then(|| Cow::Owned(format!("{}:", view.id)))
     }
 
-    /// Writes `body` as JSON into one buffer that is large enough from the start.
+    /// Writes `body` as JSON around the pictures.
     ///
     /// # Errors
     /// Nothing that a body of ours can cause; kept so that no caller need believe it.
-    pub(crate) fn write(&self, body: &impl Serialize) -> Result<Bytes, serde_json::Error> {
-        let pictures: usize = self.views.iter().map(|view| view.base64.len()).sum();
-        let prompts = 2 * (self.system.len() + self.user.len());
-        let mut buffer = Vec::with_capacity(pictures + prompts + BODY_OVERHEAD_BYTES);
-        serde_json::to_writer(&mut buffer, body)?;
-        Ok(Bytes::from(buffer))
+    pub(crate) fn write(&self, body: &impl Serialize) -> Result<Pieces, serde_json::Error> {
+        let mut splicer = Splicer::new(self.views);
+        serde_json::to_writer(&mut splicer, body)?;
+        Ok(splicer.finish())
     }
 }
 
@@ -77,7 +73,8 @@ pub(crate) struct DataUrl<'a>(pub(crate) &'a View);
 
 impl Serialize for DataUrl<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("data:{VIEW_MEDIA_TYPE};base64,{}", self.0.base64))
+        serializer
+            .collect_str(&format_args!("data:{VIEW_MEDIA_TYPE};base64,{}", self.0.jpeg.as_str()))
     }
 }
 
@@ -91,7 +88,7 @@ pub struct WireRequest {
     /// The dialect's own headers.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Bytes,
+    pub body: Pieces,
     /// Marked when a drill breaks this call.
     pub struck: Struck,
 }
@@ -99,11 +96,12 @@ pub struct WireRequest {
 impl WireRequest {
     /// A JSON body for `path`.
     #[must_use]
-    pub fn post(path: String, body: Bytes) -> Self {
+    pub fn post(path: String, body: impl Into<Pieces>) -> Self {
         let json = HeaderValue::from_static("application/json");
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, json.clone());
         headers.insert(http::header::ACCEPT, json);
+        let body = body.into();
         Self { method: Method::POST, path, headers, body, struck: Struck::default() }
     }
 
@@ -114,7 +112,7 @@ impl WireRequest {
             method: Method::GET,
             path,
             headers: HeaderMap::new(),
-            body: Bytes::new(),
+            body: Pieces::default(),
             struck: Struck::default(),
         }
     }

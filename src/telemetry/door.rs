@@ -23,7 +23,9 @@ pub enum Shed {
     TooLate,
     /// Others came long after it and are in, and more come than are served.
     Overtaken,
-    /// Too many images wait for a worker.
+    /// So many more come than are served that it would be overtaken.
+    Overrun,
+    /// Its turn with a worker would come too late, or the workers hang.
     Workers,
     /// The process is stopping.
     Draining,
@@ -31,7 +33,7 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::InFlight,
         Self::Bytes,
         Self::Journal,
@@ -39,6 +41,7 @@ impl Shed {
         Self::QueueFull,
         Self::TooLate,
         Self::Overtaken,
+        Self::Overrun,
         Self::Workers,
         Self::Draining,
     ];
@@ -54,6 +57,7 @@ impl Shed {
             Self::QueueFull => "queue_full",
             Self::TooLate => "too_late",
             Self::Overtaken => "overtaken",
+            Self::Overrun => "overrun",
             Self::Workers => "workers",
             Self::Draining => "draining",
         }
@@ -97,6 +101,7 @@ pub(super) fn register() {
     set_in_flight(0, 0);
     set_queued(0);
     set_workers_queued(0);
+    set_imaging(Duration::ZERO, 0, 0);
 }
 
 /// Sets how many checks are in flight and how many bytes they hold.
@@ -128,6 +133,15 @@ pub fn record_queue(end: LineEnd, stood: Duration) {
 /// Sets how many images wait for a worker.
 pub fn set_workers_queued(images: usize) {
     gauge!("vlmgate_workers_queued").set(whole(images));
+}
+
+/// Sets how long an image that came now would wait for a worker, the memory promised to those being
+/// worked on, and the threads whose image does not come back.
+pub fn set_imaging(wait: Duration, held_bytes: u64, stuck_threads: usize) {
+    gauge!("vlmgate_workers_wait_seconds").set(wait.as_secs_f64());
+    let held_bytes = usize::try_from(held_bytes).unwrap_or(usize::MAX);
+    gauge!("vlmgate_imaging_held_bytes").set(whole(held_bytes));
+    gauge!("vlmgate_imaging_stuck_threads").set(whole(stuck_threads));
 }
 
 /// Counts a request refused early.

@@ -46,7 +46,7 @@ prompt:
   system: file:prompts/system.j2
   user: |
     On {{ vars.background }}:
-    {{ criteria | length }} questions
+    {{ criteria | length }} questions of cutout and shadow
 route:
   judges: [openai-mini, claude-haiku]
   deadline: 5s

@@ -8,11 +8,15 @@ mod api;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod codecs;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod drawn;
+#[cfg(test)]
+mod drift;
 #[cfg(test)]
 mod drills;
 #[cfg(test)]

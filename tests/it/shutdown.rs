@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use vlmgate::clock::Deadline;
 
+use crate::drawn::photo_jpeg;
 use crate::world::{Plan, client, healthy, mug, start_providers, write_files};
 
 /// Longer than anything here takes.
@@ -124,13 +125,16 @@ async fn a_check_in_flight_when_told_to_stop_is_answered_and_recorded() {
     let config = write_files(folder.path(), &providers, &plan());
     providers[0].set_behaviour(Behaviour { latency: Latency::ConstantMs(1_500), ..healthy() });
     let mut gate = Gate::start(&config);
-    assert_eq!(gate.readiness().await, 200);
+    let ready = client().get(format!("{}/readyz", gate.url)).send().await.unwrap();
+    assert_eq!(ready.status(), 200);
+    assert!(!ready.headers().contains_key("connection"), "a gate that stays keeps its callers");
     let mut asked = ask(&gate, &providers[0]).await;
     gate.terminate();
     gate.drains().await;
     assert!(asked.try_join_next().is_none(), "the check is in flight while the gate drains");
     let answer = asked.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["connection"], "close", "its next request would find nobody");
     let verdict: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!((&verdict["verdict"], &verdict["recorded"]), (&"pass".into(), &true.into()));
     assert_eq!(gate.ends(LONG).await.code(), Some(0));
@@ -171,9 +175,11 @@ async fn told_to_stop_under_a_blackhole_at_load_it_answers_everybody_and_ends_in
     }
     let mut gate = Gate::start(&config);
     let (client, mut asked) = (client(), JoinSet::new());
+    // next to no work for a worker: a burst that overruns it would be refused, and that is not asked here
+    let image = photo_jpeg(256, 1);
     for _ in 0..CALLERS {
         let sent = client.post(format!("{}/v1/verdicts?vars.background=white", gate.url));
-        asked.spawn(sent.header("content-type", "image/jpeg").body(mug()).send());
+        asked.spawn(sent.header("content-type", "image/jpeg").body(image.clone()).send());
     }
     gate.holds(CALLERS).await;
     gate.terminate();

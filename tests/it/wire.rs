@@ -17,14 +17,10 @@ pub(crate) mod stub;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::Value;
-use vlmgate::imaging::View;
+use vlmgate::imaging::{Base64, View};
 use vlmgate::provider::ProviderJudge;
 use vlmgate::provider::answer::Shape;
 use vlmgate::provider::settings::{
@@ -63,13 +59,7 @@ fn fixture_shape() -> Shape {
 
 fn view(id: &str, image: &str) -> View {
     let bytes = bytes(&format!("images/{image}"));
-    View {
-        id: id.to_owned(),
-        width_px: 64,
-        height_px: 48,
-        base64: Arc::from(STANDARD.encode(&bytes)),
-        bytes: Bytes::from(bytes),
-    }
+    View { id: id.to_owned(), width_px: 64, height_px: 48, jpeg: Base64::of(&bytes) }
 }
 
 fn judge(kind: Kind, base_url: Option<String>, model: &str) -> ProviderJudge {

@@ -1,5 +1,6 @@
 //! The hard gates, and the shares of requests that got what they came for.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 use crate::evidence::Evidence;
@@ -86,7 +87,7 @@ pub(super) fn memory_back(evidence: &Evidence) -> Measured {
     let after: Vec<f64> =
         evidence.ticks.iter().rev().filter_map(|tick| tick.rss_mb).take(LAST_LOOKS).collect();
     let middles = quantile(&after, 0.5).zip(quantile(&before, 0.5));
-    (middles.map(|(after, before)| after / before), before.len())
+    (middles.map(|(after, before)| (after - before).max(0.0)), before.len())
 }
 
 pub(super) fn leaked(evidence: &Evidence) -> Measured {
@@ -132,10 +133,48 @@ pub(super) fn joined(evidence: &Evidence) -> Measured {
     (share(joined, verdicts.len()), verdicts.len())
 }
 
+/// Judged answers of which the call that they name carried another picture than their caller sent.
+/// Told by the digest in the provider's log: a gate may mix its callers up and agree with itself.
+pub(super) fn crossed(evidence: &Evidence) -> Measured {
+    let logged = evidence.calls.iter().filter_map(|call| {
+        Some(((call.provider.as_str(), call.request_id.as_deref()?), call.image.as_deref()?))
+    });
+    let logged: HashMap<(&str, &str), &str> = logged.collect();
+    let is_crossed = |one: &Sample| {
+        let verdict = one.judged()?;
+        let id = verdict.winner()?.request_id.as_deref()?;
+        let picture = evidence.pictures.get(*logged.get(&(verdict.judge_name(), id))?)?;
+        Some(*picture != one.image)
+    };
+    let known: Vec<bool> = evidence.samples.iter().filter_map(is_crossed).collect();
+    let crossed = known.iter().filter(|is_crossed| **is_crossed).count();
+    ((!known.is_empty()).then(|| number(crossed)), known.len())
+}
+
+/// Verdicts answered with the word that they are not in the store yet.
+pub(super) fn unrecorded(evidence: &Evidence) -> Measured {
+    let verdicts = || evidence.samples.iter().filter_map(|one| one.verdict.as_ref());
+    let unrecorded = verdicts().filter(|verdict| !verdict.recorded).count();
+    (Some(number(unrecorded)), verdicts().count())
+}
+
+pub(super) fn down_s(evidence: &Evidence) -> Measured {
+    let killed = evidence.switches.iter().find(|switch| switch.says.starts_with("SIGKILL"));
+    let down_s = killed.zip(evidence.up_again_s).map(|(killed, up_s)| up_s - killed.at_s);
+    (down_s, usize::from(down_s.is_some()))
+}
+
 pub(super) fn rig_late(evidence: &Evidence) -> Measured {
     let late: Vec<f64> =
         evidence.samples.iter().map(|one| (one.sent_s - one.due_s) * 1_000.0).collect();
     (quantile(&late, 0.99), late.len())
+}
+
+/// Beyond what an answer may be late, a machine that stood still for the rig stood still for the target.
+pub(super) fn rig_latest(evidence: &Evidence) -> Measured {
+    let late: Vec<f64> =
+        evidence.samples.iter().map(|one| (one.sent_s - one.due_s) * 1_000.0).collect();
+    (quantile(&late, 1.0), late.len())
 }
 
 /// The longest that the queue was seen, and one where somebody waited between two looks.
@@ -187,6 +226,39 @@ pub(super) fn shed_p99(evidence: &Evidence) -> Measured {
     let shed: Vec<f64> =
         evidence.samples.iter().filter(|one| one.is_shed()).map(Sample::service_ms).collect();
     (quantile(&shed, 0.99), shed.len())
+}
+
+pub(super) fn shed_p50(evidence: &Evidence) -> Measured {
+    let shed: Vec<f64> =
+        evidence.samples.iter().filter(|one| one.is_shed()).map(Sample::service_ms).collect();
+    (quantile(&shed, 0.50), shed.len())
+}
+
+pub(super) fn turned_away(evidence: &Evidence) -> Measured {
+    let is_told = evidence.stop.is_some();
+    let turned_away =
+        evidence.samples.iter().filter(|one| one.end == SampleEnd::TurnedAway).count();
+    (is_told.then(|| number(turned_away)), evidence.samples.len())
+}
+
+pub(super) fn in_flight(evidence: &Evidence) -> Measured {
+    let seen = || evidence.ticks.iter().filter_map(|tick| tick.in_flight);
+    (seen().max().map(count), seen().count())
+}
+
+/// Seconds before a first surge in which memory is looked at.
+const BEFORE_S: f64 = 3.0;
+
+/// Memory after recovery, of that before the first surge of its life.
+pub(super) fn memory_from_fresh(evidence: &Evidence) -> Measured {
+    let Some((surge_s, _)) = evidence.scenario.first_surge else { return (None, 0) };
+    let is_fresh = |tick: &&Tick| surge_s - BEFORE_S <= tick.at_s && tick.at_s < surge_s;
+    let before: Vec<f64> =
+        evidence.ticks.iter().filter(is_fresh).filter_map(|tick| tick.rss_mb).collect();
+    let last = evidence.ticks.iter().rev().filter_map(|tick| tick.rss_mb);
+    let after: Vec<f64> = last.take(LAST_LOOKS).collect();
+    let middles = quantile(&after, 0.5).zip(quantile(&before, 0.5));
+    (middles.map(|(after, before)| after / before), before.len())
 }
 
 pub(super) fn refused_p99(evidence: &Evidence) -> Measured {

@@ -41,7 +41,7 @@ const fn kind(
 }
 
 /// Every figure, in the order of the report.
-pub(super) const KINDS: [Kind; 68] = [
+pub(super) const KINDS: [Kind; 76] = [
     kind("F1", Unit::Count, "answers later than the deadline and 50 ms", gates::late),
     kind(
         "F2",
@@ -50,7 +50,7 @@ pub(super) const KINDS: [Kind; 68] = [
         gates::lost,
     ),
     kind("F3", Unit::Mb, "memory of the gate at its most", gates::memory),
-    kind("F3_back", Unit::Ratio, "memory after recovery, of that when healthy", gates::memory_back),
+    kind("F3_back", Unit::Mb, "memory after recovery above that when healthy", gates::memory_back),
     kind(
         "F4",
         Unit::Count,
@@ -59,6 +59,12 @@ pub(super) const KINDS: [Kind; 68] = [
     ),
     kind("F5", Unit::Share, "answers that say who judged, which calls, and why", gates::attributed)
         .more_is_better(),
+    kind(
+        "crossed",
+        Unit::Count,
+        "judged answers that were given for another caller's picture",
+        gates::crossed,
+    ),
     kind(
         "joined",
         Unit::Share,
@@ -72,6 +78,12 @@ pub(super) const KINDS: [Kind; 68] = [
         Unit::Ms,
         "what the rig itself was late in sending: 99 of 100 requests or less",
         gates::rig_late,
+    ),
+    kind(
+        "rig_late_max_ms",
+        Unit::Ms,
+        "the most that the rig itself was late in sending",
+        gates::rig_latest,
     ),
     kind("healthy_p50_ms", Unit::Ms, "healthy p50", speed::healthy_p50),
     kind("healthy_p95_ms", Unit::Ms, "healthy p95", speed::healthy_p95),
@@ -260,6 +272,15 @@ pub(super) const KINDS: [Kind; 68] = [
         gates::shed_share,
     ),
     kind("shed_p99_ms", Unit::Ms, "p99 of the time to be refused", gates::shed_p99),
+    kind("shed_p50_ms", Unit::Ms, "median of the time to be refused", gates::shed_p50),
+    kind("in_flight", Unit::Count, "most checks in the gate at once", gates::in_flight)
+        .more_is_better(),
+    kind(
+        "memory_from_fresh",
+        Unit::Ratio,
+        "memory after recovery, of that before the first surge",
+        gates::memory_from_fresh,
+    ),
     kind(
         "refused_p99_ms",
         Unit::Ms,
@@ -285,6 +306,13 @@ pub(super) const KINDS: [Kind; 68] = [
         parity::shift_by_routing,
     ),
     kind("exit_s", Unit::S, "from SIGTERM to the end of the process", gates::exit_s),
+    kind(
+        "turned_away",
+        Unit::Count,
+        "requests that came when the target had closed its door",
+        gates::turned_away,
+    )
+    .more_is_better(),
     kind(
         "outlived_deadline",
         Unit::Count,
@@ -319,9 +347,16 @@ pub(super) const KINDS: [Kind; 68] = [
     kind(
         "missing_records",
         Unit::Count,
-        "verdicts answered as recorded that the store does not have",
+        "verdicts that were answered and that the store does not know as they were",
         gates::looked_up_missing,
     ),
+    kind(
+        "unrecorded",
+        Unit::Count,
+        "verdicts that were answered before their record was safe",
+        gates::unrecorded,
+    ),
+    kind("down_s", Unit::S, "from SIGKILL until the target was up again", gates::down_s),
     kind(
         "hidden_wait",
         Unit::Ratio,

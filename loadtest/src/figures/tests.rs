@@ -1,5 +1,7 @@
 mod subjects;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::evidence::Call;
 use crate::evidence::Stop;
@@ -64,6 +66,7 @@ fn world(more: &str) -> Evidence {
         deadline_ms: 5_000,
         is_short: false,
         samples,
+        pictures: Arc::new((0..6_000).map(|image| (digest(image), image)).collect()),
         calls: Vec::new(),
         ticks: Vec::new(),
         switches: Vec::new(),
@@ -438,6 +441,15 @@ fn a_stop_counts_only_when_it_was_clean() {
     check(&evidence, "exit_s", Some(5.5));
     evidence.stop = Some(Stop { told_at_s: 22.0, took_s: Some(5.5), is_clean: false });
     check(&evidence, "exit_s", None);
+}
+
+#[test]
+fn who_meets_the_closed_door_is_counted_where_the_target_was_told_to_stop() {
+    let mut evidence = world("");
+    change(&mut evidence, 3..7, |one| (one.end, one.verdict) = (SampleEnd::TurnedAway, None));
+    assert!(figures(&evidence).iter().all(|figure| figure.id != "turned_away"));
+    evidence.stop = Some(Stop { told_at_s: 22.0, took_s: Some(5.5), is_clean: true });
+    check(&evidence, "turned_away", Some(4.0));
 }
 
 #[test]

@@ -156,6 +156,38 @@ fn rows_of_one_scenario_are_told_apart_by_deadline_rate_and_way_of_reading() {
 }
 
 #[test]
+fn parts_of_two_programs_are_no_one_measurement() {
+    let part = |seed, gate: &str| {
+        let mut part = run(vec![scenario("S2", seed, 1.2, 1.0)]);
+        part.rig.target = OWN_GATE.to_owned();
+        part.rig.versions.insert(OWN_GATE.to_owned(), gate.to_owned());
+        part
+    };
+    let same = Report::merge(vec![part(1, "0.1.0 (aa)"), part(2, "0.1.0 (aa)")]).unwrap();
+    assert!(same.passed(), "{}", same.text());
+    let other = Report::merge(vec![part(1, "0.1.0 (aa)"), part(2, "0.1.0 (bb)")]).unwrap();
+    assert!(!other.passed() && !other.is_whole());
+    assert!(other.text().contains("parts of different programs: 0.1.0 (aa), 0.1.0 (bb)"));
+}
+
+#[test]
+fn a_scorecard_with_a_hole_in_it_has_not_passed() {
+    let parts = || {
+        vec![scenario("S1", 1, 1.2, 1.0), scenario("S2", 1, 1.2, 1.0), scenario("S2", 2, 1.2, 1.0)]
+    };
+    let whole = |seeds| Whole { scenarios: vec!["S1".to_owned(), "S2".to_owned()], seeds };
+    assert!(merged(parts()).held_to(&whole(1)).passed());
+    let report = merged(parts()).held_to(&whole(2));
+    assert!(!report.passed());
+    let text = report.text();
+    assert!(text.contains("S1 is there under 1 seeds, which is not enough"), "{text}");
+    assert!(text.contains("(seeds 1 2)"), "{text}");
+    let other = ScenarioRun { deadline_ms: 3_000, ..scenario("S1", 2, 1.2, 1.0) };
+    let report = merged([parts(), vec![other]].concat()).held_to(&whole(2));
+    assert!(!report.passed(), "another deadline is another row");
+}
+
+#[test]
 fn a_figure_without_a_line_is_that_of_its_worst_seed_too() {
     let seed = |seed, p95, share| {
         let mut run = scenario("S2", seed, p95, share);

@@ -42,6 +42,13 @@ pub(super) fn summary(report: &Report) -> String {
     line(&mut out, "");
     line(&mut out, WHAT_H_IS);
     line(&mut out, "");
+    let gates: Vec<&str> = report.gates().into_iter().collect();
+    if 1 < gates.len() {
+        line(&mut out, &format!("parts of different programs: {}", gates.join(", ")));
+    }
+    for (id, seeds) in &report.gaps {
+        line(&mut out, &format!("{id} is there under {seeds} seeds, which is not enough"));
+    }
     for (id, seed) in &report.missing {
         line(&mut out, &format!("{id} (seed {seed}) was to be run, and was not"));
     }
@@ -115,9 +122,13 @@ fn row_line(report: &Report, row: &Row) -> String {
         (false, true) => "FAILED ANOTHER WAY",
     };
     let _ = write!(text, "   {word}");
-    let apart = report.apart(row);
-    if !apart.is_empty() {
-        let _ = write!(text, " ({apart})");
+    let several = 1 < report.rows.iter().map(|row| row.seeds().len()).max().unwrap_or_default();
+    let seeds: Vec<String> = row.seeds().iter().map(u64::to_string).collect();
+    let seeds = if several { format!("seeds {}", seeds.join(" ")) } else { String::new() };
+    let told = [report.apart(row), seeds].map(|one| (!one.is_empty()).then_some(one));
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    if !told.is_empty() {
+        let _ = write!(text, " ({})", told.join("; "));
     }
     text
 }

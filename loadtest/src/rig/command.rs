@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::time::Instant;
@@ -247,6 +248,7 @@ impl RunArgs {
             is_short: self.short,
             pinned: self.pin.iter().cloned().collect(),
             web: Web::new(),
+            pictures: Arc::new(gallery.digests()),
             gallery,
             calibration,
             ports: self.ports,

@@ -1,5 +1,7 @@
 //! The files that a gate is started with: judges `a`, `b` and `c`, and the policy of the run.
 
+pub(crate) mod shipped;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -38,11 +40,11 @@ impl Files<'_> {
         fs::create_dir_all(&policies).map_err(RigError::io(policies.display().to_string()))?;
         for (file, text) in [
             (folder.join("vlmgate.yaml"), self.service()),
-            (policies.join("rig.yaml"), self.policy()),
+            (policies.join("rig.yaml"), self.policy()?),
         ] {
             fs::write(&file, text).map_err(RigError::io(file.display().to_string()))?;
         }
-        Ok(())
+        shipped::write_lists(&policies)
     }
 
     /// `vlmgate.yaml`.
@@ -74,19 +76,16 @@ impl Files<'_> {
     }
 
     /// The policy of the run, or what is changed in the one that ships.
-    fn policy(&self) -> String {
-        let checks = checks(self.scenario.policy);
+    fn policy(&self) -> Result<String, RigError> {
+        let checks = checks(self.scenario.policy)?;
         let views = match self.scenario.policy {
-            PolicyKind::PixelFree => "    - { id: whole, max_side: 1024 }\n",
-            PolicyKind::Realistic => "    - { id: whole, max_side: 768 }\n",
-            PolicyKind::Shipped => {
-                "    - { id: whole, max_side: 1024 }\n    \
-                 - { id: contact, crop: { bottom: 35% }, max_side: 768 }\n"
-            }
+            PolicyKind::PixelFree => "[{ id: whole, max_side: 1024 }]".to_owned(),
+            PolicyKind::Realistic => "[{ id: whole, max_side: 768 }]".to_owned(),
+            PolicyKind::Shipped => shipped::views()?,
         };
         let mut text = format!(
             "format: 1\nname: {POLICY}\ndescription: What a load test asks of every picture.\nmode: enforce\n\
-             input:\n  accept: [jpeg]\n  views:\n{views}{checks}criteria:\n"
+             input:\n  accept: [jpeg]\n  views: {views}\n{checks}criteria:\n"
         );
         for criterion in CRITERIA {
             let own =
@@ -108,7 +107,7 @@ impl Files<'_> {
              max_attempts: 3\n  hedge: {{ after: p95, budget: 10% }}\n  on_deadline: review\n  on_no_judge: review\n\
              record: {{ images: [] }}\n"
         );
-        text
+        Ok(text)
     }
 
     /// Where pass begins for each judge, as exact as scores are.
@@ -121,25 +120,16 @@ impl Files<'_> {
     }
 }
 
-/// What is measured of the pixels; the shipped policy's checks without its list of known pictures.
-const fn checks(policy: PolicyKind) -> &'static str {
-    match policy {
-        PolicyKind::PixelFree => "",
-        PolicyKind::Realistic => {
-            "checks:\n  \
+/// What is measured of the pixels, as lines of a policy.
+pub(crate) fn checks(policy: PolicyKind) -> Result<String, RigError> {
+    let checks = match policy {
+        PolicyKind::PixelFree => String::new(),
+        PolicyKind::Realistic => "checks:\n  \
              - { id: big-enough, type: size, min_width: 256, min_height: 256, on_fail: fail }\n  \
              - { id: not-blank, type: contrast, min_stddev: 4, on_fail: fail }\n  \
              - { id: exposed, type: exposure, subject: [0.02, 0.98] }\n"
-        }
-        PolicyKind::Shipped => {
-            "checks:\n  \
-             - { id: big-enough, type: size, min_width: 256, min_height: 256, on_fail: fail }\n  \
-             - { id: not-blank, type: contrast, min_stddev: 4, on_fail: fail }\n  \
-             - { id: exposed, type: exposure, subject: [0.02, 0.98] }\n  \
-             - { id: sharp, type: sharpness, min_laplacian_var: 35 }\n  \
-             - { id: white-back, type: background, border: 2%, min_white: 0.97 }\n  \
-             - { id: halo, type: edge_halo, max_ratio: 0.06 }\n  \
-             - { id: cut-off, type: border_touch, max_share: 0.02 }\n"
-        }
-    }
+            .to_owned(),
+        PolicyKind::Shipped => shipped::checks()?,
+    };
+    Ok(checks)
 }

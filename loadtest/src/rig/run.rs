@@ -4,6 +4,7 @@ mod aftermath;
 mod conduct;
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::fs::File;
@@ -26,10 +27,8 @@ use crate::figures::figures;
 use crate::gallery::Gallery;
 use crate::outcome::OWN_GATE;
 use crate::outcome::Phase;
-use crate::outcome::ProcessUse;
 use crate::outcome::Punctuality;
 use crate::outcome::ScenarioRun;
-use crate::quantile::number;
 use crate::quantile::quantile;
 use crate::rig::DirectKind;
 use crate::rig::RigError;
@@ -87,6 +86,8 @@ pub(crate) struct World {
     pub(crate) ports: Option<Ports>,
     /// Where pass begins for each judge.
     pub(crate) calibration: Calibration,
+    /// The place of each of the gallery's images by the digest of its file.
+    pub(crate) pictures: Arc<HashMap<String, usize>>,
     /// What a gateway is told.
     pub(crate) who: Credentials,
 }
@@ -271,6 +272,7 @@ impl World {
             deadline_ms,
             is_short: self.is_short,
             samples,
+            pictures: Arc::clone(&self.pictures),
             calls,
             ticks,
             switches,
@@ -478,21 +480,6 @@ fn punctuality(evidence: &Evidence) -> Punctuality {
         late_max_ms: of(1.0),
         rig_was_bottleneck: is_open && RIG_LATE_AT_MOST_MS < of(0.99),
     }
-}
-
-/// What each process used, from what the watch saw first and last.
-fn processes(watch: &Watch, took_s: f64, images: usize) -> BTreeMap<String, ProcessUse> {
-    let mut processes = BTreeMap::new();
-    for (name, last) in &watch.last {
-        let first_s = watch.first.get(name).copied().unwrap_or_default();
-        let cpu_s = (last.cpu_s - first_s).max(0.0);
-        let rss_max_mb = watch.rss_max_mb.get(name).copied().unwrap_or_default();
-        let cpu_ms_per_image = cpu_s * 1_000.0 / number(images.max(1));
-        let cpu_cores = cpu_s / took_s.max(1.0);
-        let used = ProcessUse { cpu_cores, cpu_ms_per_image, rss_max_mb };
-        processes.insert((*name).to_owned(), used);
-    }
-    processes
 }
 
 #[cfg(test)]

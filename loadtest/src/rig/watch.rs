@@ -5,6 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use crate::evidence::Tick;
+use crate::outcome::ProcessUse;
+use crate::quantile::number;
 use crate::rig::RunClock;
 use crate::web::Web;
 
@@ -58,8 +60,8 @@ pub(crate) struct Watch {
     clock: RunClock,
     web: Web,
     before: BTreeMap<&'static str, (f64, f64)>,
-    pub(crate) first: BTreeMap<&'static str, f64>,
-    pub(crate) last: BTreeMap<&'static str, Usage>,
+    first: BTreeMap<&'static str, f64>,
+    last: BTreeMap<&'static str, Usage>,
     pub(crate) rss_max_mb: BTreeMap<&'static str, f64>,
     /// When the machine was looked at first and last, and its CPU time then.
     machine: Option<[(f64, f64); 2]>,
@@ -86,6 +88,21 @@ impl Watch {
         let [(from_s, before_s), (until_s, after_s)] = self.machine?;
         let others_s = after_s - before_s - self.own_cpu_s;
         (from_s < until_s).then(|| (others_s / (until_s - from_s)).max(0.0))
+    }
+
+    /// What each process used in all, from the first look to the last.
+    pub(crate) fn processes(&self, took_s: f64, images: usize) -> BTreeMap<String, ProcessUse> {
+        let mut processes = BTreeMap::new();
+        for (name, last) in &self.last {
+            let first_s = self.first.get(name).copied().unwrap_or_default();
+            let cpu_s = (last.cpu_s - first_s).max(0.0);
+            let rss_max_mb = self.rss_max_mb.get(name).copied().unwrap_or_default();
+            let cpu_ms_per_image = cpu_s * 1_000.0 / number(images.max(1));
+            let cpu_cores = cpu_s / took_s.max(1.0);
+            let used = ProcessUse { cpu_cores, cpu_ms_per_image, rss_max_mb };
+            processes.insert((*name).to_owned(), used);
+        }
+        processes
     }
 
     fn look_at_machine(&mut self, at_s: f64) {
@@ -138,6 +155,8 @@ fn read_metrics(text: &str, tick: &mut Tick) {
         let Ok(value) = value.parse::<f64>() else { continue };
         if series == "vlmgate_queued" {
             tick.queued = Some(whole(value));
+        } else if series == "vlmgate_in_flight" {
+            tick.in_flight = Some(whole(value));
         } else if series.starts_with("vlmgate_queue_seconds_count") {
             // one series for each way in which a wait ended
             tick.waited = Some(tick.waited.unwrap_or_default() + whole(value));
@@ -192,7 +211,7 @@ mod tests {
 
     #[test]
     fn queue_and_breakers_are_taken_from_a_scrape() {
-        let text = "# HELP x\nvlmgate_queued 3\nvlmgate_queued_other 9\n\
+        let text = "# HELP x\nvlmgate_queued 3\nvlmgate_queued_other 9\nvlmgate_in_flight 5\n\
             vlmgate_queue_seconds_count{end=\"served\"} 4\n\
             vlmgate_queue_seconds_count{end=\"shed\"} 2\nvlmgate_panics_total 1\n\
             vlmgate_breaker_state{judge=\"a\",state=\"open\"} 1\n\
@@ -204,6 +223,7 @@ mod tests {
         let mut tick = Tick::default();
         read_metrics(text, &mut tick);
         assert_eq!((tick.queued, tick.waited, tick.panics), (Some(3), Some(6), Some(1)));
+        assert_eq!(tick.in_flight, Some(5));
         assert_eq!(tick.breakers["a"], "open");
         assert_eq!(tick.breakers["b"], "half_open");
         assert!((tick.breaker_scores["a"] - 9.2).abs() < 1e-9);

@@ -15,6 +15,14 @@ targets:
 ";
 
 #[test]
+fn a_first_surge_lies_in_the_warm_up() {
+    for (between, is_right) in [("[4, 8]", true), ("[8, 4]", false), ("[10, 16]", false)] {
+        let parsed = Scenario::parse(&format!("id: X\ntitle: x\nfirst_surge: {between}\n"));
+        assert_eq!(parsed.is_ok(), is_right, "{between}");
+    }
+}
+
+#[test]
 fn a_story_is_read_with_its_faults_over_the_healthy_behaviour() {
     let story = Scenario::parse(STORY).unwrap();
     assert!((story.seconds.end_s() - 100.0).abs() < 1e-9);
@@ -103,7 +111,8 @@ fn every_scenario_that_ships_is_one_and_names_figures_that_exist() {
     let uncalibrated: Vec<_> = all.iter().filter(|one| !one.calibrated).collect();
     assert!(!uncalibrated.is_empty(), "nothing shows that a shift would be seen");
     assert!(uncalibrated.iter().all(|one| one.short_seconds.is_none()));
-    let short = all.into_iter().filter_map(Scenario::shortened);
+    // the controls are a command of their own
+    let short = Scenario::read_all(&[root]).unwrap().into_iter().filter_map(Scenario::shortened);
     // 10 s to start and stop each, and the part without streaming before all
     let short_s = 36.0 + short.map(|scenario| scenario.seconds.end_s() + 10.0).sum::<f64>();
     assert!(short_s < 300.0, "the short form takes {short_s} s");

@@ -13,7 +13,7 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 24;
 
 /// Reads the one document of `text`.
-pub(super) fn read(text: &str) -> Result<Value, String> {
+pub(crate) fn read(text: &str) -> Result<Value, String> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|problem| format!("not YAML: {problem}"))?;

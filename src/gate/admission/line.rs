@@ -10,6 +10,9 @@
 //! that whoever has been overtaken once is overtaken for as long as more come than are served, so
 //! that one is told at once instead of at the end of its time. A burst that is over is another matter:
 //! the line shrinks, and everybody in it is served.
+//!
+//! Where that has come to pass, of those who come then only as many join as leave, and a few more so
+//! that nobody inside waits for work. The others are told as they come, instead of 0.4 s later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::gate::admission::Limits;
+use crate::gate::admission::rhythm::Rhythm;
 use crate::telemetry::door::Shed;
 
 /// How many of a lane's newest are looked at for one whose bytes fit (a large body must not keep the
@@ -26,8 +30,7 @@ use crate::telemetry::door::Shed;
 const REACH: usize = 8;
 
 /// While the judges are what is short, no more are on their way to them than they have room for; so
-/// few always may be. A judge's room is taken only after the body is read and the image prepared:
-/// until then it looks free to everybody.
+/// few always may be. A judge's room looks free until the body is read and the image prepared.
 const FEW_APPROACHING: usize = 8;
 
 /// From here on a lane is forgotten when nobody is in it: each reload may bring other judges.
@@ -39,18 +42,24 @@ const CROWDED_PERCENT: usize = 80;
 /// How much the latest gap between two who leave counts.
 const GAP_WEIGHT: f64 = 0.1;
 
-/// The same where those who come are compared with those who leave: at 200 a second a gap is half
-/// forgotten after 0.2 s, and two equal rates are within a tenth of each other.
+/// The same where those who come are compared with those who leave: half forgotten after 35 gaps.
 const QUICK_WEIGHT: f64 = 0.02;
 
-/// A longer gap than this says that nothing happened, not how fast something does.
+/// A longer gap than this says that nothing happened, not how fast.
 const LONGEST_GAP: Duration = Duration::from_millis(250);
-
-/// More come than are served if the gap between them is less than this share of the other.
-const CLEARLY: f64 = 0.9;
 
 /// Whoever came so long before one who has been let in was overtaken.
 const OVERTAKEN_AFTER: Duration = Duration::from_millis(400);
+
+/// For so long after somebody was, a lane is overrun.
+const OVERRUN_FOR: Duration = Duration::from_secs(1);
+
+/// So many may join an overrun lane for each that leaves: a few too many, so that what is free is
+/// always taken, and that some are overtaken for as long as too many come.
+const JOINING_FOR_ONE: f64 = 1.05;
+
+/// Most that is remembered of those who went straight in.
+const DEEPEST_CREDIT: f64 = -16.0;
 
 /// A place in the line; later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,9 +125,13 @@ struct Lane {
     /// When the youngest of those let in since somebody waits here had come.
     youngest_in: Option<Instant>,
     /// How fast they come of late …
-    arrivals: Pace,
+    arrivals: Rhythm,
     /// … and how fast those inside leave while others wait.
-    departures: Pace,
+    departures: Rhythm,
+    /// Until when it is taken to be overrun.
+    overrun_until: Option<Instant>,
+    /// How many more of those who come may stay, while it is overrun.
+    credit: f64,
 }
 
 impl Default for Lane {
@@ -128,9 +141,19 @@ impl Default for Lane {
             approaching: 0,
             is_short: false,
             youngest_in: None,
-            arrivals: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
-            departures: Pace::new(QUICK_WEIGHT, LONGEST_GAP),
+            arrivals: Rhythm::new(QUICK_WEIGHT, LONGEST_GAP),
+            departures: Rhythm::new(QUICK_WEIGHT, LONGEST_GAP),
+            overrun_until: None,
+            credit: 0.0,
         }
+    }
+}
+
+impl Lane {
+    /// Whether more come than are served, and of late somebody was overtaken.
+    fn is_overrun(&self, now: Instant) -> bool {
+        self.overrun_until.is_some_and(|until| now < until)
+            && self.arrivals.is_faster_than(&self.departures)
     }
 }
 
@@ -149,7 +172,7 @@ pub(super) struct Line {
     is_closed: bool,
     /// How fast those inside leave while others wait, from longer ago: what a newcomer is told of
     /// its wait.
-    pace: Pace,
+    pace: Rhythm,
 }
 
 impl Line {
@@ -163,7 +186,7 @@ impl Line {
             lanes: BTreeMap::new(),
             next: 0,
             is_closed: false,
-            pace: Pace::new(GAP_WEIGHT, Duration::MAX),
+            pace: Rhythm::new(GAP_WEIGHT, Duration::MAX),
         }
     }
 
@@ -229,7 +252,42 @@ impl Line {
 
     /// One came for `judges`.
     pub(super) fn came(&mut self, now: Instant, judges: &[String]) {
-        self.lane(judges).1.arrivals.one(now);
+        let (_, lane) = self.lane(judges);
+        lane.arrivals.one(now);
+        let leaving = lane.departures.per(&lane.arrivals).unwrap_or(1.0);
+        lane.credit = (lane.credit + leaving * JOINING_FOR_ONE).min(2.0);
+    }
+
+    /// One who has just come for `judges` went straight in.
+    pub(super) fn went_in(&mut self, judges: &[String]) {
+        let (_, lane) = self.lane(judges);
+        lane.credit = (lane.credit - 1.0).max(DEEPEST_CREDIT);
+    }
+
+    /// Whether one who has just come for `judges` and cannot go in may wait for them: where somebody
+    /// waits and the lane is overrun only as many as leave. Asked once of each.
+    pub(super) fn may_join(&mut self, now: Instant, judges: &[String]) -> bool {
+        let is_closed = self.is_closed;
+        let (_, lane) = self.lane(judges);
+        if is_closed || lane.waiting.is_empty() || !lane.is_overrun(now) {
+            return true;
+        }
+        let may_join = 1.0 <= lane.credit;
+        lane.credit -= if may_join { 1.0 } else { 0.0 };
+        may_join
+    }
+
+    /// One who waited for `judges` left because it was overtaken.
+    pub(super) fn was_overtaken(&mut self, now: Instant, judges: &[String]) {
+        if let Some(lane) = self.lanes.get_mut(judges) {
+            lane.overrun_until = Some(now + OVERRUN_FOR);
+        }
+    }
+
+    /// The judges whose room somebody waits for.
+    pub(super) fn waited_for(&self) -> BTreeSet<&str> {
+        let short = self.lanes.iter().filter(|(_, lane)| lane.is_short && !lane.waiting.is_empty());
+        short.flat_map(|(judges, _)| judges.iter().map(String::as_str)).collect()
     }
 
     /// The lane of `judges`, and the name that it has here.
@@ -435,49 +493,6 @@ impl Line {
     /// How long the line would take to be served at its present pace.
     pub(super) fn drains_in(&self) -> Duration {
         self.pace.of(self.waiting.len() + 1)
-    }
-}
-
-/// How fast something happens again and again.
-#[derive(Debug)]
-struct Pace {
-    weight: f64,
-    longest: Duration,
-    last: Option<Instant>,
-    /// Seconds from one to the next, smoothed; `None`: not known yet.
-    gap_s: Option<f64>,
-}
-
-impl Pace {
-    /// Of which the latest gap counts by this weight, and none as more than `longest`.
-    fn new(weight: f64, longest: Duration) -> Self {
-        Self { weight, longest, last: None, gap_s: None }
-    }
-
-    fn one(&mut self, now: Instant) {
-        if let Some(last) = self.last {
-            let gap = now.saturating_duration_since(last).min(self.longest);
-            let gap_s = gap.as_secs_f64();
-            let known_s = self.gap_s.unwrap_or(gap_s);
-            self.gap_s = Some(known_s + self.weight * (gap_s - known_s));
-        }
-        self.last = Some(now);
-    }
-
-    /// The gap until the next one does not count.
-    fn pause(&mut self) {
-        self.last = None;
-    }
-
-    /// Whether that is known, and clearly so.
-    fn is_faster_than(&self, other: &Self) -> bool {
-        self.gap_s.zip(other.gap_s).is_some_and(|(own_s, other_s)| own_s < CLEARLY * other_s)
-    }
-
-    fn of(&self, waiters: usize) -> Duration {
-        let waiters = u32::try_from(waiters).map_or(f64::from(u32::MAX), f64::from);
-        let seconds = self.gap_s.unwrap_or_default() * waiters;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
 

@@ -11,7 +11,9 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::gate::admission::tests::{Entering, MAX_PENDING, Stage, ask, door, now_of, within};
+use crate::gate::admission::tests::{
+    Entering, MAX_PENDING, Stage, ask, before, door, now_of, within,
+};
 use crate::panel::script::{ScriptedJudge, answers, limited};
 
 /// What can happen in front of a door and behind it.
@@ -173,7 +175,7 @@ fn whatever_comes_hangs_up_or_ends_no_permit_leaks_and_nobody_is_served_too_late
     let events = prop::collection::vec(any_event(), 0..60);
     let run = runner.run(&events, |events| {
         runtime.block_on(async {
-            let (door, routes) = (Door::new(LIMITS, panel()), &routes());
+            let (door, routes) = (before(LIMITS, panel()), &routes());
             let (waiting, inside) = (Vec::new(), Vec::new());
             let mut scene = Scene { door: &door, ledger, routes, waiting, inside };
             for event in events {

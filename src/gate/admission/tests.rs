@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicU64;
+
 use futures_util::future::{BoxFuture, FutureExt};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -45,7 +47,12 @@ fn limits(max_in_flight: usize, max_queued: usize) -> Limits {
 
 /// A door in front of judges that nobody waits for.
 pub(super) fn door(limits: Limits) -> Door {
-    Door::new(limits, Arc::new(Panel::new(Vec::new())))
+    before(limits, Arc::new(Panel::new(Vec::new())))
+}
+
+/// The same in front of `panel`. Its workers have nothing to do.
+pub(super) fn before(limits: Limits, panel: Arc<Panel>) -> Door {
+    Door::new(limits, panel, || Duration::ZERO)
 }
 
 /// One of `size_bytes` who waits for 5 s.
@@ -56,7 +63,8 @@ fn newcomer(size_bytes: usize) -> Newcomer<'static> {
 pub(super) fn within(size_bytes: usize, wait: Duration) -> Newcomer<'static> {
     let judged_by = Deadline::after(wait);
     let floor = Duration::from_millis(300);
-    Newcomer { size_bytes, judges: &[], read_by: judged_by, judged_by, floor }
+    let (judges, wants_worker) = (&[], true);
+    Newcomer { size_bytes, judges, read_by: judged_by, judged_by, floor, wants_worker }
 }
 
 pub(super) type Entering<'a> = BoxFuture<'a, Result<Admission, TurnedAway>>;
@@ -104,7 +112,7 @@ fn a_waiter_leaves_as_soon_as_no_judge_could_answer_in_time() {
     runtime.block_on(async {
         let judge = ScriptedJudge::new("a", &[answers(1)]).expecting(1_200, 2_000);
         let panel = Arc::new(Panel::new(vec![Arc::new(judge)]));
-        let door = Door::new(limits(1, 8), panel);
+        let door = before(limits(1, 8), panel);
         let judges = ["a".to_owned()];
         let asking = || Newcomer { judges: &judges, ..newcomer(10) };
         let _inside = door.enter(asking(), ledger).await.unwrap();
@@ -216,7 +224,7 @@ fn judges_that_are_all_told_to_stay_away_are_waited_for() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = scripted(&[limited(1, 2_000)]);
-        let door = Door::new(limits(4, 4), Arc::clone(&panel));
+        let door = before(limits(4, 4), Arc::clone(&panel));
         block(&panel).await;
         let judges = ["a".to_owned()];
         let watch = Stopwatch::start();
@@ -237,7 +245,7 @@ fn a_shortage_of_judges_that_is_over_does_not_leave_slow_senders_in_line_for_eve
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = scripted(&[limited(1, 2_000)]);
-        let door = Door::new(limits(CALLERS, CALLERS), Arc::clone(&panel));
+        let door = before(limits(CALLERS, CALLERS), Arc::clone(&panel));
         block(&panel).await;
         let judges = ["a".to_owned()];
         let asking = || Newcomer { judges: &judges, ..newcomer(10) };
@@ -261,7 +269,7 @@ fn who_is_shed_for_want_of_judges_is_told_when_they_come_back() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = scripted(&[limited(1, 4_000)]);
-        let door = Door::new(limits(4, 0), Arc::clone(&panel));
+        let door = before(limits(4, 0), Arc::clone(&panel));
         block(&panel).await;
         let judges = ["a".to_owned()];
         let away = door.enter(Newcomer { judges: &judges, ..newcomer(10) }, ledger).await;
@@ -277,7 +285,7 @@ fn judges_that_stay_away_for_longer_than_anybody_can_wait_are_not_waited_for() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = scripted(&[limited(1, 20_000)]);
-        let door = Door::new(limits(4, 4), Arc::clone(&panel));
+        let door = before(limits(4, 4), Arc::clone(&panel));
         block(&panel).await;
         let judges = ["a".to_owned()];
         let mut entering = door.enter(Newcomer { judges: &judges, ..newcomer(10) }, ledger).boxed();
@@ -290,7 +298,7 @@ fn who_waits_for_judges_that_then_stay_away_for_longer_is_let_in() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = scripted(&[limited(1, 2_000), limited(1, 20_000)]);
-        let door = Door::new(limits(4, 4), Arc::clone(&panel));
+        let door = before(limits(4, 4), Arc::clone(&panel));
         block(&panel).await;
         let judges = ["a".to_owned()];
         let mut waiting = door.enter(Newcomer { judges: &judges, ..newcomer(10) }, ledger).boxed();
@@ -326,7 +334,7 @@ fn nobody_is_asked_beside_a_slow_judge_while_the_gate_is_crowded() {
         let slow = ScriptedJudge::new("a", &[answers(3_000)]);
         let quick = ScriptedJudge::new("b", &[answers(10)]);
         let panel = Arc::new(Panel::new(vec![Arc::new(slow), Arc::new(quick)]));
-        let door = Door::new(limits(1, 4), Arc::clone(&panel));
+        let door = before(limits(1, 4), Arc::clone(&panel));
         let asked = async || ask(&panel, &["a", "b"], Duration::from_secs(5)).await;
         let inside = door.enter(newcomer(10), ledger).await.unwrap();
         assert_eq!(asked().await, 1, "the gate is full");
@@ -355,7 +363,7 @@ fn who_waits_for_a_judge_that_is_away_does_not_keep_out_who_asks_another() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = a_is_away_for(3_000).await;
-        let door = Door::new(limits(10, 8), panel);
+        let door = before(limits(10, 8), panel);
         let (a, b) = (["a".to_owned()], ["b".to_owned()]);
         let asking_a = Newcomer { judges: &a, ..newcomer(10) };
         let asking_b = Newcomer { judges: &b, ..newcomer(10) };
@@ -390,7 +398,7 @@ fn who_waits_for_a_judge_that_is_away_does_not_freeze_the_hedges_of_others() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
         let panel = a_is_away_for(20_000).await;
-        let door = Door::new(limits(10, 8), Arc::clone(&panel));
+        let door = before(limits(10, 8), Arc::clone(&panel));
         let a = ["a".to_owned()];
         let judged_by = Deadline::after(Duration::from_secs(30));
         let patient = Newcomer { judges: &a, read_by: judged_by, judged_by, ..newcomer(10) };
@@ -405,8 +413,45 @@ fn who_waits_for_a_judge_that_is_away_does_not_freeze_the_hedges_of_others() {
 fn while_it_is_not_known_who_is_to_be_asked_nobody_is_waited_for() {
     let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
     runtime.block_on(async {
-        let door = Door::new(limits(10, 8), a_is_away_for(3_000).await);
+        let door = before(limits(10, 8), a_is_away_for(3_000).await);
         let mut entering = door.enter(newcomer(10), ledger).boxed();
         assert!(now_of(&mut entering).await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn who_would_wait_for_a_worker_until_no_judge_has_time_is_told_at_once() {
+    let Stage { runtime, ledger, .. } = &Stage::new(MAX_PENDING);
+    runtime.block_on(async {
+        let wait_ms = Arc::new(AtomicU64::new(0));
+        let told_ms = Arc::clone(&wait_ms);
+        let would_wait = move || Duration::from_millis(told_ms.load(Ordering::Relaxed));
+        let judge = ScriptedJudge::new("a", &[answers(1)]).expecting(1_000, 2_000);
+        let panel = Arc::new(Panel::new(vec![Arc::new(judge)]));
+        let door = Door::new(limits(4, 4), panel, would_wait);
+        let judges = ["a".to_owned()];
+        let asking = Newcomer { judges: &judges, ..newcomer(10) };
+        let p50 = door.shared.panel.fastest_p50(&judges).unwrap();
+        let most = (Duration::from_secs(5) - p50) / 2;
+        let most_ms = u64::try_from(most.as_millis()).unwrap();
+        wait_ms.store(most_ms - 10, Ordering::Relaxed);
+        let inside = door.enter(asking, ledger).await.unwrap();
+        wait_ms.store(most_ms + 10, Ordering::Relaxed);
+        let watch = Stopwatch::start();
+        let away = door.enter(asking, ledger).await.map(drop).unwrap_err();
+        assert_eq!((away.reason, away.lacked), (Shed::Workers, None));
+        assert_eq!(away.retry_after.as_millis(), u128::from(most_ms) + 10);
+        assert_eq!(watch.elapsed(), Duration::ZERO);
+        assert_eq!((door.in_flight(), door.queued()), (1, 0));
+        // its image may be one that needs no worker
+        let glanced_at = Newcomer { wants_worker: false, ..asking };
+        drop(door.enter(glanced_at, ledger).await.unwrap());
+        // a hurried caller's may come too late where the others' does not
+        wait_ms.store(600, Ordering::Relaxed);
+        drop(door.enter(asking, ledger).await.unwrap());
+        let hurried = Newcomer { judges: &judges, ..within(10, Duration::from_secs(2)) };
+        let away = door.enter(hurried, ledger).await.map(drop).unwrap_err();
+        assert_eq!(away.reason, Shed::Workers);
+        drop(inside);
     });
 }

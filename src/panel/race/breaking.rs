@@ -2,6 +2,8 @@
 //!
 //! All judges are expected to take 650 ms, 900 ms at p95: they strike at about 1125 ms.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 use futures_util::future::join_all;
@@ -14,6 +16,8 @@ use crate::panel::breaker::Turn;
 use crate::panel::hedge::Purse;
 use crate::panel::race::scene::{NAMES, Scene, story};
 use crate::panel::script::{Act, Script, ScriptedJudge, answers, fails, hangs, limited};
+
+mod unknown;
 
 fn scene(scripts: &[&[Script]]) -> Scene {
     let judge = |(name, scripts): (&&str, &&[Script])| {
@@ -201,71 +205,6 @@ async fn nobody_is_evacuated_past_the_policy_s_attempts() {
     };
     let ((raced, took), ()) = tokio::join!(scene.race(), opening);
     assert_eq!(story(&raced, took), "judged by a at 800 ms: a primary judged 0+800");
-}
-
-// Judges of unknown speed.
-
-/// The same judges, of whom nobody said how fast they are.
-fn unknown(scripts: &[Script]) -> Scene {
-    Scene::scripted(scripts)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_judge_that_is_slow_by_nature_is_not_opened_although_nobody_said_so() {
-    let scene = unknown(&[answers(2_400), answers(700)]).without_hedges();
-    for _ in 0..5 {
-        join_all((0..30).map(|_| scene.race())).await;
-        assert_eq!(breaker(&scene, "a"), BreakerState::Closed);
-    }
-    assert_eq!(scene.panel.statuses()[0].strikes, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_judge_that_never_answered_is_left_although_nobody_knows_how_fast_it_is() {
-    let scene = unknown(&[hangs(), answers(700)]);
-    // after the first seconds its calls strike at the age that is assumed
-    assert_eq!(races_until(&scene, "a", BreakerState::Open).await, 7);
-    let scene = unknown(&[hangs(), answers(700)]);
-    let race_at = async |millis| {
-        pass(millis).await;
-        scene.race().await
-    };
-    let watching = async {
-        pass(5_500).await;
-        breaker(&scene, "a")
-    };
-    let coming = join_all((0..200).map(|image| race_at(25 * image)));
-    assert_eq!(tokio::join!(coming, watching).1, BreakerState::Open);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_judge_that_was_dropped_after_a_moment_long_ago_is_not_silent() {
-    let scene = unknown(&[answers(2_400), answers(700)]).without_hedges();
-    scene.panel.seat("a").unwrap().censor(Duration::from_millis(100));
-    pass(3_600_000).await;
-    join_all((0..40).map(|_| scene.race())).await;
-    assert_eq!(breaker(&scene, "a"), BreakerState::Closed);
-    assert_eq!(scene.panel.statuses()[0].strikes, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_judge_that_was_taken_for_a_dead_one_comes_back() {
-    // hedges are always faster than its first answer would be
-    let scene = unknown(&[answers(2_400), answers(700)]);
-    races_until(&scene, "a", BreakerState::Open).await;
-    let mut races = 0;
-    while breaker(&scene, "a") != BreakerState::Closed {
-        scene.race().await;
-        pass(2_500).await;
-        races += 1;
-        assert!(races < 30, "its probes answer");
-    }
-    scene.spend_hedge_budget();
-    for _ in 0..60 {
-        scene.race().await;
-        pass(5_000).await;
-        assert_eq!(breaker(&scene, "a"), BreakerState::Closed);
-    }
 }
 
 // Probes.
@@ -471,6 +410,17 @@ async fn nobody_is_hedged_into_a_crowd() {
     scene.panel.mind_crowd(true);
     scene.spend_last_chances();
     scene.check("judged by a at 2000 ms: a primary judged 0+2000").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_hedged_to_a_judge_whose_room_images_wait_for() {
+    let scene = scene(&[&[answers(2_000)], &[answers(300)]]);
+    scene.panel.mind_waited_for(&BTreeSet::from(["b"]));
+    scene.spend_last_chances();
+    scene.check("judged by a at 2000 ms: a primary judged 0+2000").await;
+    scene.panel.mind_waited_for(&BTreeSet::new());
+    let (raced, took) = scene.race().await;
+    assert_eq!(raced.attempts.len(), 2, "{}", story(&raced, took));
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,7 +87,8 @@ impl<'a> Course<'a> {
     fn hedge(&mut self) {
         self.hedge_at = None;
         let Some(next) = self.next_to_hedge() else { return };
-        let has_room = !self.panel.is_crowded() && next.has_room_for_hedges();
+        let is_wanted = self.panel.is_crowded() || self.panel.is_waited_for(next.name());
+        let has_room = !is_wanted && next.has_room_for_hedges();
         if has_room && self.affords(next) && self.panel.pays(Purse::Hedge) {
             let is_called = self.launch(next, Route::Hedge);
             // its place went to somebody else just now

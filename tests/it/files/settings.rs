@@ -21,6 +21,7 @@ fn the_service_file_becomes_plain_settings() {
     let config = service(SERVICE).expect("it is right");
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.server.max_in_flight_bytes, 512 << 20);
+    assert_eq!(config.imaging_settings().max_decoding_bytes, 512 << 20);
     assert_eq!(config.keys[0].name, "studio");
     assert_eq!(config.keys[0].sha256[..2], [0x9f, 0x86]);
     assert_eq!(config.store.sqlite, PathBuf::from("etc/data/vlmgate.db"));

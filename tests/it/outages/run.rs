@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Builder;
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use vlmgate::clock::{Deadline, Stopwatch};
 use vlmgate::config::files::PolicyFiles;
 use vlmgate::domain::policy::RouteSpec;
-use vlmgate::imaging::{Measurements, View};
+use vlmgate::imaging::{Base64, Measurements, View};
 use vlmgate::panel::race::{Outcome, Race};
 use vlmgate::panel::struck::Struck;
 use vlmgate::panel::{Asked, BreakerState, Care, Judge, Panel, Question};
@@ -244,8 +243,7 @@ fn question(image: u64) -> Question {
             id: "whole".to_owned(),
             width_px: 1,
             height_px: 1,
-            bytes: Bytes::new(),
-            base64: Arc::from(""),
+            jpeg: Base64::of(b""),
         }],
         measurements: Measurements::default(),
         struck: Struck::default(),

@@ -81,7 +81,7 @@ const ROUTES: &[Row] = &[
         &["the judges are asked in the policy's order"],
     ),
     Row("max_attempts: 3", "max_attempts: 4", &["everybody is down, and a person decides"]),
-    Row("deadline: 5s", "deadline: 4s", &["a judge has until the deadline, and no longer: 4.9 s"]),
+    Row("deadline: 5s", "deadline: 4s", &["a judge has until the deadline, and no longer: 4.97 s"]),
     Row(
         "deadline: 5s",
         "deadline: 6s",
@@ -89,6 +89,16 @@ const ROUTES: &[Row] = &[
             "a judge has until the deadline, and no longer: 4.99 s",
             "everything hangs, and the caller still has an answer on time",
         ],
+    ),
+    Row(
+        "deadline: 5s",
+        "deadline: 4950ms",
+        &["a judge has until the deadline, and no longer: 4.97 s"],
+    ),
+    Row(
+        "keep_back: 20ms",
+        "keep_back: 50ms",
+        &["a judge has until the deadline, and no longer: 4.97 s"],
     ),
     Row("floor: 300ms", "floor: 400ms", &["a caller who leaves less than 300 ms is refused"]),
     Row("floor: 300ms", "floor: 200ms", &["a caller who leaves less than 300 ms is refused"]),
@@ -100,6 +110,11 @@ const ROUTES: &[Row] = &[
     Row(
         "max_attempts: 3\n  hedge: { after: p95, budget: 10% }",
         "max_attempts: 4\n  hedge: off",
+        &["a slow judge is hedged and the hedge wins"],
+    ),
+    Row(
+        "hedge: { after: p95, budget: 10% }",
+        "hedge: { after: p99, budget: 10% }",
         &["a slow judge is hedged and the hedge wins"],
     ),
     Row(
@@ -156,22 +171,22 @@ const CHECKS: &[Row] = &[
         &["what a check flags is for the judge and the record, and settles nothing: in the dark"],
     ),
     Row(
-        "min_laplacian_var: 35",
+        "min_laplacian_var: 47",
         "min_laplacian_var: 3",
         &["what a check flags is for the judge and the record, and settles nothing: out of focus"],
     ),
     Row(
-        "min_white: 0.97",
+        "min_white: 0.93",
         "min_white: 0",
         &["what a check flags is for the judge and the record, and settles nothing: a ground"],
     ),
     Row(
-        "max_ratio: 0.06",
+        "max_ratio: 0.083",
         "max_ratio: 1",
         &["what a check flags is for the judge and the record, and settles nothing: a halo"],
     ),
     Row(
-        "max_share: 0.02",
+        "max_share: 0.03",
         "max_share: 0.5",
         &["what a check flags is for the judge and the record, and settles nothing: cut off"],
     ),

@@ -56,7 +56,8 @@ fn a_service_account_asks_for_a_token_as_googles_own_client_does() {
         request.headers.get("content-type").and_then(|kind| kind.to_str().ok()),
         golden["request"]["headers"]["content-type"].as_str()
     );
-    let body = std::str::from_utf8(&request.body).expect("text");
+    let body = request.body.joined();
+    let body = std::str::from_utf8(&body).expect("text");
     let form: reqwest::Url = format!("http://form/?{body}").parse().expect("a form");
     let form: serde_json::Map<String, Value> =
         form.query_pairs().map(|(k, v)| (k.into_owned(), Value::from(v))).collect();

@@ -289,3 +289,22 @@ fn a_soak_is_measured_beside_its_faults() {
     check(&evidence, "p95_drift", Some(0.2));
     check(&evidence, "secondary_share_outside", Some(0.1));
 }
+
+#[test]
+fn a_gate_that_mixes_up_its_callers_is_caught_although_it_agrees_with_itself() {
+    let mut evidence = world("");
+    give(&mut evidence, 0..600, "a");
+    check(&evidence, "crossed", Some(0.0));
+    for n in (0..600).step_by(2) {
+        let (one, other) =
+            (evidence.samples[n].verdict.take(), evidence.samples[n + 1].verdict.take());
+        (evidence.samples[n].verdict, evidence.samples[n + 1].verdict) = (other, one);
+    }
+    for (id, agrees) in [("joined", 1.0), ("F2", 0.0), ("F5", 1.0), ("invalid_verdicts", 0.0)] {
+        check(&evidence, id, Some(agrees));
+    }
+    check(&evidence, "crossed", Some(600.0));
+    // of a view that was made anew nothing is known
+    evidence.pictures = Arc::default();
+    check(&evidence, "crossed", None);
+}

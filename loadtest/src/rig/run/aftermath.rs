@@ -19,6 +19,7 @@ use crate::sample::VerdictBody;
 use crate::scenario::BlowKind;
 use crate::scenario::PROVIDERS;
 use crate::scenario::Scenario;
+use crate::web::Reply;
 use crate::web::Web;
 
 /// How long calls may take to end after the load stopped.
@@ -140,17 +141,26 @@ fn count(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-/// Verdicts that were answered as recorded and that the store does not know.
+/// Verdicts that were answered, as recorded or not, and that the store does not know as they were.
 async fn missing_records(url: &str, samples: &[Sample], web: &Web) -> (usize, usize) {
-    let recorded = samples.iter().filter_map(|one| one.verdict.as_ref());
-    let recorded: Vec<&str> =
-        recorded.filter(|verdict| verdict.recorded).map(|verdict| verdict.id.as_str()).collect();
+    let answered: Vec<&VerdictBody> =
+        samples.iter().filter_map(|one| one.verdict.as_ref()).collect();
     let mut missing = 0;
-    for id in &recorded {
-        let asked = web.get(&format!("{url}/v1/verdicts/{id}"), LOOKUP_WITHIN).await;
-        missing += usize::from(!asked.is_ok_and(|reply| reply.status == 200));
+    for verdict in &answered {
+        let asked = web.get(&format!("{url}/v1/verdicts/{}", verdict.id), LOOKUP_WITHIN).await;
+        missing += usize::from(!asked.is_ok_and(|reply| is_of(&reply, verdict)));
     }
-    (missing, recorded.len())
+    (missing, answered.len())
+}
+
+/// Whether this is the record of that verdict.
+fn is_of(reply: &Reply, verdict: &VerdictBody) -> bool {
+    let known = serde_json::from_slice::<VerdictBody>(&reply.body);
+    reply.status == 200
+        && known.is_ok_and(|known| {
+            (&known.id, &known.verdict, known.judge_name())
+                == (&verdict.id, &verdict.verdict, verdict.judge_name())
+        })
 }
 
 /// Attempts of records whose caller had gone that began after it went; and how many such records.

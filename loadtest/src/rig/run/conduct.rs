@@ -25,7 +25,6 @@ use crate::rig::policy::ACCEPT_FOR_S;
 use crate::rig::providers::Host;
 use crate::rig::providers::healthy;
 use crate::rig::run::Driven;
-use crate::rig::run::processes;
 use crate::rig::watch::EVERY;
 use crate::rig::watch::Watch;
 use crate::sample::Sample;
@@ -33,8 +32,9 @@ use crate::scenario::BlowKind;
 use crate::scenario::Scenario;
 use crate::web::Web;
 
-/// After SIGTERM a load balancer needs a moment to see that the gate is not ready any more.
-const NOTICED_AFTER: Duration = Duration::from_millis(500);
+/// After SIGTERM a load balancer needs a moment to see that the gate is not ready any more: here longer
+/// than the gate still accepts, so that somebody meets its closed door.
+const NOTICED_AFTER: Duration = Duration::from_millis(1_300);
 
 /// How long a gate that was told to stop is waited for, beyond what it may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -139,7 +139,7 @@ impl<'a> Conductor<'a> {
         };
         let (samples, switched, watched) = tokio::join!(sending, switching, watching);
         let (switched, (ticks, ledger)) = (switched?, watched?);
-        let usage = processes(&watch, self.clock.now_s(), samples.len());
+        let usage = watch.processes(self.clock.now_s(), samples.len());
         let Switched { switches, stop, blow } = switched;
         let other_cores = watch.other_cores();
         Ok((samples, Seen { ticks, ledger, switches, stop, blow, usage, other_cores }))

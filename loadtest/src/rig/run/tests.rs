@@ -45,6 +45,7 @@ async fn run(url: Option<String>) -> ScenarioRun {
     let gallery = Gallery::draw(1, 3).unwrap();
     let world = World {
         calibration: Calibration::of(&gallery, &judges(), "a"),
+        pictures: Arc::new(gallery.digests()),
         target: TargetKind::OpenAiChat(url.unwrap_or_else(|| providers[0].base_url())),
         binary: None,
         rate_per_s: RATE_PER_S,

@@ -90,6 +90,65 @@ fn whoever_was_overtaken_has_no_hope_while_more_come_than_are_served() {
     assert!(!line.has_no_hope(last_in, &route("a")), "nobody who came much later is in");
 }
 
+/// Of those who come 300 times a second for two seconds, while 200 are served: how many may join.
+fn joining(line: &mut Line, from: Instant) -> usize {
+    let mut joining = 0;
+    for third_ms in 0..6_000_u32 {
+        let now = from + Duration::from_micros(333) * third_ms;
+        if third_ms % 10 == 0 {
+            line.came(now, &route("a"));
+            joining += usize::from(line.may_join(now, &route("a")));
+        }
+        if third_ms % 15 == 0 {
+            line.take(1, now, &route("a"));
+            line.give_back(1, now, &route("a"));
+        }
+        if third_ms % 300 == 0 {
+            line.was_overtaken(now, &route("a"));
+        }
+    }
+    joining
+}
+
+#[test]
+fn of_those_who_come_to_an_overrun_lane_hardly_more_join_than_leave() {
+    let (mut line, start) = after_two_seconds_of(300, 200);
+    let later = start + seconds(2);
+    assert!(line.may_join(later, &route("a")), "nobody was overtaken yet");
+    // 600 come and 400 leave
+    let joining = joining(&mut line, later);
+    assert!((400..440).contains(&joining), "{joining} of 600");
+    assert!(line.may_join(later + seconds(4), &route("a")), "nobody was overtaken for long");
+    line.close();
+    assert!(line.may_join(later + seconds(2), &route("a")), "nobody joins a closed gate anyway");
+}
+
+#[test]
+fn who_goes_straight_in_takes_the_place_of_one_who_would_wait() {
+    let (mut line, start) = after_two_seconds_of(300, 200);
+    let later = start + seconds(2);
+    line.was_overtaken(later, &route("a"));
+    assert!(line.may_join(later, &route("a")));
+    for _ in 0..4 {
+        line.came(later, &route("a"));
+        line.went_in(&route("a"));
+    }
+    line.came(later, &route("a"));
+    assert!(!line.may_join(later, &route("a")));
+}
+
+#[test]
+fn the_judges_that_somebody_waits_for_are_told() {
+    let (mut line, start) = line();
+    assert!(line.waited_for().is_empty());
+    let (ticket, _) = line.join(waiter_for("a", start + seconds(5))).unwrap();
+    assert!(line.waited_for().is_empty(), "it lacks something else");
+    assert_eq!(line.turn(|_| away_until(start + seconds(1))), None);
+    assert_eq!(line.waited_for().into_iter().collect::<Vec<_>>(), ["a"]);
+    line.leave(ticket);
+    assert!(line.waited_for().is_empty());
+}
+
 #[test]
 fn whoever_waits_for_another_judge_was_not_overtaken() {
     let (line, start) = after_two_seconds_of(100, 50);

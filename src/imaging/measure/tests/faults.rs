@@ -1,7 +1,6 @@
 //! Faults of coding, of cutting out and of placing, drawn in code with a known size each.
 
 use super::*;
-use crate::imaging::picture::Pixels;
 
 /// Noise that is the same in every run: the sum of twelve uniform steps, deviation 1.
 fn grain(x: f64, y: f64) -> f64 {
@@ -279,5 +278,5 @@ fn the_places_of_a_number_are_where_it_was_counted() {
     assert!((area.left - 0.0875).abs() < 0.004 && (area.bottom - 0.1625).abs() < 0.004, "{area:?}");
     let unmarked = look(&speck, &[spec], Marks::default).unwrap();
     assert!(unmarked.checks[0].areas.is_empty());
-    assert!(matches!(speck.pixels, Pixels::Rgba(_)));
+    assert!(speck.alpha_row(0).is_some());
 }

@@ -154,4 +154,28 @@ proptest! {
             Ok(())
         })?;
     }
+
+    #[test]
+    fn whoever_is_back_is_given_more_and_more_until_it_has_all(
+        ramp_ms in 0_u64..20_000,
+        looks in prop::collection::vec((0.0..1.0_f64, 0_u64..1_000), 1..60),
+    ) {
+        let mut scene = Scene::new();
+        let rules = Rules { ramp: Duration::from_millis(ramp_ms), ..Rules::default() };
+        scene.breaker = Breaker::new(rules);
+        let mut scene = scene.opened();
+        scene.later(60.0);
+        scene.closes();
+        let closed_at = scene.now;
+        let mut let_in: f64 = 0.0;
+        for (chance, wait_ms) in looks {
+            let admits = scene.breaker.admits(chance, scene.now);
+            prop_assert!(RAMP_FROM <= chance || admits, "{chance} at {:?}", scene.now - closed_at);
+            prop_assert!(let_in < chance || admits, "{chance} was let in before");
+            let_in = if admits { let_in.max(chance) } else { let_in };
+            let is_over = Duration::from_millis(ramp_ms) <= scene.now - closed_at;
+            prop_assert!(!is_over || admits, "{chance} after the ramp");
+            scene.now += Duration::from_millis(wait_ms);
+        }
+    }
 }

@@ -1,0 +1,189 @@
+//! A PNG is read row by row, and each row becomes what is held of it while it is still in the
+//! cache: colours that are hidden under alpha are dropped on arrival, 16 bits become 8.
+
+use ::png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
+use image::metadata::Orientation;
+use moxcms::DataColorSpace;
+
+use crate::domain::Inadmissible;
+use crate::imaging::allowance::{Allowance, Metered};
+use crate::imaging::colour::{Profile, Samples};
+use crate::imaging::decoded::{
+    Limits, check_bytes, check_pixels, corrupt, exif_orientation, xmp_orientation,
+};
+use crate::imaging::picture::{Buffer, Held, Picture, WrongSize, premultiply};
+use crate::imaging::planes::Planes;
+
+/// Memory the decoder may take for rows and metadata, beside the picture itself. An inflated
+/// profile counts, so a profile bomb ends here.
+const SIDE_BYTES: u64 = 24 << 20;
+
+/// Samples that are multiplied by their alpha at a time: few enough to stay in the cache.
+const BATCH_BYTES: usize = 128 << 10;
+
+/// The keyword of an XMP packet.
+const XMP: &str = "XML:com.adobe.xmp";
+
+/// Decodes a PNG.
+pub(crate) fn decode(
+    bytes: &[u8],
+    limits: &Limits,
+    allowance: &Allowance,
+) -> Result<Picture, Inadmissible> {
+    // the size stands at a fixed place, so it is held to the limit before anything is allocated
+    let size = bytes.get(16..24).and_then(|at| at.split_first_chunk::<4>());
+    let (width, height) = size.ok_or_else(|| corrupt("the file is cut off in its header"))?;
+    let height = height.first_chunk::<4>().copied().unwrap_or_default();
+    let size = (u32::from_be_bytes(*width), u32::from_be_bytes(height));
+    let pixels = check_pixels(size, limits)?;
+    let side = usize::try_from(SIDE_BYTES.min(limits.max_bytes)).unwrap_or(usize::MAX);
+    let reader = Metered::new(bytes, allowance);
+    let mut decoder = Decoder::new_with_limits(reader, ::png::Limits { bytes: side });
+    decoder.set_transformations(Transformations::EXPAND);
+    let mut reader = decoder.read_info().map_err(|why| broken(&why))?;
+    let info = reader.info();
+    if (info.width, info.height) != size {
+        return Err(corrupt("the header stands in an odd place"));
+    }
+    let form = Form::of(reader.output_color_type())?;
+    let icc = info.icc_profile.as_deref();
+    let profile = icc.and_then(|icc| Profile::read(icc, form.space()));
+    let orientation = orientation(&reader).unwrap_or(Orientation::NoTransforms);
+    let given = pixels * form.channels() as u64;
+    let twice = reader.info().interlaced || profile.is_some();
+    check_bytes(given * if twice { 2 + u64::from(form.is_deep) } else { 1 }, limits)?;
+    let samples = form.read(&mut reader, size, profile.is_none())?;
+    let held = match (samples, &profile) {
+        (samples, Some(profile)) => {
+            let pixels = samples.into_srgb(size.0 as usize, Some(profile));
+            return Ok(Picture::upright(size, pixels, orientation)?);
+        }
+        (Samples::Grey(levels), None) => Held::Planes(Planes::grey(levels, size)),
+        (Samples::Rgb(bytes), None) => Held::Rgb(Buffer::Own(bytes)),
+        (Samples::Rgba(bytes), None) => Held::Rgba(bytes),
+        (samples @ (Samples::GreyAlpha(_) | Samples::Cmyk(_)), None) => {
+            let pixels = samples.into_srgb(size.0 as usize, None);
+            return Ok(Picture::upright(size, pixels, orientation)?);
+        }
+    };
+    Ok(Picture::new(size, held, 1, orientation)?)
+}
+
+/// In EXIF, or else in XMP. Text is only looked at for this, so broken text is no reason to refuse.
+fn orientation(reader: &Reader<Metered<'_>>) -> Option<Orientation> {
+    let info = reader.info();
+    let by_exif = info.exif_metadata.as_deref().and_then(exif_orientation);
+    by_exif.or_else(|| {
+        let mut packet = info.utf8_text.iter().find(|text| text.keyword.contains(XMP))?.clone();
+        packet.decompress_text().ok()?;
+        xmp_orientation(packet.get_text().ok()?.as_bytes())
+    })
+}
+
+/// What a row holds: channels of 8 or 16 bits.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    colour: ColorType,
+    is_deep: bool,
+}
+
+impl Form {
+    fn of((colour, depth): (ColorType, BitDepth)) -> Result<Self, Inadmissible> {
+        let is_deep = match depth {
+            BitDepth::Eight => false,
+            BitDepth::Sixteen => true,
+            BitDepth::One | BitDepth::Two | BitDepth::Four => {
+                return Err(corrupt("the pixels have a format that cannot be read"));
+            }
+        };
+        Ok(Self { colour, is_deep })
+    }
+
+    fn channels(self) -> usize {
+        self.colour.samples()
+    }
+
+    fn space(self) -> DataColorSpace {
+        match self.colour {
+            ColorType::Grayscale | ColorType::GrayscaleAlpha => DataColorSpace::Gray,
+            ColorType::Rgb | ColorType::Indexed | ColorType::Rgba => DataColorSpace::Rgb,
+        }
+    }
+
+    /// All rows in 8 bits. With `by_alpha` RGBA comes multiplied by its alpha.
+    fn read(
+        self,
+        reader: &mut Reader<Metered<'_>>,
+        size: (u32, u32),
+        by_alpha: bool,
+    ) -> Result<Samples, Inadmissible> {
+        let row_bytes = size.0 as usize * self.channels();
+        let mut bytes = vec![0; row_bytes * size.1 as usize];
+        if reader.info().interlaced {
+            self.read_interlaced(reader, &mut bytes)?;
+            if by_alpha && self.colour == ColorType::Rgba {
+                premultiply(&mut bytes, size)?;
+            }
+        } else {
+            let batch_rows = (BATCH_BYTES / row_bytes.max(1)).max(1);
+            let mut deep = vec![0; if self.is_deep { row_bytes * 2 } else { 0 }];
+            for batch in bytes.chunks_mut(batch_rows * row_bytes) {
+                for row in batch.chunks_exact_mut(row_bytes) {
+                    self.read_row(reader, &mut deep, row).map_err(|why| broken(&why))?;
+                }
+                if by_alpha && self.colour == ColorType::Rgba {
+                    let rows = u32::try_from(batch.len() / row_bytes).map_err(|_| WrongSize)?;
+                    premultiply(batch, (size.0, rows))?;
+                }
+            }
+            // behind the last row stands the checksum
+            reader.read_row(&mut []).map_err(|why| broken(&why))?;
+        }
+        Ok(match self.colour {
+            ColorType::Grayscale => Samples::Grey(bytes),
+            ColorType::GrayscaleAlpha => Samples::GreyAlpha(bytes),
+            ColorType::Rgb | ColorType::Indexed => Samples::Rgb(bytes),
+            ColorType::Rgba => Samples::Rgba(bytes),
+        })
+    }
+
+    fn read_row(
+        self,
+        reader: &mut Reader<Metered<'_>>,
+        deep: &mut [u8],
+        row: &mut [u8],
+    ) -> Result<(), DecodingError> {
+        if !self.is_deep {
+            return reader.read_row(row).map(drop);
+        }
+        reader.read_row(deep)?;
+        round(deep, row);
+        Ok(())
+    }
+
+    fn read_interlaced(
+        self,
+        reader: &mut Reader<Metered<'_>>,
+        into: &mut [u8],
+    ) -> Result<(), Inadmissible> {
+        if !self.is_deep {
+            return reader.next_frame(into).map(drop).map_err(|why| broken(&why));
+        }
+        let mut deep = vec![0; into.len() * 2];
+        reader.next_frame(&mut deep).map_err(|why| broken(&why))?;
+        round(&deep, into);
+        Ok(())
+    }
+}
+
+/// 16-bit samples, the high byte first, rounded to 8 bits.
+fn round(deep: &[u8], into: &mut [u8]) {
+    for (sample, level) in deep.as_chunks::<2>().0.iter().zip(into) {
+        let rounded = (u32::from(u16::from_be_bytes(*sample)) * 255 + 32_767) / 65_535;
+        *level = u8::try_from(rounded).unwrap_or(u8::MAX);
+    }
+}
+
+fn broken(why: &DecodingError) -> Inadmissible {
+    corrupt(&why.to_string())
+}
