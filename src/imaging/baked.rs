@@ -60,21 +60,25 @@ fn alternation(bits: &[u64], square: usize) -> f64 {
 
 /// The level between the two greys that fill a tile.
 fn between_two_greys(tile: &Tile) -> Option<u8> {
-    let mut counts = [0_usize; 256];
-    for level in tile.rows.iter().flatten() {
-        if let Some(count) = counts.get_mut(usize::from(*level)) {
-            *count += 1;
-        }
-    }
-    let around = |level: usize| -> usize {
-        let window = level.saturating_sub(PEAK_LEVELS)..(level + PEAK_LEVELS + 1).min(256);
-        counts.get(window).unwrap_or_default().iter().sum()
+    let counts = tile.levels().counts();
+    let around: Vec<usize> = (0..counts.len())
+        .map(|level| {
+            let window = level.saturating_sub(PEAK_LEVELS)..(level + PEAK_LEVELS + 1).min(256);
+            counts.get(window).unwrap_or_default().iter().map(|count| *count as usize).sum()
+        })
+        .collect();
+    let peak = |apart: &dyn Fn(usize) -> bool| {
+        let levels = around.iter().copied().enumerate().filter(|(level, _)| apart(*level));
+        levels.max_by_key(|(_, held)| *held)
     };
-    let first = (0..256).max_by_key(|level| around(*level))?;
-    let apart = |level: &usize| 2 * PEAK_LEVELS < level.abs_diff(first);
-    let second = (0..256).filter(apart).max_by_key(|level| around(*level))?;
-    let of = |level| share(around(level), TILE_PX * TILE_PX);
-    let two = ONE_GREY <= of(first).min(of(second)) && TWO_GREYS <= of(first) + of(second);
+    let (first, held) = peak(&|_| true)?;
+    // most tiles have no such grey, and a product has no second
+    if share(held, TILE_PX * TILE_PX) < ONE_GREY {
+        return None;
+    }
+    let (second, also_held) = peak(&|level| 2 * PEAK_LEVELS < level.abs_diff(first))?;
+    let of = |held| share(held, TILE_PX * TILE_PX);
+    let two = ONE_GREY <= of(also_held) && TWO_GREYS <= of(held) + of(also_held);
     two.then(|| u8::try_from(usize::midpoint(first, second)).unwrap_or(u8::MAX))
 }
 
@@ -100,46 +104,54 @@ pub(crate) fn bars(sample: &Sample, marks: &mut Marks) -> Option<f64> {
         return None;
     }
     let grid = &sample.rgba;
-    let (width, height) = (grid.width(), grid.height());
+    let (width, height) = grid.size();
     let row = |y: i32| (0..width).map(move |x| grid.at(x, y));
     let column = |x: i32| (0..height).map(move |y| grid.at(x, y));
     let (above, below) = pair(height, row);
     let (left, right) = pair(width, column);
-    marks.block(grid, (0, 0), (width, above));
-    marks.block(grid, (0, height - below), (width, below));
-    marks.block(grid, (0, 0), (left, height));
-    marks.block(grid, (width - right, 0), (right, height));
+    marks.block(grid.size(), (0, 0), (width, above));
+    marks.block(grid.size(), (0, height - below), (width, below));
+    marks.block(grid.size(), (0, 0), (left, height));
+    marks.block(grid.size(), (width - right, 0), (right, height));
     let rows = f64::from(above + below) / f64::from(height);
     Some(rows.max(f64::from(left + right) / f64::from(width)))
 }
 
 /// Lines of the bars at both ends of a side, 0 and 0 where there are none.
-fn pair<I>(side: i32, line: impl Fn(i32) -> I) -> (i32, i32)
-where
-    I: Iterator<Item = [u8; 4]> + Clone,
-{
+fn pair<I: ExactSizeIterator<Item = [u8; 4]>>(side: i32, line: impl Fn(i32) -> I) -> (i32, i32) {
     let [red, green, blue, _] = line(0).next().unwrap_or_default();
     let colour = [red, green, blue];
-    let is_bar = |at: i32| fills(line(at), |pixel| difference(pixel, colour) <= BAR_LEVELS);
-    let first = (0..side).take_while(|at| BAR_FILLS <= is_bar(*at)).count();
-    let last = (0..side).rev().take_while(|at| BAR_FILLS <= is_bar(*at)).count();
-    let (first, last) = (whole(first), whole(last));
-    let begins = |at: i32| {
-        PICTURE_FILLS <= fills(line(at), |pixel| PICTURE_LEVELS < difference(pixel, colour))
-    };
-    let wide = LEAST_BAR * f64::from(side) <= f64::from(first.min(last));
+    let is_bar =
+        |at: &i32| fills(BAR_FILLS, line(*at), |pixel| difference(pixel, colour) <= BAR_LEVELS);
+    let first = whole((0..side).take_while(is_bar).count());
+    let narrow = |lines: i32| f64::from(lines) < LEAST_BAR * f64::from(side);
     // the line of the border itself is a mixture of both
-    if wide && first + last < side && begins(first + 2) && begins(side - last - 3) {
-        (first, last)
-    } else {
-        (0, 0)
+    let begins = |at: i32| {
+        fills(PICTURE_FILLS, line(at), |pixel| PICTURE_LEVELS < difference(pixel, colour))
+    };
+    if narrow(first) || first == side || !begins(first + 2) {
+        return (0, 0);
     }
+    let last = whole((0..side).rev().take_while(is_bar).count());
+    if narrow(last) || side <= first + last || !begins(side - last - 3) {
+        return (0, 0);
+    }
+    (first, last)
 }
 
 fn whole(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn fills<I: Iterator<Item = [u8; 4]> + Clone>(line: I, is: impl Fn([u8; 4]) -> bool) -> f64 {
-    share(line.clone().filter(|pixel| is(*pixel)).count(), line.count())
+/// Whether at least the share `least` of a line's pixels are what `is` says. Reads no further than to
+/// the first that settles it.
+fn fills(
+    least: f64,
+    line: impl ExactSizeIterator<Item = [u8; 4]>,
+    is: impl Fn([u8; 4]) -> bool,
+) -> bool {
+    let all = line.len();
+    let is_short = |missed: &usize| share(all - missed, all) < least;
+    let most_missed = (0..all).find(is_short).unwrap_or(all);
+    line.filter(|pixel| !is(*pixel)).take(most_missed).count() < most_missed
 }

@@ -12,7 +12,7 @@ use crate::imaging::native::{TILE_PX, Tile};
 const MOST_BLOCK_PX: usize = 8;
 
 /// A step larger than this is an edge of the picture, whatever lies beneath it.
-const MOST_STEP: u32 = 48;
+const MOST_STEP: u8 = 48;
 
 /// Levels by which steps at the blocks' borders are higher than elsewhere, where they can be seen.
 const SEEN_LEVELS: f64 = 2.0;
@@ -32,7 +32,7 @@ pub(crate) fn blockiness(
     marks: &mut Marks,
     size: (usize, usize),
 ) -> Option<f64> {
-    if block_px < 2 {
+    if tiles.is_empty() || block_px < 2 {
         return None;
     }
     let each: Vec<(&Tile, Phases)> =
@@ -49,7 +49,7 @@ pub(crate) fn blockiness(
             marks.pixels(size, (tile.left_px, tile.top_px), (TILE_PX, TILE_PX));
         }
     }
-    (!tiles.is_empty()).then(|| share(blocky, tiles.len()))
+    Some(share(blocky, tiles.len()))
 }
 
 /// Steps between neighbours by where in a block they lie: their sum and number.
@@ -63,7 +63,24 @@ struct Phases {
 
 impl Phases {
     fn of(tile: &Tile, block_px: usize) -> Self {
-        Self { rows: steps(tile, block_px), columns: steps(&tile.turned(), block_px) }
+        let mut phases = Self::default();
+        let mut across = [0_u32; TILE_PX - 1];
+        for row in &tile.rows {
+            let after = row.get(1..).unwrap_or_default();
+            for (sum, (before, after)) in across.iter_mut().zip(row.iter().zip(after)) {
+                *sum += u32::from(before.abs_diff(*after).min(MOST_STEP));
+            }
+        }
+        let high = u32::try_from(tile.rows.len()).unwrap_or(0);
+        for (place, sum) in across.into_iter().enumerate() {
+            raise(&mut phases.rows, place % block_px, (sum, high));
+        }
+        for (place, [above, row]) in tile.rows.array_windows().enumerate() {
+            let steps = above.iter().zip(row).map(|(above, level)| above.abs_diff(*level));
+            let sum = steps.map(|step| u32::from(step.min(MOST_STEP))).sum();
+            raise(&mut phases.columns, place % block_px, (sum, 64));
+        }
+        phases
     }
 
     fn add(&mut self, other: &Self) {
@@ -72,6 +89,13 @@ impl Phases {
             mine.0 += theirs.0;
             mine.1 += theirs.1;
         }
+    }
+}
+
+fn raise(steps: &mut Steps, place: usize, (sum, count): (u32, u32)) {
+    if let Some(step) = steps.get_mut(place) {
+        step.0 += sum;
+        step.1 += count;
     }
 }
 
@@ -93,20 +117,6 @@ fn is_seen(steps: &Steps, place: usize) -> bool {
     SEEN_LEVELS <= at - other && SEEN_TIMES * other <= at
 }
 
-fn steps(tile: &Tile, block_px: usize) -> Steps {
-    let mut phases = [(0, 0); MOST_BLOCK_PX];
-    for row in &tile.rows {
-        for (place, [before, after]) in row.array_windows().enumerate() {
-            let step = u32::from(after.abs_diff(*before)).min(MOST_STEP);
-            if let Some((sum, count)) = phases.get_mut(place % block_px) {
-                *sum += step;
-                *count += 1;
-            }
-        }
-    }
-    phases
-}
-
 /// Standard deviation of the grain in the quietest quarter of the tiles, in levels.
 ///
 /// By the mask of Immerkær, "Fast noise variance estimation" (1996), which is blind to what is flat
@@ -124,15 +134,18 @@ pub(crate) fn noise(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> 
 }
 
 fn grain(tile: &Tile) -> f64 {
-    let mut sum = 0;
-    let mut count = 0;
+    let (mut sum, mut count) = (0, 0);
     for [above, row, below] in tile.rows.array_windows() {
-        let three = above.array_windows::<3>().zip(row.array_windows::<3>());
-        for ((above, row), below) in three.zip(below.array_windows::<3>()) {
-            let second = |[a, b, c]: &[u8; 3]| i32::from(*a) - 2 * i32::from(*b) + i32::from(*c);
-            sum += (second(above) - 2 * second(row) + second(below)).abs();
-            count += 1;
+        // first down each column, then along the row
+        let mut bends = [0_i16; TILE_PX];
+        let three = above.iter().zip(row).zip(below);
+        for (bend, ((above, level), below)) in bends.iter_mut().zip(three) {
+            *bend = i16::from(*above) - 2 * i16::from(*level) + i16::from(*below);
         }
+        let (next, last) = (bends.get(1..).unwrap_or_default(), bends.get(2..).unwrap_or_default());
+        let along = bends.iter().zip(next).zip(last);
+        sum += along.map(|((a, b), c)| u32::from((a - 2 * b + c).unsigned_abs())).sum::<u32>();
+        count += 62;
     }
     (PI / 2.0).sqrt() / 6.0 * f64::from(sum) / f64::from(count.max(1))
 }
@@ -161,17 +174,12 @@ const MOST_PEAKS: usize = 8;
 pub(crate) fn banding(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> Option<f64> {
     let (mut lively, mut banded) = (0, 0);
     for tile in tiles {
-        let mut counts = [0_usize; 256];
-        for level in tile.rows.iter().flatten() {
-            if let Some(count) = counts.get_mut(usize::from(*level)) {
-                *count += 1;
-            }
-        }
-        if spread(&counts) < LIVELY_LEVELS {
+        let counts = tile.levels().counts();
+        if spread(counts) < LIVELY_LEVELS {
             continue;
         }
         lively += 1;
-        if is_banded(counts) {
+        if is_banded(*counts) {
             banded += 1;
             marks.pixels(size, (tile.left_px, tile.top_px), (TILE_PX, TILE_PX));
         }
@@ -180,13 +188,13 @@ pub(crate) fn banding(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -
 }
 
 /// Levels between the darkest and the lightest thirtieth of a tile.
-fn spread(counts: &[usize; 256]) -> usize {
+fn spread(counts: &[u32; 256]) -> usize {
     let few = TILE_PX * TILE_PX / 32;
-    let reach = |levels: &mut dyn Iterator<Item = &usize>| {
+    let reach = |levels: &mut dyn Iterator<Item = &u32>| {
         let mut sum = 0;
         levels
             .take_while(|count| {
-                sum += **count;
+                sum += **count as usize;
                 sum < few
             })
             .count()
@@ -194,12 +202,10 @@ fn spread(counts: &[usize; 256]) -> usize {
     256 - (reach(&mut counts.iter()) + reach(&mut counts.iter().rev())).min(256)
 }
 
-fn is_banded(mut counts: [usize; 256]) -> bool {
+fn is_banded(mut counts: [u32; 256]) -> bool {
     let (mut peaks, mut held) = (0, 0);
     while peaks < MOST_PEAKS {
-        let windows =
-            counts.windows(2 * PEAK_LEVELS + 1).map(|window| window.iter().sum::<usize>());
-        let Some((first, most)) = windows.enumerate().max_by_key(|(_, sum)| *sum) else { break };
+        let Some((first, most)) = highest_peak(&counts) else { break };
         if share(most, TILE_PX * TILE_PX) < PEAK_SHARE {
             break;
         }
@@ -212,11 +218,22 @@ fn is_banded(mut counts: [usize; 256]) -> bool {
     LEAST_PEAKS <= peaks && PEAKS_SHARE <= share(held, TILE_PX * TILE_PX)
 }
 
+/// Where the highest peak begins, and what it holds.
+fn highest_peak(counts: &[u32; 256]) -> Option<(usize, usize)> {
+    const WIDE: usize = 2 * PEAK_LEVELS + 1;
+    let peaks = counts.array_windows::<WIDE>().map(|window| window.iter().sum::<u32>() as usize);
+    peaks.enumerate().max_by_key(|(_, held)| *held)
+}
+
 /// Tiles whose spectrum is looked at: the steepest.
 const STEEPEST: usize = 8;
 
 /// Least power that there is to fall, in squared levels.
 const LEAST_POWER: f64 = 40.0;
+
+/// Half waves along a tile: of waves of 16 to 32 pixels, and of 4 to 8.
+const COARSE: std::ops::Range<u16> = 4..8;
+const FINE: std::ops::Range<u16> = 16..32;
 
 /// How far the power of the picture's steepest places falls over two octaves, from waves of 16 to 32
 /// pixels to waves of 4 to 8, in decibels.
@@ -225,15 +242,16 @@ const LEAST_POWER: f64 = 40.0;
 /// focus fall by 4 to 18. What was enlarged, or is out of focus, has coarse waves and no fine ones.
 /// `None` where nothing is steep enough to tell.
 pub(crate) fn fall(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> Option<f64> {
-    let mut steepness: Vec<(usize, &Tile)> = tiles.iter().map(|tile| (slope(tile), tile)).collect();
+    let mut steepness: Vec<(u32, &Tile)> = tiles.iter().map(|tile| (slope(tile), tile)).collect();
     steepness.sort_by_key(|(slope, _)| std::cmp::Reverse(*slope));
-    let (coarse, fine) = (waves(4..8), waves(16..32));
+    let (coarse, fine) = (waves(COARSE), waves(FINE));
     let (mut low, mut high, mut rows) = (0.0, 0.0, 0);
     for (_, tile) in steepness.iter().take(STEEPEST) {
         marks.pixels(size, (tile.left_px, tile.top_px), (TILE_PX, TILE_PX));
-        for row in tile.rows.iter().chain(&tile.turned().rows).step_by(8) {
-            low += power(row, &coarse);
-            high += power(row, &fine);
+        for row in tile.rows.iter().chain(&tile.columns()).step_by(8) {
+            let levels = row.map(f32::from);
+            low += power(&levels, &coarse);
+            high += power(&levels, &fine);
             rows += 1;
         }
     }
@@ -243,27 +261,37 @@ pub(crate) fn fall(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> O
 }
 
 /// Mean power of `waves` in a row.
-fn power(row: &[u8; TILE_PX], waves: &[[f32; TILE_PX]]) -> f64 {
+fn power(levels: &[f32; TILE_PX], waves: &[[f32; TILE_PX]]) -> f64 {
     let one = |wave: &[f32; TILE_PX]| {
-        let dot: f32 = row.iter().zip(wave).map(|(level, wave)| f32::from(*level) * wave).sum();
+        // sums of their own can be added at once
+        let mut sums = [0.0_f32; 8];
+        for (levels, wave) in levels.as_chunks::<8>().0.iter().zip(wave.as_chunks::<8>().0) {
+            for (sum, (level, wave)) in sums.iter_mut().zip(levels.iter().zip(wave)) {
+                *sum += level * wave;
+            }
+        }
+        let dot: f32 = sums.iter().sum();
         f64::from(dot * dot)
     };
     let sum: f64 = waves.iter().map(one).sum();
     sum / f64::from(u32::try_from(waves.len()).unwrap_or(1).max(1))
 }
 
-fn slope(tile: &Tile) -> usize {
-    let steps = tile.rows.iter().step_by(4).flat_map(|row| row.array_windows());
-    steps.map(|[one, next]| usize::from(one.abs_diff(*next)).pow(2)).sum()
+/// The squares of the steps along every fourth row.
+fn slope(tile: &Tile) -> u32 {
+    let squares = |row: &[u8; TILE_PX]| -> u32 {
+        let steps = row.iter().zip(row.get(1..).unwrap_or_default());
+        steps.map(|(one, next)| u32::from(one.abs_diff(*next)).pow(2)).sum()
+    };
+    tile.rows.iter().step_by(4).map(squares).sum()
 }
 
 /// The cosine waves of a row (DCT-II) of these numbers.
-fn waves(numbers: std::ops::Range<usize>) -> Vec<[f32; TILE_PX]> {
-    let wave = |number: usize| {
-        let number = f64::from(u32::try_from(number).unwrap_or(0));
+fn waves(numbers: std::ops::Range<u16>) -> Vec<[f32; TILE_PX]> {
+    let wave = |number: u16| {
         let mut levels = [0.0; TILE_PX];
         for (place, level) in (0_u16..).zip(&mut levels) {
-            let turn = PI * (f64::from(place) + 0.5) * number / 64.0;
+            let turn = PI * (f64::from(place) + 0.5) * f64::from(number) / 64.0;
             #[expect(clippy::cast_possible_truncation, reason = "a cosine")]
             let cosine = turn.cos() as f32;
             *level = cosine / 8.0;

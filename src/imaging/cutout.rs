@@ -5,10 +5,13 @@
 //! edge soft.
 
 use crate::imaging::grid::share;
+use crate::imaging::levels::Levels;
 use crate::imaging::marks::Marks;
+use crate::imaging::mask::Mask;
 use crate::imaging::native::Native;
+use crate::imaging::parts::{Part, Parts};
 use crate::imaging::sample::Sample;
-use crate::imaging::subject::{Ground, Part, Parts, SOLID_ALPHA, Subject};
+use crate::imaging::subject::{Ground, SOLID_ALPHA, Subject};
 
 /// Alpha from which a pixel can be seen at all.
 const SEEN_ALPHA: u8 = 8;
@@ -31,20 +34,19 @@ pub(crate) fn opacity(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     if !sample.has_alpha {
         return None;
     }
-    let pixels = sample.rgba.cells();
-    let mut seen: Vec<u8> =
-        pixels.iter().map(|[.., alpha]| *alpha).filter(|alpha| SEEN_ALPHA <= *alpha).collect();
-    if share(seen.len(), pixels.len()) < LEAST_SEEN {
-        marks.block(&sample.rgba, (0, 0), (sample.rgba.width(), sample.rgba.height()));
+    let alphas = sample.rgba.cells().iter().map(|[.., alpha]| *alpha);
+    let seen = Levels::of(alphas.filter(|alpha| SEEN_ALPHA <= *alpha));
+    let (count, frame) = (seen.total(), sample.rgba.size());
+    if share(count, sample.rgba.cells().len()) < LEAST_SEEN {
+        marks.block(frame, (0, 0), frame);
         return Some(0.0);
     }
-    for (place, [.., alpha]) in sample.rgba.entries() {
-        if marks.is_wanted() && (SEEN_ALPHA..240).contains(&alpha) {
-            marks.place(&sample.rgba, place);
-        }
+    if marks.is_wanted() {
+        let ghostly = Mask::of(&sample.rgba, |[.., alpha]| (SEEN_ALPHA..240).contains(&alpha));
+        ghostly.places().for_each(|place| marks.place(frame, place));
     }
-    let most = seen.len() - 1 - seen.len() / 10;
-    Some(f64::from(*seen.select_nth_unstable(most).1) / 255.0)
+    let most = count.saturating_sub(1 + count / 10);
+    seen.nth(most).map(|alpha| f64::from(alpha) / 255.0)
 }
 
 /// Small parts that belong neither to the ground nor to a product, counted. `None` without alpha.
@@ -52,7 +54,7 @@ pub(crate) fn specks(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     if !sample.has_alpha {
         return None;
     }
-    let parts = Parts::of(&sample.rgba.map(|[.., alpha]| SPECK_ALPHA <= alpha));
+    let parts = Parts::of(&Mask::of(&sample.rgba, |[.., alpha]| SPECK_ALPHA <= alpha));
     Some(small(&parts, marks))
 }
 
@@ -61,13 +63,13 @@ pub(crate) fn holes(subject: &Subject, marks: &mut Marks) -> Option<f64> {
     if subject.ground != Ground::Transparent {
         return None;
     }
-    let holes = Parts::of(&subject.mask.map(|inside| !inside));
-    let frame = subject.mask.cells().len();
+    let holes = Parts::of(&subject.mask.inverted());
+    let frame = subject.mask.places_in_all();
     let is_hole = |part: &&Part| !part.is_at_border && share(part.area, frame) < HOLE_SHARE;
     let mut count = 0.0;
     for part in holes.list().filter(is_hole) {
         count += 1.0;
-        marks.block(&subject.mask, (part.left, part.top), part.size());
+        marks.block(subject.mask.size(), (part.left, part.top), part.size());
     }
     Some(count)
 }
@@ -77,7 +79,7 @@ fn small(parts: &Parts, marks: &mut Marks) -> f64 {
     let mut count = 0.0;
     for part in parts.list().filter(|part| share(part.area, largest) < SPECK_SHARE) {
         count += 1.0;
-        marks.block(&parts.number, (part.left, part.top), part.size());
+        marks.block(parts.frame(), (part.left, part.top), part.size());
     }
     count
 }
@@ -96,20 +98,8 @@ const STAIR_PX: std::ops::RangeInclusive<usize> = 3..=24;
 const CLEAR: u8 = 8;
 const FULL: u8 = 247;
 
-/// Share of the places where alpha's edge is crossed without a soft pixel between, 0..1. `None`
-/// without alpha.
-pub(crate) fn hard(native: Native<'_>, marks: &mut Marks) -> Option<f64> {
-    let count = Count::of(native, marks, &mut Marks::default());
-    (LEAST_PLACES <= count.places).then(|| share(count.hard, count.places))
-}
-
-/// Share of the places of alpha's edge that belong to stairs, 0..1: the edge runs straight down for
-/// some pixels and then jumps by some, as it does when a mask is enlarged without smoothing. `None`
-/// without alpha.
-pub(crate) fn stairs(native: Native<'_>, marks: &mut Marks) -> Option<f64> {
-    let count = Count::of(native, &mut Marks::default(), marks);
-    (LEAST_PLACES <= count.places).then(|| share(count.stairs, count.places))
-}
+/// Pixels of a row looked at together: where all of them lie on one side of the edge it does not pass.
+const STRETCH_PX: usize = 16;
 
 /// The edge as it was last crossed: where, and for how many rows just there.
 #[derive(Clone, Copy, Debug)]
@@ -118,63 +108,93 @@ struct Thread {
     run: usize,
 }
 
+/// What alpha's edge looks like in native pixels.
 #[derive(Debug, Default)]
-struct Count {
+pub(crate) struct AlphaEdge {
     size: (usize, usize),
     places: usize,
     hard: usize,
     stairs: usize,
 }
 
-impl Count {
-    /// Follows the edge through bands of rows.
-    fn of(native: Native<'_>, hard: &mut Marks, stairs: &mut Marks) -> Self {
-        let mut count = Self { size: native.alpha_size(), ..Self::default() };
-        let (_, height) = native.alpha_size();
+impl AlphaEdge {
+    /// Follows the edge through bands of rows; the first marks learn where it is hard, the others where
+    /// it runs in stairs.
+    pub(crate) fn of(native: Native<'_>, hard: &mut Marks, stairs: &mut Marks) -> Self {
+        let mut edge = Self { size: native.alpha_size(), ..Self::default() };
+        let (_, height) = edge.size;
         let stride = (height / BANDS).max(BAND_ROWS);
-        let mut threads: Vec<Thread> = Vec::new();
         for first in (0..height).step_by(stride) {
-            threads.clear();
+            let mut threads = Vec::new();
             for (y, row) in native.alpha_rows(first, BAND_ROWS) {
-                count.follow(&mut threads, y, &row, (hard, stairs));
+                let crossed = edge.crossings(y, &row, hard);
+                threads = edge.follow(&threads, crossed, (y, &mut *stairs));
             }
         }
-        count
+        edge
     }
 
-    fn follow(
-        &mut self,
-        threads: &mut Vec<Thread>,
-        y: usize,
-        row: &[[u8; 4]],
-        (hard, stairs): (&mut Marks, &mut Marks),
-    ) {
-        let mut crossed = Vec::with_capacity(threads.len());
-        for (x, [[.., one], [.., next]]) in row.array_windows().enumerate() {
-            if (*one < SOLID_ALPHA) == (*next < SOLID_ALPHA) {
+    /// Share of the places where alpha's edge is crossed without a soft pixel between, 0..1. `None`
+    /// without alpha.
+    pub(crate) fn hard(&self) -> Option<f64> {
+        (LEAST_PLACES <= self.places).then(|| share(self.hard, self.places))
+    }
+
+    /// Share of the places of alpha's edge that belong to stairs, 0..1: the edge runs straight down for
+    /// some pixels and then jumps by some, as it does when a mask is enlarged without smoothing. `None`
+    /// without alpha.
+    pub(crate) fn stairs(&self) -> Option<f64> {
+        (LEAST_PLACES <= self.places).then(|| share(self.stairs, self.places))
+    }
+
+    /// The columns after which a row crosses the edge.
+    fn crossings(&mut self, y: usize, row: &[[u8; 4]], hard: &mut Marks) -> Vec<Thread> {
+        let mut crossed = Vec::new();
+        let mut before = row.first().map_or(0, |[.., alpha]| *alpha);
+        for (first, stretch) in (0_usize..).step_by(STRETCH_PX).zip(row.chunks(STRETCH_PX)) {
+            let solid = stretch.iter().map(|[.., alpha]| usize::from(SOLID_ALPHA <= *alpha));
+            let all = if SOLID_ALPHA <= before { stretch.len() } else { 0 };
+            if solid.sum::<usize>() == all {
+                before = stretch.last().map_or(before, |[.., alpha]| *alpha);
                 continue;
             }
-            self.places += 1;
-            if *one.min(next) <= CLEAR && FULL <= *one.max(next) {
-                self.hard += 1;
-                hard.pixels(self.size, (x, y), (2, 1));
-            }
-            crossed.push(Thread { x, run: 1 });
-        }
-        // as many crossings as in the row before: the same edges, one row on
-        if crossed.len() == threads.len() {
-            for (now, before) in crossed.iter_mut().zip(threads.iter()) {
-                if now.x == before.x {
-                    now.run = before.run + 1;
-                } else if STAIR_PX.contains(&before.run)
-                    && STAIR_PX.contains(&now.x.abs_diff(before.x))
-                {
-                    self.stairs += before.run;
-                    let top = y - before.run.min(y);
-                    stairs.pixels(self.size, (before.x, top), (2, before.run));
+            for (x, [.., alpha]) in (first..).zip(stretch) {
+                if (before < SOLID_ALPHA) != (*alpha < SOLID_ALPHA) {
+                    let left = x.saturating_sub(1);
+                    crossed.push(Thread { x: left, run: 1 });
+                    if before.min(*alpha) <= CLEAR && FULL <= before.max(*alpha) {
+                        self.hard += 1;
+                        hard.pixels(self.size, (left, y), (2, 1));
+                    }
                 }
+                before = *alpha;
             }
         }
-        *threads = crossed;
+        self.places += crossed.len();
+        crossed
+    }
+
+    /// Counts the stairs between a row and the one above it; what is returned goes on.
+    fn follow(
+        &mut self,
+        threads: &[Thread],
+        mut crossed: Vec<Thread>,
+        (y, stairs): (usize, &mut Marks),
+    ) -> Vec<Thread> {
+        // as many crossings as in the row before: the same edges, one row on
+        if crossed.len() != threads.len() {
+            return crossed;
+        }
+        for (now, before) in crossed.iter_mut().zip(threads) {
+            if now.x == before.x {
+                now.run = before.run + 1;
+            } else if STAIR_PX.contains(&before.run) && STAIR_PX.contains(&now.x.abs_diff(before.x))
+            {
+                self.stairs += before.run;
+                let top = y - before.run.min(y);
+                stairs.pixels(self.size, (before.x, top), (2, before.run));
+            }
+        }
+        crossed
     }
 }

@@ -2,14 +2,20 @@
 //! halos of the old ground, specks and holes, steps.
 
 use crate::imaging::cutout::SPECK_SHARE;
-use crate::imaging::grid::{Grid, beside, share};
+use crate::imaging::grid::{beside, share};
 use crate::imaging::marks::Marks;
+use crate::imaging::mask::Mask;
+use crate::imaging::parts::Parts;
 use crate::imaging::sample::{Sample, luma};
 use crate::imaging::shadow::is_soft_shade;
-use crate::imaging::subject::{Ground, Parts, SOLID_ALPHA, Subject};
+use crate::imaging::subject::{Ground, Subject};
 
 /// Fewest edge pixels that say anything.
 const LEAST_EDGE_PX: usize = 40;
+
+/// Most places of the edge that are looked at: more than a product's outline has. Of an edge that is
+/// all frills every second place is looked at, or every third.
+const MOST_EDGE_PX: usize = 8_192;
 
 /// How far inside the edge the subject's own colour is looked for, in pixels of the sample: just
 /// behind the widest halo, so that the white sole of a shoe is its own colour and no halo.
@@ -32,17 +38,20 @@ const GREEN_LEVELS: i16 = 45;
 /// white ground cannot be seen, one on a dark ground is rim light, and neither is counted. `None`
 /// without an edge to look at: in a scene, or where the subject is too thin.
 pub(crate) fn halo(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
+    if subject.ground == Ground::Busy {
+        return None;
+    }
     let (mut edge, mut haloed) = (0, 0);
     for place in edge_places(&subject.mask) {
         let carries = match subject.ground {
-            Ground::Busy => return None,
+            Ground::Busy => None,
             Ground::Transparent => alpha_halo(sample, subject, place),
             Ground::Plain(_) => matte_halo(sample, subject, place),
         };
         edge += usize::from(carries.is_some());
         if carries == Some(true) {
             haloed += 1;
-            marks.place(&subject.mask, place);
+            marks.place(subject.mask.size(), place);
         }
     }
     (LEAST_EDGE_PX <= edge).then(|| share(haloed, edge))
@@ -56,8 +65,9 @@ pub(crate) fn noise(subject: &Subject) -> Option<f64> {
     }
     let mask = &subject.mask;
     let parts = subject.parts();
-    let holes = Parts::of(&mask.map(|inside| !inside));
-    let small = |area: usize| share(area, parts.largest()) < SPECK_SHARE;
+    let holes = Parts::of(&mask.inverted());
+    let largest = parts.largest();
+    let small = |area: usize| share(area, largest) < SPECK_SHARE;
     let (mut edge, mut noisy) = (0, 0);
     for (x, y) in edge_places(mask) {
         edge += 1;
@@ -77,43 +87,47 @@ pub(crate) fn border(sample: &Sample, subject: &Subject, marks: &mut Marks) -> O
     if subject.ground == Ground::Busy {
         return None;
     }
-    let (width, height) = (subject.mask.width(), subject.mask.height());
-    let on_border = |(x, y): (i32, i32)| x == 0 || y == 0 || x == width - 1 || y == height - 1;
+    let (width, height) = subject.mask.size();
     let (mut border, mut touched) = (0, 0);
-    for (place, inside) in subject.mask.entries().filter(|(place, _)| on_border(*place)) {
+    for place in border_places((width, height)) {
         border += 1;
         let shaded = match subject.ground {
-            Ground::Plain(colour) => is_soft_shade(sample.rgba.at(place.0, place.1), colour),
+            Ground::Plain(colour) => {
+                let (x, y) = place;
+                is_soft_shade(sample.rgba.at(x, y), sample.luma.at(x, y), colour)
+            }
             Ground::Transparent | Ground::Busy => false,
         };
-        if inside && !shaded {
+        if subject.mask.get(place.0, place.1) == Some(true) && !shaded {
             touched += 1;
-            marks.place(&subject.mask, place);
+            marks.place((width, height), place);
         }
     }
     Some(share(touched, border))
 }
 
-/// Subject pixels that touch the ground inside the frame.
-fn edge_places(mask: &Grid<bool>) -> impl Iterator<Item = (i32, i32)> {
-    mask.entries().filter_map(|(place, inside)| {
-        let open = |(x, y): (i32, i32)| mask.get(x, y) == Some(false);
-        (inside && beside(place).into_iter().any(open)).then_some(place)
-    })
+/// The places along a frame's border, each once.
+fn border_places((width, height): (i32, i32)) -> impl Iterator<Item = (i32, i32)> {
+    let row = move |y: i32| (0..width).map(move |x| (x, y));
+    let column = move |x: i32| (1..height - 1).map(move |y| (x, y));
+    let below = (1 < height).then_some(height - 1).into_iter().flat_map(row);
+    let right = (1 < width).then_some(width - 1).into_iter().flat_map(column);
+    row(0).chain(below).chain(column(0)).chain(right)
 }
 
-/// The direction from the edge into the subject, one pixel long.
-fn inward(weight: impl Fn(i32, i32) -> f64, (x, y): (i32, i32)) -> Option<(f64, f64)> {
-    let (mut right, mut down) = (0.0, 0.0);
-    for dy in -3..=3 {
-        for dx in -3..=3 {
-            let weight = weight(x + dx, y + dy);
-            right += weight * f64::from(dx);
-            down += weight * f64::from(dy);
-        }
-    }
+/// Subject pixels that touch the ground inside the frame.
+fn edge_places(mask: &Mask) -> Vec<(i32, i32)> {
+    let edge = mask.edge();
+    let stride = edge.count().div_ceil(MOST_EDGE_PX).max(1);
+    edge.places().step_by(stride).collect()
+}
+
+/// The direction from the edge into the subject, one pixel long, of sums of what is inside to the
+/// right and below.
+fn inward(right: i32, down: i32) -> Option<(f64, f64)> {
+    let (right, down) = (f64::from(right), f64::from(down));
     let length = right.hypot(down);
-    (1e-6 < length).then(|| (right / length, down / length))
+    (0.5 < length).then(|| (right / length, down / length))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a few pixels beside a place of the sample")]
@@ -122,8 +136,14 @@ fn step((x, y): (i32, i32), (right, down): (f64, f64), far: f64) -> (i32, i32) {
 }
 
 fn alpha_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<bool> {
-    let alpha = |x: i32, y: i32| sample.rgba.get(x, y).map_or(0.0, |[.., alpha]| f64::from(alpha));
-    let inward = inward(alpha, place)?;
+    let alpha = |x: i32, y: i32| sample.rgba.get(x, y).map_or(0, |[.., alpha]| i32::from(alpha));
+    let (mut right, mut down) = (0, 0);
+    for (dx, dy) in (-3..=3).flat_map(|dy| (-3..=3).map(move |dx| (dx, dy))) {
+        let weight = alpha(place.0 + dx, place.1 + dy);
+        right += weight * dx;
+        down += weight * dy;
+    }
+    let inward = inward(right, down)?;
     let ring = sample.rgba.at(place.0, place.1);
     let mut seen = None;
     for far in INSIDE_PX {
@@ -165,10 +185,14 @@ fn greenness([red, green, blue, _]: [u8; 4]) -> i16 {
 }
 
 fn matte_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<bool> {
-    let solid = |x: i32, y: i32| {
-        if subject.mask.get(x, y) == Some(true) { f64::from(SOLID_ALPHA) } else { 0.0 }
-    };
-    let inward = inward(solid, place)?;
+    let (mut right, mut down) = (0, 0);
+    for dy in -3..=3 {
+        let row = subject.mask.around((place.0, place.1 + dy), 3);
+        let at = |bit: u32| i32::from(row >> bit & 1 == 1);
+        right += at(4) - at(2) + 2 * (at(5) - at(1)) + 3 * (at(6) - at(0));
+        down += dy * row.count_ones().cast_signed();
+    }
+    let inward = inward(right, down)?;
     let at = |far: f64| {
         let (x, y) = step(place, inward, far);
         Some((sample.rgba.get(x, y)?, subject.mask.get(x, y)?))
@@ -192,9 +216,36 @@ fn matte_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<b
 }
 
 /// Whether the edge turns a corner here: on a smooth edge half of the surroundings is subject.
-fn is_step(mask: &Grid<bool>, (x, y): (i32, i32)) -> bool {
-    let around = (-4..=4).flat_map(|dy| (-4..=4).map(move |dx| (dx, dy)));
-    let inside = around.filter(|(dx, dy)| mask.at(x + dx, y + dy)).count();
-    let balance = share(inside, 81);
-    !(0.30..=0.78).contains(&balance)
+fn is_step(mask: &Mask, (x, y): (i32, i32)) -> bool {
+    // beyond the frame's border lies what lies at it
+    let (width, height) = mask.size();
+    let at_border = x < 4 || y < 4 || width - 4 <= x || height - 4 <= y;
+    let inside = if at_border {
+        let around = (-4..=4).flat_map(|dy| (-4..=4).map(move |dx| (x + dx, y + dy)));
+        let nearest = around.map(|(x, y)| (x.clamp(0, width - 1), y.clamp(0, height - 1)));
+        nearest.filter(|(x, y)| mask.get(*x, *y) == Some(true)).count()
+    } else {
+        (y - 4..=y + 4).map(|y| mask.around((x, y), 4).count_ones() as usize).sum()
+    };
+    !(0.30..=0.78).contains(&share(inside, 81))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_border_is_walked_once() {
+        for size in [(1, 1), (1, 4), (4, 1), (2, 2), (5, 3)] {
+            let mut places: Vec<_> = border_places(size).collect();
+            let walked = places.len();
+            places.sort_unstable();
+            places.dedup();
+            let all = (0..size.0).flat_map(|x| (0..size.1).map(move |y| (x, y)));
+            let is_border =
+                |(x, y): &(i32, i32)| *x == 0 || *y == 0 || x + 1 == size.0 || y + 1 == size.1;
+            assert_eq!(places, all.filter(is_border).collect::<Vec<_>>());
+            assert_eq!(walked, places.len());
+        }
+    }
 }

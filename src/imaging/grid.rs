@@ -28,20 +28,14 @@ impl<T: Copy + Default> Grid<T> {
         Grid { width: self.width, height: self.height, cells }
     }
 
-    /// A grid of the same size whose values are made from places.
-    pub(crate) fn map_places<U>(&self, mut each: impl FnMut(i32, i32) -> U) -> Grid<U> {
-        let cells = self.places().map(|(x, y)| each(x, y)).collect();
-        Grid { width: self.width, height: self.height, cells }
-    }
-
-    /// Columns.
-    pub(crate) fn width(&self) -> i32 {
-        self.width
-    }
-
     /// Rows.
     pub(crate) fn height(&self) -> i32 {
         self.height
+    }
+
+    /// Columns and rows.
+    pub(crate) fn size(&self) -> (i32, i32) {
+        (self.width, self.height)
     }
 
     /// All values.
@@ -50,19 +44,8 @@ impl<T: Copy + Default> Grid<T> {
     }
 
     /// The rows from the top.
-    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[T]> {
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[T]> + ExactSizeIterator {
         self.cells.chunks_exact(usize::try_from(self.width).unwrap_or(1).max(1))
-    }
-
-    /// All places, row after row.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (i32, i32)> + use<T> {
-        let (width, height) = (self.width, self.height);
-        (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
-    }
-
-    /// All places with their values.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = ((i32, i32), T)> {
-        self.places().zip(self.cells.iter().copied())
     }
 
     /// The value at a place; outside, that of the nearest place inside.

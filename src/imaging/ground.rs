@@ -2,8 +2,10 @@
 
 use crate::imaging::grid::{Grid, share};
 use crate::imaging::marks::Marks;
+use crate::imaging::mask::Mask;
+use crate::imaging::parts::{Part, Parts};
 use crate::imaging::sample::Sample;
-use crate::imaging::subject::{Ground, Part, Parts, Subject, band_px};
+use crate::imaging::subject::{Ground, Subject, band_pieces, band_px};
 
 /// Level of the darkest channel from which most of the band must be, to be a white ground at all.
 /// The grey squares of a painted checkerboard (204) lie below.
@@ -18,8 +20,8 @@ const STAIN_LEVELS: u8 = 24;
 /// Levels between the channels of a pixel that is still white.
 const TINT_LEVELS: u8 = 40;
 
-/// Parts of the band: a lamp's fall-off is even within one.
-const PARTS_A_SIDE: i32 = 4;
+/// Parts of the band along each side: a lamp's fall-off is even within one.
+const PARTS_A_SIDE: usize = 4;
 
 /// A part smaller than this share of the largest is litter, not a second product.
 pub(crate) const LITTER_SHARE: f64 = 0.02;
@@ -32,13 +34,12 @@ pub(crate) const LITTER_SHARE: f64 = 0.02;
 /// a white page is not. A stain counts wherever it lies: its pixels are added to the band's.
 pub(crate) fn white(sample: &Sample, subject: &Subject, band: f64, marks: &mut Marks) -> f64 {
     let grid = &sample.rgba;
-    let places = band_places(grid, band);
     let mut parts: Vec<Vec<u8>> = vec![Vec::new(); PARTS];
-    for (part, (x, y)) in &places {
-        if let Some(levels) = parts.get_mut(*part) {
-            levels.push(darkest(grid.at(*x, *y)));
+    each_in_band(grid, band, |part, _, pixel| {
+        if let Some(levels) = parts.get_mut(part) {
+            levels.push(darkest(pixel));
         }
-    }
+    });
     // the lighter quarter tells what the part was before somebody spilled on it
     let mut lines: Vec<u8> = parts.iter_mut().map(|levels| quantile(levels, 3, 4)).collect();
     let is_light = WHITE_LEVEL <= quantile(&mut lines.clone(), 1, 2);
@@ -46,21 +47,21 @@ pub(crate) fn white(sample: &Sample, subject: &Subject, band: f64, marks: &mut M
         let lowest = if is_light { FALL_OFF_LEVEL } else { WHITE_LEVEL };
         *line = line.saturating_sub(STAIN_LEVELS).max(lowest);
     }
-    let mut white = 0;
-    for (part, (x, y)) in &places {
-        let pixel = grid.at(*x, *y);
+    let (mut white, mut all) = (0, 0);
+    each_in_band(grid, band, |part, place, pixel| {
+        all += 1;
         let [red, green, blue, alpha] = pixel;
         let tint = red.max(green).max(blue) - red.min(green).min(blue);
         let tinted = TINT_LEVELS < tint && 128 <= alpha;
-        let line = lines.get(*part).copied().unwrap_or(WHITE_LEVEL);
+        let line = lines.get(part).copied().unwrap_or(WHITE_LEVEL);
         if line <= darkest(pixel) && !tinted {
             white += 1;
         } else {
-            marks.place(grid, (*x, *y));
+            marks.place(grid.size(), place);
         }
-    }
+    });
     let stains = if is_light { stains(subject, marks) } else { 0 };
-    share(white, places.len() + stains)
+    share(white, all + stains)
 }
 
 /// The darkest channel of a pixel laid on white.
@@ -70,32 +71,34 @@ fn darkest([red, green, blue, alpha]: [u8; 4]) -> u8 {
 }
 
 /// All parts of the band.
-const PARTS: usize = 16;
+const PARTS: usize = 4 * PARTS_A_SIDE;
 
-/// The places of the band with the number of their part.
-fn band_places(grid: &Grid<[u8; 4]>, band: f64) -> Vec<(usize, (i32, i32))> {
-    let (width, height) = (grid.width(), grid.height());
+/// Calls `each` with every pixel of the band along the frame's border, its place and the number of
+/// its part.
+fn each_in_band(grid: &Grid<[u8; 4]>, band: f64, mut each: impl FnMut(usize, (i32, i32), [u8; 4])) {
+    let (width, height) = grid.size();
     let wide = band_px(width.min(height), band);
-    let quarter = |place: i32, side: i32| (place * PARTS_A_SIDE / side).min(PARTS_A_SIDE - 1);
-    let mut places = Vec::new();
-    for y in 0..height {
-        let is_inner = wide <= y && y < height - wide;
-        let (left, right) =
-            if is_inner { (wide, (width - wide).max(wide)) } else { (width, width) };
-        for x in (0..left).chain(right..width) {
-            let part = if y < wide {
-                quarter(x, width)
-            } else if height - wide <= y {
-                PARTS_A_SIDE + quarter(x, width)
-            } else if x < wide {
-                2 * PARTS_A_SIDE + quarter(y, height)
-            } else {
-                3 * PARTS_A_SIDE + quarter(y, height)
+    let across: Vec<usize> = (0..width).map(|x| quarter(x, width)).collect();
+    for ((first, y), pixels) in band_pieces(grid, band) {
+        let left = usize::try_from(first).unwrap_or(0);
+        let quarters = across.get(left..).unwrap_or_default();
+        let down = 2 * PARTS_A_SIDE + quarter(y, height);
+        for (x, (pixel, across)) in (first..).zip(pixels.iter().zip(quarters)) {
+            let part = match (y < wide, height - wide <= y) {
+                (true, _) => *across,
+                (false, true) => PARTS_A_SIDE + across,
+                (false, false) if x < wide => down,
+                (false, false) => PARTS_A_SIDE + down,
             };
-            places.push((usize::try_from(part).unwrap_or(0), (x, y)));
+            each(part, (x, y), *pixel);
         }
     }
-    places
+}
+
+/// In which part of a side a place lies.
+fn quarter(place: i32, side: i32) -> usize {
+    let [place, side] = [place, side].map(|length| usize::try_from(length).unwrap_or(0));
+    (place * PARTS_A_SIDE / side.max(1)).min(PARTS_A_SIDE - 1)
 }
 
 fn quantile(levels: &mut [u8], part: usize, whole: usize) -> u8 {
@@ -119,13 +122,13 @@ pub(crate) fn residue(
         Ground::Busy => return None,
         Ground::Plain(_) => subject.parts(),
         Ground::Transparent => {
-            seen = Parts::of(&sample.rgba.map(|[.., alpha]| 24 <= alpha));
+            seen = Parts::of(&Mask::of(&sample.rgba, |[.., alpha]| 24 <= alpha));
             &seen
         }
     };
     let littered = litter(parts, small, marks);
     let inside: usize = parts.list().map(|part| part.area).sum();
-    let ground = subject.mask.cells().len() - inside + littered;
+    let ground = subject.mask.places_in_all() - inside + littered;
     (parts.largest() != 0 && ground != 0).then(|| share(littered, ground))
 }
 
@@ -144,7 +147,7 @@ fn litter(parts: &Parts, small: f64, marks: &mut Marks) -> usize {
     let mut littered = 0;
     for part in parts.list().filter(is_small) {
         littered += part.area;
-        marks.block(&parts.number, (part.left, part.top), part.size());
+        marks.block(parts.frame(), (part.left, part.top), part.size());
     }
     littered
 }

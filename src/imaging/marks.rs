@@ -3,7 +3,7 @@
 //!
 //! A measure names them as it counts. Where nobody draws, naming one costs a comparison.
 
-use crate::imaging::grid::{Grid, share};
+use crate::imaging::grid::share;
 
 /// Most areas kept: more than the sample's longest possible outline.
 const MOST_AREAS: usize = 1 << 16;
@@ -39,35 +39,25 @@ impl Marks {
         self.wanted
     }
 
-    /// Names one place of a grid that covers the frame.
-    pub(crate) fn place<T: Copy + Default>(&mut self, grid: &Grid<T>, (x, y): (i32, i32)) {
-        self.block(grid, (x, y), (1, 1));
-    }
-
-    /// Names one place of a grid that covers the frame, by its number.
-    pub(crate) fn cell<T: Copy + Default>(&mut self, grid: &Grid<T>, number: usize) {
-        if self.wanted
-            && let Ok(number) = i32::try_from(number)
-        {
-            let wide = grid.width().max(1);
-            self.place(grid, (number % wide, number / wide));
-        }
+    /// Names one place of a grid of the size `frame` that covers the frame.
+    pub(crate) fn place(&mut self, frame: (i32, i32), (x, y): (i32, i32)) {
+        self.block(frame, (x, y), (1, 1));
     }
 
     /// Names a block of places of a grid that covers the frame.
-    pub(crate) fn block<T: Copy + Default>(
+    pub(crate) fn block(
         &mut self,
-        grid: &Grid<T>,
+        (width, height): (i32, i32),
         (x, y): (i32, i32),
         (wide, high): (i32, i32),
     ) {
-        if self.wanted {
+        if self.wanted && 0 < wide && 0 < high {
             let of = |place: i32, side: i32| f64::from(place) / f64::from(side.max(1));
             self.add(Area {
-                left: of(x, grid.width()),
-                top: of(y, grid.height()),
-                right: of(x + wide, grid.width()),
-                bottom: of(y + high, grid.height()),
+                left: of(x, width),
+                top: of(y, height),
+                right: of(x + wide, width),
+                bottom: of(y + high, height),
             });
         }
     }

@@ -28,11 +28,11 @@ pub(crate) fn measure(
     checks: &[CheckSpec],
     is_judged: bool,
 ) -> Result<Measured, WrongSize> {
-    let scene = Scene::of(picture)?;
+    let scene = Scene::of(picture);
     let none = &mut Marks::default();
     let found = |check: &CheckSpec| Ok(finding(check, scene.lines(&check.kind, none)?));
     let findings = checks.iter().map(found).collect::<Result<_, _>>()?;
-    let measurements = if is_judged { scene.measurements() } else { Measurements::default() };
+    let measurements = if is_judged { scene.measurements()? } else { Measurements::default() };
     Ok(Measured { findings, measurements })
 }
 
@@ -88,7 +88,8 @@ pub(crate) fn look(
     marks: fn() -> Marks,
 ) -> Result<Looked, WrongSize> {
     let watch = Stopwatch::start();
-    let scene = Scene::of(picture)?;
+    let scene = Scene::of(picture);
+    scene.subject()?;
     let shared_ms = watch.elapsed_ms();
     let look = |check: &CheckSpec| {
         let (watch, mut marks) = (Stopwatch::start(), marks());

@@ -10,7 +10,9 @@
 //! spread evenly over the frame, stand for it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
+use crate::imaging::levels::Levels;
 use crate::imaging::picture::Picture;
 use crate::imaging::view::shrink;
 
@@ -47,19 +49,31 @@ pub(crate) struct Tile {
     pub(crate) is_outer: bool,
     /// The levels.
     pub(crate) rows: Vec<[u8; TILE_PX]>,
+    counted: OnceCell<Levels>,
 }
 
 impl Tile {
-    /// The same tile, columns for rows.
-    pub(crate) fn turned(&self) -> Self {
-        let column = |at: usize| {
-            let mut levels = [0; TILE_PX];
-            for (level, row) in levels.iter_mut().zip(&self.rows) {
-                *level = row.get(at).copied().unwrap_or_default();
+    /// A tile that lies inside the frame.
+    pub(crate) fn inside((left_px, top_px): (usize, usize), rows: Vec<[u8; TILE_PX]>) -> Self {
+        Self { left_px, top_px, is_outer: false, rows, counted: OnceCell::new() }
+    }
+
+    /// How often each level occurs, counted once.
+    pub(crate) fn levels(&self) -> &Levels {
+        self.counted.get_or_init(|| Levels::of(self.rows.iter().flatten().copied()))
+    }
+
+    /// The columns from the left, each from the top.
+    pub(crate) fn columns(&self) -> Vec<[u8; TILE_PX]> {
+        let mut columns = vec![[0; TILE_PX]; TILE_PX];
+        for (y, row) in self.rows.iter().enumerate() {
+            for (column, level) in columns.iter_mut().zip(row) {
+                if let Some(at) = column.get_mut(y) {
+                    *at = *level;
+                }
             }
-            levels
-        };
-        Self { rows: (0..TILE_PX).map(column).collect(), ..*self }
+        }
+        columns
     }
 }
 
@@ -93,8 +107,8 @@ impl<'a> Native<'a> {
                 let is_outer = is_end(row, down.len()) || is_end(column, across.len());
                 let rows = (*top_px..top_px + TILE_PX).map(|y| self.levels(*left_px, y));
                 let rows: Option<Vec<_>> = rows.collect();
-                let (left_px, top_px) = (*left_px, *top_px);
-                tiles.extend(rows.map(|rows| Tile { left_px, top_px, is_outer, rows }));
+                let tile = |rows| Tile { is_outer, ..Tile::inside((*left_px, *top_px), rows) };
+                tiles.extend(rows.map(tile));
             }
         }
         tiles
@@ -194,5 +208,14 @@ mod tests {
             assert_eq!(tiles.len(), 36);
             assert!(tiles.iter().all(|tile| tile.rows.iter().flatten().all(|level| *level == 90)));
         }
+    }
+
+    #[test]
+    fn columns_are_the_rows_of_the_turned_tile() {
+        let mut rows = vec![[0; TILE_PX]; TILE_PX];
+        rows[3][5] = 9;
+        let columns = Tile::inside((0, 0), rows).columns();
+        assert_eq!(columns[5][3], 9);
+        assert_eq!(columns.iter().flatten().filter(|level| **level != 0).count(), 1);
     }
 }

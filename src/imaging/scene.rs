@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 
 use crate::domain::Limit;
 use crate::domain::policy::{CheckKind, Fingerprint};
+use crate::imaging::cutout::AlphaEdge;
 use crate::imaging::fingerprint::{distance, fingerprint};
 use crate::imaging::light::{Light, contrast};
 use crate::imaging::marks::Marks;
@@ -64,20 +65,21 @@ impl Line {
 pub(crate) struct Scene<'a> {
     picture: &'a Picture,
     native: Native<'a>,
-    pub(crate) sample: Sample,
-    pub(crate) subject: Subject,
+    sample: OnceCell<Sample>,
+    subject: OnceCell<Subject>,
     tiles: OnceCell<Vec<Tile>>,
     print: OnceCell<Fingerprint>,
     known: Known,
 }
 
-/// What both a check and the `local` judge go by, measured once.
+/// What both a check and the `local` judge go by, or two checks, measured once.
 #[derive(Debug, Default)]
 struct Known {
     sharpness: OnceCell<Option<f64>>,
     halo: OnceCell<Option<f64>>,
     border: OnceCell<Option<f64>>,
     gap: OnceCell<Option<f64>>,
+    alpha_edge: OnceCell<AlphaEdge>,
 }
 
 /// A number that was measured before, unless somebody wants its places too.
@@ -89,140 +91,33 @@ fn once(
     if marks.is_wanted() { measure(marks) } else { *known.get_or_init(|| measure(marks)) }
 }
 
+/// What a cell holds, made where it holds nothing yet.
+fn made<T>(
+    cell: &OnceCell<T>,
+    make: impl FnOnce() -> Result<T, WrongSize>,
+) -> Result<&T, WrongSize> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => make().map(|made| cell.get_or_init(|| made)),
+    }
+}
+
 impl<'a> Scene<'a> {
     /// The scene of `picture`.
-    pub(crate) fn of(picture: &'a Picture) -> Result<Self, WrongSize> {
-        let sample = Sample::of(picture)?;
-        let subject = Subject::of(&sample);
-        let native = Native::of(picture);
-        let (tiles, print, known) = (OnceCell::new(), OnceCell::new(), Known::default());
-        Ok(Self { picture, native, sample, subject, tiles, print, known })
+    pub(crate) fn of(picture: &'a Picture) -> Self {
+        let (sample, subject, tiles) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let (native, print, known) = (Native::of(picture), OnceCell::new(), Known::default());
+        Self { picture, native, sample, subject, tiles, print, known }
     }
 
-    /// What the `local` judge scores by.
-    pub(crate) fn measurements(&self) -> Measurements {
-        let none = &mut Marks::default();
-        let (sample, subject) = (&self.sample, &self.subject);
-        Measurements {
-            edge_halo: self.halo(none),
-            residue: ground::residue(sample, subject, cutout::SPECK_SHARE, none),
-            edge_noise: edge::noise(subject),
-            sharpness: self.sharpness(none),
-            border: self.border(none),
-            contact_shadow: self.gap(none),
-        }
+    fn sample(&self) -> Result<&Sample, WrongSize> {
+        made(&self.sample, || Sample::of(self.picture))
     }
 
-    fn sharpness(&self, marks: &mut Marks) -> Option<f64> {
-        let measure = |marks: &mut Marks| detail::sharpness(&self.sample, &self.subject, marks);
-        once(&self.known.sharpness, marks, measure)
-    }
-
-    fn halo(&self, marks: &mut Marks) -> Option<f64> {
-        once(&self.known.halo, marks, |marks| edge::halo(&self.sample, &self.subject, marks))
-    }
-
-    fn border(&self, marks: &mut Marks) -> Option<f64> {
-        once(&self.known.border, marks, |marks| edge::border(&self.sample, &self.subject, marks))
-    }
-
-    fn gap(&self, marks: &mut Marks) -> Option<f64> {
-        once(&self.known.gap, marks, |marks| shadow::contact(&self.sample, &self.subject, marks))
-    }
-
-    /// Measures for one check; `marks` learn where.
-    pub(crate) fn lines(
-        &self,
-        kind: &CheckKind,
-        marks: &mut Marks,
-    ) -> Result<Vec<Line>, WrongSize> {
-        let (sample, subject, native) = (&self.sample, &self.subject, self.native);
-        let size_px = native.size();
-        let key = "max_share";
-        Ok(match kind {
-            CheckKind::Size { min_width_px, min_height_px, aspect } => {
-                let shown = (self.picture.width_px, self.picture.height_px);
-                size(shown, (*min_width_px, *min_height_px), *aspect)
-            }
-            CheckKind::Contrast { min_stddev: line } => {
-                in_unit("levels", least("min_stddev", Some(contrast(sample)), line))
-            }
-            CheckKind::Opacity { min_alpha: line } => {
-                least("min_alpha", cutout::opacity(sample, marks), line)
-            }
-            CheckKind::Exposure { subject: mean, max_clipped, min_highlight } => {
-                self.light((*mean, *max_clipped, *min_highlight), marks)
-            }
-            CheckKind::Sharpness { min_laplacian_var: line } => {
-                let value = self.sharpness(marks);
-                in_unit("variance", least("min_laplacian_var", value, line))
-            }
-            CheckKind::Upscaled { max_fall_db: line } => {
-                let value = coding::fall(self.tiles(), marks, size_px);
-                in_unit("dB", most("max_fall_db", value, line))
-            }
-            CheckKind::Blockiness { max_share: line } => {
-                let block_px = native.block_px();
-                most(key, coding::blockiness(self.tiles(), block_px, marks, size_px), line)
-            }
-            CheckKind::Noise { max_levels: line } => {
-                let value = coding::noise(self.tiles(), marks, size_px);
-                in_unit("levels", most("max_levels", value, line))
-            }
-            CheckKind::Banding { max_share: line } => {
-                most(key, coding::banding(self.tiles(), marks, size_px), line)
-            }
-            CheckKind::Checkerboard { max_share: line } => {
-                most(key, baked::checkerboard(self.tiles(), marks, size_px), line)
-            }
-            CheckKind::Bars { max_share: line } => most(key, baked::bars(sample, marks), line),
-            CheckKind::Background { border, min_white: line } => {
-                let value = ground::white(sample, subject, *border, marks);
-                least("min_white", Some(value), line)
-            }
-            CheckKind::Residue { max_share: line } => {
-                let value = ground::residue(sample, subject, ground::LITTER_SHARE, marks);
-                most(key, value, line)
-            }
-            CheckKind::EdgeHalo { max_ratio: line } => most("max_ratio", self.halo(marks), line),
-            CheckKind::Specks { max_count: line } => count(cutout::specks(sample, marks), *line),
-            CheckKind::Holes { max_count: line } => count(cutout::holes(subject, marks), *line),
-            CheckKind::HardEdge { max_share: line } => most(key, cutout::hard(native, marks), line),
-            CheckKind::Stairs { max_share: line } => most(key, cutout::stairs(native, marks), line),
-            CheckKind::BorderTouch { max_share: line } => most(key, self.border(marks), line),
-            CheckKind::SubjectArea { share: line } => {
-                within("share", placing::area(subject, marks), line)
-            }
-            CheckKind::Centring { max_offset: line } => {
-                most("max_offset", placing::offset(subject, marks), line)
-            }
-            CheckKind::Floating { max_gap: line } => most("max_gap", self.gap(marks), line),
-            CheckKind::Phash { list, max_distance } => self.near(list, *max_distance)?,
-        })
-    }
-
-    /// The light on the subject, held to the range of its mean, the most that is clipped and the
-    /// least highlight.
-    fn light(
-        &self,
-        (mean, max_clipped, min_highlight): ((f64, f64), f64, f64),
-        marks: &mut Marks,
-    ) -> Vec<Line> {
-        let light = Light::of(&self.sample, &self.subject, marks);
-        let of = |part: fn(&Light) -> f64| light.as_ref().map(part);
-        vec![
-            Line::within("subject", of(|light| light.mean), mean),
-            Line::most("max_clipped", of(|light| light.clipped), max_clipped),
-            Line::least("min_highlight", of(|light| light.highlight), min_highlight),
-        ]
-    }
-
-    /// Bits to the nearest of `list`: one more than `max_distance` are near enough to be another.
-    fn near(&self, list: &[Fingerprint], max_distance: u32) -> Result<Vec<Line>, WrongSize> {
-        let print = self.print()?;
-        let bits = list.iter().map(|known| distance(print, *known)).min().map(f64::from);
-        let line = f64::from(max_distance.saturating_add(1));
-        Ok(vec![Line::least("max_distance", bits, line).of("bits")])
+    /// The sample and the subject in it.
+    pub(crate) fn subject(&self) -> Result<(&Sample, &Subject), WrongSize> {
+        let sample = self.sample()?;
+        Ok((sample, self.subject.get_or_init(|| Subject::of(sample))))
     }
 
     fn tiles(&self) -> &[Tile] {
@@ -231,10 +126,161 @@ impl<'a> Scene<'a> {
 
     /// The picture's fingerprint.
     pub(crate) fn print(&self) -> Result<Fingerprint, WrongSize> {
-        match self.print.get() {
-            Some(made) => Ok(*made),
-            None => fingerprint(self.picture).map(|made| *self.print.get_or_init(|| made)),
+        made(&self.print, || fingerprint(self.sample()?)).copied()
+    }
+
+    /// What the `local` judge scores by.
+    pub(crate) fn measurements(&self) -> Result<Measurements, WrongSize> {
+        let none = &mut Marks::default();
+        let (sample, subject) = self.subject()?;
+        Ok(Measurements {
+            edge_halo: self.halo(none)?,
+            residue: ground::residue(sample, subject, cutout::SPECK_SHARE, none),
+            edge_noise: edge::noise(subject),
+            sharpness: self.sharpness(none)?,
+            border: self.border(none)?,
+            contact_shadow: self.gap(none)?,
+        })
+    }
+
+    fn sharpness(&self, marks: &mut Marks) -> Result<Option<f64>, WrongSize> {
+        let (sample, subject) = self.subject()?;
+        let measure = |marks: &mut Marks| detail::sharpness(sample, subject, marks);
+        Ok(once(&self.known.sharpness, marks, measure))
+    }
+
+    fn halo(&self, marks: &mut Marks) -> Result<Option<f64>, WrongSize> {
+        let (sample, subject) = self.subject()?;
+        Ok(once(&self.known.halo, marks, |marks| edge::halo(sample, subject, marks)))
+    }
+
+    fn border(&self, marks: &mut Marks) -> Result<Option<f64>, WrongSize> {
+        let (sample, subject) = self.subject()?;
+        Ok(once(&self.known.border, marks, |marks| edge::border(sample, subject, marks)))
+    }
+
+    fn gap(&self, marks: &mut Marks) -> Result<Option<f64>, WrongSize> {
+        let (sample, subject) = self.subject()?;
+        Ok(once(&self.known.gap, marks, |marks| shadow::contact(sample, subject, marks)))
+    }
+
+    fn hard_edge(&self, marks: &mut Marks) -> Option<f64> {
+        if marks.is_wanted() {
+            return AlphaEdge::of(self.native, marks, &mut Marks::default()).hard();
         }
+        self.alpha_edge().hard()
+    }
+
+    fn stairs(&self, marks: &mut Marks) -> Option<f64> {
+        if marks.is_wanted() {
+            return AlphaEdge::of(self.native, &mut Marks::default(), marks).stairs();
+        }
+        self.alpha_edge().stairs()
+    }
+
+    fn alpha_edge(&self) -> &AlphaEdge {
+        let (hard, stairs) = (&mut Marks::default(), &mut Marks::default());
+        self.known.alpha_edge.get_or_init(|| AlphaEdge::of(self.native, hard, stairs))
+    }
+
+    /// Measures for one check; `marks` learn where.
+    pub(crate) fn lines(
+        &self,
+        kind: &CheckKind,
+        marks: &mut Marks,
+    ) -> Result<Vec<Line>, WrongSize> {
+        let (native, px) = (self.native, self.native.size());
+        let share = |value, line: &f64| Line::most("max_share", value, *line);
+        let line = match kind {
+            CheckKind::Size { min_width_px, min_height_px, aspect } => {
+                let shown = (self.picture.width_px, self.picture.height_px);
+                return Ok(size(shown, (*min_width_px, *min_height_px), *aspect));
+            }
+            CheckKind::Exposure { subject: mean, max_clipped, min_highlight } => {
+                return self.light((*mean, *max_clipped, *min_highlight), marks);
+            }
+            CheckKind::Phash { list, max_distance } => return self.near(list, *max_distance),
+            CheckKind::Contrast { min_stddev: line } => {
+                Line::least("min_stddev", Some(contrast(self.sample()?)), *line).of("levels")
+            }
+            CheckKind::Opacity { min_alpha: line } => {
+                Line::least("min_alpha", cutout::opacity(self.sample()?, marks), *line)
+            }
+            CheckKind::Sharpness { min_laplacian_var: line } => {
+                Line::least("min_laplacian_var", self.sharpness(marks)?, *line).of("variance")
+            }
+            CheckKind::Upscaled { max_fall_db: line } => {
+                Line::most("max_fall_db", coding::fall(self.tiles(), marks, px), *line).of("dB")
+            }
+            CheckKind::Blockiness { max_share: line } => {
+                share(coding::blockiness(self.tiles(), native.block_px(), marks, px), line)
+            }
+            CheckKind::Noise { max_levels: line } => {
+                Line::most("max_levels", coding::noise(self.tiles(), marks, px), *line).of("levels")
+            }
+            CheckKind::Banding { max_share: line } => {
+                share(coding::banding(self.tiles(), marks, px), line)
+            }
+            CheckKind::Checkerboard { max_share: line } => {
+                share(baked::checkerboard(self.tiles(), marks, px), line)
+            }
+            CheckKind::Bars { max_share: line } => share(baked::bars(self.sample()?, marks), line),
+            CheckKind::Background { border, min_white: line } => {
+                let (sample, subject) = self.subject()?;
+                let white = ground::white(sample, subject, *border, marks);
+                Line::least("min_white", Some(white), *line)
+            }
+            CheckKind::Residue { max_share: line } => {
+                let (sample, subject) = self.subject()?;
+                share(ground::residue(sample, subject, ground::LITTER_SHARE, marks), line)
+            }
+            CheckKind::EdgeHalo { max_ratio: line } => {
+                Line::most("max_ratio", self.halo(marks)?, *line)
+            }
+            CheckKind::Specks { max_count } => {
+                count(cutout::specks(self.sample()?, marks), *max_count)
+            }
+            CheckKind::Holes { max_count } => {
+                count(cutout::holes(self.subject()?.1, marks), *max_count)
+            }
+            CheckKind::HardEdge { max_share: line } => share(self.hard_edge(marks), line),
+            CheckKind::Stairs { max_share: line } => share(self.stairs(marks), line),
+            CheckKind::BorderTouch { max_share: line } => share(self.border(marks)?, line),
+            CheckKind::SubjectArea { share } => {
+                Line::within("share", placing::area(self.subject()?.1, marks), *share)
+            }
+            CheckKind::Centring { max_offset: line } => {
+                Line::most("max_offset", placing::offset(self.subject()?.1, marks), *line)
+            }
+            CheckKind::Floating { max_gap: line } => Line::most("max_gap", self.gap(marks)?, *line),
+        };
+        Ok(vec![line])
+    }
+
+    /// The light on the subject, held to the range of its mean, the most that is clipped and the
+    /// least highlight.
+    fn light(
+        &self,
+        (mean, max_clipped, min_highlight): ((f64, f64), f64, f64),
+        marks: &mut Marks,
+    ) -> Result<Vec<Line>, WrongSize> {
+        let (sample, subject) = self.subject()?;
+        let light = Light::of(sample, subject, marks);
+        let of = |part: fn(&Light) -> f64| light.as_ref().map(part);
+        Ok(vec![
+            Line::within("subject", of(|light| light.mean), mean),
+            Line::most("max_clipped", of(|light| light.clipped), max_clipped),
+            Line::least("min_highlight", of(|light| light.highlight), min_highlight),
+        ])
+    }
+
+    /// Bits to the nearest of `list`: one more than `max_distance` are near enough to be another.
+    fn near(&self, list: &[Fingerprint], max_distance: u32) -> Result<Vec<Line>, WrongSize> {
+        let print = if list.is_empty() { None } else { Some(self.print()?) };
+        let each = print.into_iter().flat_map(|own| list.iter().map(move |one| (own, *one)));
+        let bits = each.map(|(own, one)| distance(own, one)).min().map(f64::from);
+        let line = f64::from(max_distance.saturating_add(1));
+        Ok(vec![Line::least("max_distance", bits, line).of("bits")])
     }
 }
 
@@ -252,22 +298,6 @@ pub(crate) fn size(
     lines
 }
 
-fn count(value: Option<f64>, most: u32) -> Vec<Line> {
-    vec![Line::most("max_count", value, f64::from(most)).of("count")]
-}
-
-fn most(key: &'static str, value: Option<f64>, line: &f64) -> Vec<Line> {
-    vec![Line::most(key, value, *line)]
-}
-
-fn least(key: &'static str, value: Option<f64>, line: &f64) -> Vec<Line> {
-    vec![Line::least(key, value, *line)]
-}
-
-fn within(key: &'static str, value: Option<f64>, line: &(f64, f64)) -> Vec<Line> {
-    vec![Line::within(key, value, *line)]
-}
-
-fn in_unit(unit: &'static str, lines: Vec<Line>) -> Vec<Line> {
-    lines.into_iter().map(|line| line.of(unit)).collect()
+fn count(value: Option<f64>, most: u32) -> Line {
+    Line::most("max_count", value, f64::from(most)).of("count")
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::domain::OnFail;
-use crate::imaging::fingerprint::fingerprint;
 use crate::imaging::picture::Pixels;
 
 mod faults;
@@ -277,7 +276,7 @@ fn a_shadow_under_the_foot_is_contact_and_one_further_down_a_gap() {
 #[test]
 fn a_known_picture_is_recognised_scaled_and_brightened_and_another_is_not() {
     let original = product(WHITE, 1.0);
-    let list = vec![fingerprint(&original).unwrap()];
+    let list = vec![Scene::of(&original).print().unwrap()];
     let kind = CheckKind::Phash { list, max_distance: 6 };
     let again = drawn((310, 310), |x, y| {
         let (x, y) = (x * 400.0 / 310.0, y * 400.0 / 310.0);

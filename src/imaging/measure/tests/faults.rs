@@ -249,19 +249,6 @@ fn a_picture_without_lights_is_under_exposed_and_a_dark_product_is_not() {
 }
 
 #[test]
-fn parts_are_what_touches_along_a_side() {
-    use crate::imaging::grid::Grid;
-    use crate::imaging::subject::Parts;
-    let drawing = ["#.#.", "###.", "...#", "##.#"];
-    let cells = drawing.iter().flat_map(|row| row.bytes().map(|one| one == b'#')).collect();
-    let parts = Parts::of(&Grid::new((4, 4), cells));
-    let mut found: Vec<_> = parts.list().map(|part| (part.area, part.size())).collect();
-    found.sort_unstable();
-    assert_eq!(found, [(2, (1, 2)), (2, (2, 1)), (5, (3, 2))]);
-    assert_eq!((parts.largest(), parts.area_at(2, 0), parts.area_at(3, 0)), (5, 5, 0));
-}
-
-#[test]
 fn the_places_of_a_number_are_where_it_was_counted() {
     let speck = drawn((SIDE, SIDE), |x, y| {
         let near = (x - 40.0).abs() < 5.0 && (y - 60.0).abs() < 5.0;
