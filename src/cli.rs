@@ -1,6 +1,7 @@
 //! The command line: one command, one exit code. stdout is data, stderr is for people.
 
 pub mod check;
+pub mod checks;
 pub mod doctor;
 pub mod drift;
 pub mod drill;
@@ -63,6 +64,9 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check image files: the whole pipeline, no server
     Check(check::CheckArgs),
+    /// Measure how well local checks tell good pictures from broken ones
+    #[command(subcommand)]
+    Checks(checks::ChecksCommand),
     /// Read policy files, and play their tests
     #[command(subcommand)]
     Policy(files::PolicyCommand),
@@ -120,6 +124,7 @@ pub fn run() -> ExitCode {
     let ended = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Checks(command) => checks::run(&command),
         Command::Policy(command) => files::run_policy(&command),
         Command::Config(command) => files::run_config(&command),
         Command::Doctor(args) => doctor::run(&args),
@@ -170,4 +175,14 @@ pub fn put(text: &str) -> io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.flush()
+}
+
+/// An argument of the form `K=V`.
+///
+/// # Errors
+/// There is no `=`, or nothing before it.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let pair = pair.ok_or_else(|| format!("{text:?} is not K=V"))?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }

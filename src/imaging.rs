@@ -9,25 +9,39 @@
 //! no time is refused at once.
 
 mod allowance;
+mod baked;
+mod coding;
 mod colour;
+mod cutout;
 mod decode;
 mod decoded;
+mod detail;
 mod edge;
 mod encode;
 mod encoded;
 mod fingerprint;
 mod grid;
+mod ground;
+mod inspect;
 mod jpeg;
 mod lean;
+mod levels;
+mod light;
+mod marks;
+mod mask;
 mod measure;
 mod memory;
+mod native;
+mod parts;
 mod picture;
+mod placing;
 mod planes;
 mod png;
 mod pool;
 mod prepare;
 mod resize;
 mod sample;
+mod scene;
 mod shadow;
 mod strict;
 mod subject;
@@ -48,8 +62,12 @@ use crate::clock::{Deadline, Late};
 use crate::domain::policy::{CheckKind, Encoding, ViewSpec};
 use crate::domain::{Candidate, CheckSpec, Finding, Inadmissible};
 pub use crate::imaging::encoded::Base64;
+pub use crate::imaging::inspect::{Explained, Inspection, explain, inspect};
+pub use crate::imaging::marks::Area;
+pub use crate::imaging::measure::Inspected;
 use crate::imaging::pool::Pool;
 use crate::imaging::prepare::{forward, prepare};
+pub use crate::imaging::scene::Line;
 
 /// The imaging pool. Cloning shares it; the last clone's end ends its threads.
 #[derive(Clone, Debug)]
@@ -226,9 +244,9 @@ pub struct Plan {
     pub views: Vec<ViewSpec>,
     /// How views are encoded.
     pub encode: Encoding,
-    /// Whether somebody goes by more than the checks say. Where nobody does, and no check looks at
-    /// pixels, a JPEG that is small enough is not decoded: judges see its own data, without
-    /// metadata, and [`Measurements`] are all `None`.
+    /// Whether somebody goes by more than the checks say. Where nobody does, [`Measurements`] are all
+    /// `None`, and where no check looks at pixels either, a JPEG that is small enough is not decoded:
+    /// judges see its own data, without metadata.
     pub measures: bool,
 }
 

@@ -1,8 +1,9 @@
 //! What one image costs, by the gate's own image path on one thread, one JSON line a file:
 //! `cargo bench --bench imaging -- [--checks] [--side PX] [--passes N] [--out VIEW.jpg] FILE...`
 //!
-//! A file is decoded, measured with the product-photo checks where `--checks` asks for it, and made
-//! into one view of at most `--side` pixels (1024), in base64. The first pass warms the caches and
+//! A file is decoded, measured with all checks of the product-photo policy where `--checks` asks for
+//! it, and made into one view of at most `--side` pixels (1024), in base64. Without checks a small JPEG
+//! is not decoded at all. The first pass warms the caches and
 //! gives the peak memory; the medians are of the others. `tests/imaging_peers.py` holds the figures
 //! against libvips and Pillow. Features and profile decide what is measured: add
 //! `--profile dist --features fast-codecs` for the build that is shipped.
@@ -33,8 +34,9 @@ mod bench {
     use std::time::Duration;
 
     use vlmgate::clock::{Deadline, Stopwatch};
-    use vlmgate::domain::policy::{CheckKind, Encoding, Region, ViewSpec};
-    use vlmgate::domain::{Candidate, CheckSpec, Format, OnFail};
+    use vlmgate::config::files::PolicyFiles;
+    use vlmgate::domain::policy::{Encoding, Region, ViewSpec};
+    use vlmgate::domain::{Candidate, Format};
     use vlmgate::imaging::{Imaging, Plan, Settings};
 
     /// The command line.
@@ -67,36 +69,20 @@ mod bench {
         }
 
         fn plan(&self) -> Plan {
-            let check = |id: &str, kind| CheckSpec {
-                id: id.to_owned(),
-                kind,
-                when: None,
-                on_fail: OnFail::Flag,
+            let shipped = || {
+                let loaded = PolicyFiles::shipped().load_one("product-photo.yaml", None);
+                loaded.expect("the shipped policy").policy.checks
             };
-            let size = CheckKind::Size {
-                min_width_px: 256,
-                min_height_px: 256,
-                aspect: Some((0.33, 3.0)),
-            };
-            let checks = vec![
-                check("big-enough", size),
-                check("not-blank", CheckKind::Contrast { min_stddev: 4.0 }),
-                check("exposed", CheckKind::Exposure { subject: (0.06, 0.97) }),
-                check("sharp", CheckKind::Sharpness { min_laplacian_var: 35.0 }),
-                check("white-back", CheckKind::Background { border: 0.02, min_white: 0.97 }),
-                check("halo", CheckKind::EdgeHalo { max_ratio: 0.06 }),
-                check("cut-off", CheckKind::BorderTouch { max_share: 0.02 }),
-            ];
             Plan {
                 max_pixels: 40_000_000,
-                checks: if self.checks { checks } else { Vec::new() },
+                checks: if self.checks { shipped() } else { Vec::new() },
                 views: vec![ViewSpec {
                     id: "whole".to_owned(),
                     region: Region::WHOLE,
                     max_side_px: self.side_px,
                 }],
                 encode: Encoding { quality: 85, flatten_alpha: [255; 3] },
-                measures: self.checks,
+                measures: false,
             }
         }
     }
@@ -146,6 +132,8 @@ mod bench {
             "views_ms": views_ms,
             "total_ms": total_ms,
             "cpu_ms": cpu_ms,
+            // the whole path over the path without the checks
+            "with_checks": (decode_ms + checks_ms + views_ms) / (decode_ms + views_ms),
             "view_width_px": shown.0,
             "view_height_px": shown.1,
             "view_bytes": shown.2,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{self, App, AppError};
-use crate::cli::{Exit, Source, put, say, table};
+use crate::cli::{Exit, Source, key_value, put, say, table};
 use crate::clock::Stopwatch;
 use crate::config::Overrides;
 use crate::config::environment::Environment;
-use crate::domain::{Decision, Digest, Record};
+use crate::domain::{Candidate, Decision, Digest, Record};
 use crate::gate::{Refusal, Submission};
+use crate::imaging::{self, Explained, Inspected};
 use crate::ledger::form::RecordForm;
 use crate::telemetry::log::{LogFilter, install_logs};
 
@@ -38,6 +40,9 @@ pub struct CheckArgs {
     /// Deadline for each image; it can only shorten the policy's
     #[arg(long, value_name = "MS")]
     deadline: Option<u64>,
+    /// Draw the broken checks of one image on it: where the halo is, the specks, the blocks
+    #[arg(long, value_name = "PNG")]
+    explain: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -46,12 +51,6 @@ pub struct CheckArgs {
     strict: bool,
     #[command(flatten)]
     source: Source,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-    let pair = pair.ok_or_else(|| format!("{text:?} is not K=V"))?;
-    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 /// What became of one file.
@@ -66,6 +65,9 @@ enum Ending {
 /// # Errors
 /// The gate could not be built, or stdout is closed.
 pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
+    if args.explain.is_some() && args.images.len() != 1 {
+        return Err(AppError::Usage("--explain draws one image; name one".to_owned()));
+    }
     let _logs = install_logs(&LogFilter::warnings(), true);
     let kept = args.source.data.is_some() || Environment::process().get("VLMGATE_DATA").is_some();
     // without --data the records of this run are of no use to anybody: they go with it
@@ -101,6 +103,9 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
             Some(Decision::Pass) => {}
             Some(Decision::Review) if !args.strict => {}
             Some(Decision::Review | Decision::Fail) | None => exit = Exit::Rejected,
+        }
+        if let (Some(target), Ending::Checked(record)) = (&args.explain, &ending) {
+            explain(app, file, record, target)?;
         }
         match (ending, args.json) {
             (Ending::Checked(record), true) => put(&json_line(&name, &record, kept)?)?,
@@ -158,6 +163,34 @@ async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, A
         }
         Err(Refusal::Shed(reason)) => Err(AppError::Shed(reason)),
     }
+}
+
+/// Draws what the checks of `record`'s policy found on its image, and says in which colour.
+fn explain(app: &App, file: &Path, record: &Record, target: &Path) -> Result<(), AppError> {
+    let policies = app.gate.policies.load();
+    let policy = policies.find(Some(&record.policy.name));
+    let policy = policy.map_err(|why| AppError::Internal(why.to_string()))?;
+    let (input, checks) = (&policy.input, policy.loaded.checks(&record.vars));
+    let failed = |why: &dyn fmt::Display| AppError::Internal(format!("--explain: {why}"));
+    let bytes = read(file, input.max_bytes).map_err(|why| failed(&why))?;
+    let candidate = Candidate::admit(bytes, &input.accept, input.max_bytes);
+    let candidate = candidate.map_err(|why| failed(&why))?;
+    let explained = imaging::explain(&candidate, input.max_pixels, &checks);
+    let Explained { png, drawn } = explained.map_err(|why| failed(&why))?;
+    std::fs::write(target, png)
+        .map_err(|why| AppError::Usage(format!("{}: {why}", target.display())))?;
+    if drawn.is_empty() {
+        say(&format!("vlmgate: {}: no check is broken, nothing is drawn", target.display()));
+    }
+    for (Inspected { finding, areas, .. }, colour) in drawn {
+        let places = areas.len();
+        say(&format!(
+            "vlmgate: {}: {} in {colour}, {places} places",
+            target.display(),
+            finding.check
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a file, but never more than one byte past the limit: the gate says what is too large.

@@ -3,7 +3,7 @@
 //! A file with problems is still built, with stand-ins where a value is broken, so that its
 //! templates and lists are tried as well and one reading tells everything; then it is thrown away.
 
-use crate::config::check_file::{CheckBody, CheckForm};
+use crate::config::check_file::CheckForm;
 use crate::config::files::PolicyFiles;
 use crate::config::form::{Field, List, Table, read_file};
 use crate::config::policy_file::{
@@ -15,8 +15,8 @@ use crate::config::problem::{Mark, Problem, Report, Spot, hint};
 use crate::config::revision::seal;
 use crate::config::units::{Name, Number, Prose, Public, Share, Word};
 use crate::domain::policy::{
-    CheckKind, Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Owner, Region,
-    RouteSpec, SecondOpinion, SecondOpinionWhen, Variable, ViewSpec,
+    Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Owner, Region, RouteSpec,
+    SecondOpinion, SecondOpinionWhen, Variable, ViewSpec,
 };
 use crate::domain::{CheckSpec, Digest, Policy};
 use crate::prompt::{CompileProblem, LoadedPolicy, Part};
@@ -225,41 +225,7 @@ impl Resolver<'_> {
     }
 
     fn check(&mut self, form: &CheckForm) -> Option<CheckSpec> {
-        let kind = match &form.body {
-            CheckBody::Size(body) => CheckKind::Size {
-                min_width_px: body.min_width.filled()?.0,
-                min_height_px: body.min_height.filled()?.0,
-                aspect: body.aspect.filled()?.map(|range| (range.0, range.1)),
-            },
-            CheckBody::Contrast(body) => {
-                CheckKind::Contrast { min_stddev: body.min_stddev.filled()?.0 }
-            }
-            CheckBody::Exposure(body) => {
-                let range = body.subject.filled()?;
-                CheckKind::Exposure { subject: (range.0, range.1) }
-            }
-            CheckBody::Sharpness(body) => {
-                CheckKind::Sharpness { min_laplacian_var: body.min_laplacian_var.filled()?.0 }
-            }
-            CheckBody::Background(body) => CheckKind::Background {
-                border: body.border.filled()?.0,
-                min_white: body.min_white.filled()?.0,
-            },
-            CheckBody::EdgeHalo(body) => {
-                CheckKind::EdgeHalo { max_ratio: body.max_ratio.filled()?.0 }
-            }
-            CheckBody::BorderTouch(body) => {
-                CheckKind::BorderTouch { max_share: body.max_share.filled()?.0 }
-            }
-            CheckBody::Phash(body) => CheckKind::Phash {
-                list: body
-                    .list
-                    .get()
-                    .map(|path| self.list(&path.text, &body.list.spot))
-                    .unwrap_or_default(),
-                max_distance: body.max_distance.filled()?.0,
-            },
-        };
+        let kind = form.body.kind(|path, spot| self.list(path, spot))?;
         Some(CheckSpec {
             id: form.head.id.filled().map(|id| id.text.clone()).unwrap_or_default(),
             kind,

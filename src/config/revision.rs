@@ -141,22 +141,41 @@ enum Lists {
 
 fn check_json(check: &CheckSpec, lists: Lists) -> Json {
     let CheckSpec { id, kind, when, on_fail } = check;
+    let word = kind.label();
     let kind = match kind {
         CheckKind::Size { min_width_px, min_height_px, aspect } => {
-            json!(["size", min_width_px, min_height_px, aspect])
+            json!([word, min_width_px, min_height_px, aspect])
         }
-        CheckKind::Contrast { min_stddev } => json!(["contrast", min_stddev]),
-        CheckKind::Exposure { subject } => json!(["exposure", subject]),
-        CheckKind::Sharpness { min_laplacian_var } => json!(["sharpness", min_laplacian_var]),
-        CheckKind::Background { border, min_white } => json!(["background", border, min_white]),
-        CheckKind::EdgeHalo { max_ratio } => json!(["edge_halo", max_ratio]),
-        CheckKind::BorderTouch { max_share } => json!(["border_touch", max_share]),
+        CheckKind::Contrast { min_stddev: line }
+        | CheckKind::Opacity { min_alpha: line }
+        | CheckKind::Sharpness { min_laplacian_var: line }
+        | CheckKind::Upscaled { max_fall_db: line }
+        | CheckKind::Blockiness { max_share: line }
+        | CheckKind::Noise { max_levels: line }
+        | CheckKind::Banding { max_share: line }
+        | CheckKind::Checkerboard { max_share: line }
+        | CheckKind::Bars { max_share: line }
+        | CheckKind::Residue { max_share: line }
+        | CheckKind::EdgeHalo { max_ratio: line }
+        | CheckKind::HardEdge { max_share: line }
+        | CheckKind::Stairs { max_share: line }
+        | CheckKind::BorderTouch { max_share: line }
+        | CheckKind::Centring { max_offset: line }
+        | CheckKind::Floating { max_gap: line } => json!([word, line]),
+        CheckKind::Specks { max_count } | CheckKind::Holes { max_count } => {
+            json!([word, max_count])
+        }
+        CheckKind::Exposure { subject, max_clipped, min_highlight } => {
+            json!([word, subject, max_clipped, min_highlight])
+        }
+        CheckKind::SubjectArea { share } => json!([word, share]),
+        CheckKind::Background { border, min_white } => json!([word, border, min_white]),
         CheckKind::Phash { list, max_distance } => {
             let list = match lists {
                 Lists::In => list.iter().map(|one| format!("{:016x}", one.0)).collect(),
                 Lists::Out => Vec::new(),
             };
-            json!(["phash", list, max_distance])
+            json!([word, list, max_distance])
         }
     };
     json!([id, kind, when, on_fail.label()])

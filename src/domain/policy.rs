@@ -10,6 +10,10 @@ use std::time::Duration;
 use crate::domain::candidate::{Digest, Format};
 use crate::domain::money::MicroUsd;
 
+mod check;
+
+pub use check::{CheckKind, CheckSpec, Fingerprint};
+
 /// Whether the policy's verdicts bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -132,76 +136,6 @@ pub struct Input {
     pub views: Vec<ViewSpec>,
     /// How views are encoded.
     pub encode: Encoding,
-}
-
-/// A perceptual hash of 64 bits, see `imaging::fingerprint`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub u64);
-
-/// What one check measures and the line it holds it to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CheckKind {
-    /// Width and height in pixels, and width / height.
-    Size {
-        /// Least width.
-        min_width_px: u32,
-        /// Least height.
-        min_height_px: u32,
-        /// Closed range of width / height.
-        aspect: Option<(f64, f64)>,
-    },
-    /// Standard deviation of luma, 0..127.5.
-    Contrast {
-        /// Least deviation.
-        min_stddev: f64,
-    },
-    /// Mean luma of the subject, 0..1.
-    Exposure {
-        /// Closed range.
-        subject: (f64, f64),
-    },
-    /// Variance of the Laplacian of the subject at a fixed scale.
-    Sharpness {
-        /// Least variance.
-        min_laplacian_var: f64,
-    },
-    /// Share of near-white pixels in the frame's border band.
-    Background {
-        /// The band's width as a share of the shorter side.
-        border: f64,
-        /// Least share, 0..1.
-        min_white: f64,
-    },
-    /// Share of the subject's edge that carries a halo.
-    EdgeHalo {
-        /// Most, 0..1.
-        max_ratio: f64,
-    },
-    /// Share of the frame's border that the subject touches.
-    BorderTouch {
-        /// Most, 0..1.
-        max_share: f64,
-    },
-    /// Distance of the perceptual hash to the nearest in a list.
-    Phash {
-        /// The list, read from its file.
-        list: Vec<Fingerprint>,
-        /// An image at this distance or nearer is a known one, bits.
-        max_distance: u32,
-    },
-}
-
-/// One local check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CheckSpec {
-    /// Its name in findings and flags.
-    pub id: String,
-    /// What it measures.
-    pub kind: CheckKind,
-    /// A condition on `vars`; the check is left out where it is false.
-    pub when: Option<String>,
-    /// What a broken line does.
-    pub on_fail: OnFail,
 }
 
 /// What a failed criterion makes of the verdict.

@@ -1,13 +1,21 @@
 //! The edge is the line between subject and ground, where a cutout shows how well it was made:
 //! halos of the old ground, specks and holes, steps.
 
-use crate::imaging::grid::{Grid, beside, share};
+use crate::imaging::cutout::SPECK_SHARE;
+use crate::imaging::grid::{beside, share};
+use crate::imaging::marks::Marks;
+use crate::imaging::mask::Mask;
+use crate::imaging::parts::Parts;
 use crate::imaging::sample::{Sample, luma};
 use crate::imaging::shadow::is_soft_shade;
-use crate::imaging::subject::{Ground, Parts, SOLID_ALPHA, Subject};
+use crate::imaging::subject::{Ground, Subject};
 
 /// Fewest edge pixels that say anything.
 const LEAST_EDGE_PX: usize = 40;
+
+/// Most places of the edge that are looked at: more than a product's outline has. Of an edge that is
+/// all frills every second place is looked at, or every third.
+const MOST_EDGE_PX: usize = 8_192;
 
 /// How far inside the edge the subject's own colour is looked for, in pixels of the sample: just
 /// behind the widest halo, so that the white sole of a shoe is its own colour and no halo.
@@ -23,27 +31,30 @@ const DARK_GROUND: u8 = 80;
 /// Levels by which a ring is greener than red and blue: the spill of a green screen.
 const GREEN_LEVELS: i16 = 45;
 
-/// A part smaller than this share of the largest is a speck or a hole, not a second product.
-const SPECK_SHARE: f64 = 0.005;
-
 /// Share of the subject's edge that carries a halo: a thin ring whose colour is not the subject's.
 ///
 /// Along alpha the ring is white (or green, or black) where the subject a few pixels further in is
 /// not. On a plain ground the ring is lighter or greener than both its sides; a white ring on a
 /// white ground cannot be seen, one on a dark ground is rim light, and neither is counted. `None`
 /// without an edge to look at: in a scene, or where the subject is too thin.
-pub(crate) fn halo(sample: &Sample, subject: &Subject) -> Option<f64> {
-    let haloed: Vec<bool> = match subject.ground {
-        Ground::Busy => return None,
-        Ground::Transparent => edge_places(&subject.mask)
-            .filter_map(|place| alpha_halo(sample, subject, place))
-            .collect(),
-        Ground::Plain(_) => edge_places(&subject.mask)
-            .filter_map(|place| matte_halo(sample, subject, place))
-            .collect(),
-    };
-    let count = haloed.iter().filter(|carries| **carries).count();
-    (LEAST_EDGE_PX <= haloed.len()).then(|| share(count, haloed.len()))
+pub(crate) fn halo(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
+    if subject.ground == Ground::Busy {
+        return None;
+    }
+    let (mut edge, mut haloed) = (0, 0);
+    for place in edge_places(&subject.mask) {
+        let carries = match subject.ground {
+            Ground::Busy => None,
+            Ground::Transparent => alpha_halo(sample, subject, place),
+            Ground::Plain(_) => matte_halo(sample, subject, place),
+        };
+        edge += usize::from(carries.is_some());
+        if carries == Some(true) {
+            haloed += 1;
+            marks.place(subject.mask.size(), place);
+        }
+    }
+    (LEAST_EDGE_PX <= edge).then(|| share(haloed, edge))
 }
 
 /// Specks beside the subject, holes in it and steps along its alpha edge, as a share of the edge.
@@ -53,9 +64,10 @@ pub(crate) fn noise(subject: &Subject) -> Option<f64> {
         return None;
     }
     let mask = &subject.mask;
-    let parts = Parts::of(mask);
-    let holes = Parts::of(&mask.map(|inside| !inside));
-    let small = |area: usize| share(area, parts.largest()) < SPECK_SHARE;
+    let parts = subject.parts();
+    let holes = Parts::of(&mask.inverted());
+    let largest = parts.largest();
+    let small = |area: usize| share(area, largest) < SPECK_SHARE;
     let (mut edge, mut noisy) = (0, 0);
     for (x, y) in edge_places(mask) {
         edge += 1;
@@ -69,64 +81,53 @@ pub(crate) fn noise(subject: &Subject) -> Option<f64> {
     (LEAST_EDGE_PX <= edge).then(|| share(noisy, edge))
 }
 
-/// Share of a plain or transparent ground that is littered: small parts that belong neither to
-/// the ground nor to the subject. `None` in a scene.
-pub(crate) fn residue(sample: &Sample, subject: &Subject) -> Option<f64> {
-    let mask = match subject.ground {
-        Ground::Busy => return None,
-        Ground::Transparent => sample.rgba.map(|[.., alpha]| 24 <= alpha),
-        Ground::Plain(_) => subject.mask.clone(),
-    };
-    let parts = Parts::of(&mask);
-    let largest = parts.largest();
-    let specks = parts.areas.iter().filter(|area| share(**area, largest) < SPECK_SHARE);
-    let littered: usize = specks.sum();
-    let ground = mask.cells().iter().filter(|inside| !**inside).count() + littered;
-    (largest != 0 && ground != 0).then(|| share(littered, ground))
-}
-
 /// Share of the frame's border that the subject touches. A shadow on a plain ground may touch it.
 /// `None` in a scene, where the subject is not known.
-pub(crate) fn border(sample: &Sample, subject: &Subject) -> Option<f64> {
+pub(crate) fn border(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
     if subject.ground == Ground::Busy {
         return None;
     }
-    let (width, height) = (subject.mask.width(), subject.mask.height());
-    let on_border = |(x, y): (i32, i32)| x == 0 || y == 0 || x == width - 1 || y == height - 1;
+    let (width, height) = subject.mask.size();
     let (mut border, mut touched) = (0, 0);
-    for (place, inside) in subject.mask.entries().filter(|(place, _)| on_border(*place)) {
+    for place in border_places((width, height)) {
         border += 1;
         let shaded = match subject.ground {
-            Ground::Plain(colour) => is_soft_shade(sample.rgba.at(place.0, place.1), colour),
+            Ground::Plain(colour) => {
+                let (x, y) = place;
+                is_soft_shade(sample.rgba.at(x, y), sample.luma.at(x, y), colour)
+            }
             Ground::Transparent | Ground::Busy => false,
         };
-        if inside && !shaded {
+        if subject.mask.get(place.0, place.1) == Some(true) && !shaded {
             touched += 1;
+            marks.place((width, height), place);
         }
     }
     Some(share(touched, border))
 }
 
-/// Subject pixels that touch the ground inside the frame.
-fn edge_places(mask: &Grid<bool>) -> impl Iterator<Item = (i32, i32)> {
-    mask.entries().filter_map(|(place, inside)| {
-        let open = |(x, y): (i32, i32)| mask.get(x, y) == Some(false);
-        (inside && beside(place).into_iter().any(open)).then_some(place)
-    })
+/// The places along a frame's border, each once.
+fn border_places((width, height): (i32, i32)) -> impl Iterator<Item = (i32, i32)> {
+    let row = move |y: i32| (0..width).map(move |x| (x, y));
+    let column = move |x: i32| (1..height - 1).map(move |y| (x, y));
+    let below = (1 < height).then_some(height - 1).into_iter().flat_map(row);
+    let right = (1 < width).then_some(width - 1).into_iter().flat_map(column);
+    row(0).chain(below).chain(column(0)).chain(right)
 }
 
-/// The direction from the edge into the subject, one pixel long.
-fn inward(weight: impl Fn(i32, i32) -> f64, (x, y): (i32, i32)) -> Option<(f64, f64)> {
-    let (mut right, mut down) = (0.0, 0.0);
-    for dy in -3..=3 {
-        for dx in -3..=3 {
-            let weight = weight(x + dx, y + dy);
-            right += weight * f64::from(dx);
-            down += weight * f64::from(dy);
-        }
-    }
+/// Subject pixels that touch the ground inside the frame.
+fn edge_places(mask: &Mask) -> Vec<(i32, i32)> {
+    let edge = mask.edge();
+    let stride = edge.count().div_ceil(MOST_EDGE_PX).max(1);
+    edge.places().step_by(stride).collect()
+}
+
+/// The direction from the edge into the subject, one pixel long, of sums of what is inside to the
+/// right and below.
+fn inward(right: i32, down: i32) -> Option<(f64, f64)> {
+    let (right, down) = (f64::from(right), f64::from(down));
     let length = right.hypot(down);
-    (1e-6 < length).then(|| (right / length, down / length))
+    (0.5 < length).then(|| (right / length, down / length))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a few pixels beside a place of the sample")]
@@ -135,8 +136,14 @@ fn step((x, y): (i32, i32), (right, down): (f64, f64), far: f64) -> (i32, i32) {
 }
 
 fn alpha_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<bool> {
-    let alpha = |x: i32, y: i32| sample.rgba.get(x, y).map_or(0.0, |[.., alpha]| f64::from(alpha));
-    let inward = inward(alpha, place)?;
+    let alpha = |x: i32, y: i32| sample.rgba.get(x, y).map_or(0, |[.., alpha]| i32::from(alpha));
+    let (mut right, mut down) = (0, 0);
+    for (dx, dy) in (-3..=3).flat_map(|dy| (-3..=3).map(move |dx| (dx, dy))) {
+        let weight = alpha(place.0 + dx, place.1 + dy);
+        right += weight * dx;
+        down += weight * dy;
+    }
+    let inward = inward(right, down)?;
     let ring = sample.rgba.at(place.0, place.1);
     let mut seen = None;
     for far in INSIDE_PX {
@@ -168,20 +175,34 @@ fn is_black_ring(ring: [u8; 4], own: [u8; 4]) -> bool {
     red.max(green).max(blue) <= 16 && i16::from(luma(ring)) <= darker
 }
 
+/// Whether a pixel is some grey: a product's own highlight has its colour.
+fn is_neutral([red, green, blue, _]: [u8; 4]) -> bool {
+    red.max(green).max(blue) - red.min(green).min(blue) <= 60
+}
+
 fn greenness([red, green, blue, _]: [u8; 4]) -> i16 {
     i16::from(green) - i16::from(red.max(blue))
 }
 
 fn matte_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<bool> {
-    let solid = |x: i32, y: i32| {
-        if subject.mask.get(x, y) == Some(true) { f64::from(SOLID_ALPHA) } else { 0.0 }
-    };
-    let inward = inward(solid, place)?;
+    let (mut right, mut down) = (0, 0);
+    for dy in -3..=3 {
+        let row = subject.mask.around((place.0, place.1 + dy), 3);
+        let at = |bit: u32| i32::from(row >> bit & 1 == 1);
+        right += at(4) - at(2) + 2 * (at(5) - at(1)) + 3 * (at(6) - at(0));
+        down += dy * row.count_ones().cast_signed();
+    }
+    let inward = inward(right, down)?;
     let at = |far: f64| {
         let (x, y) = step(place, inward, far);
         Some((sample.rgba.get(x, y)?, subject.mask.get(x, y)?))
     };
     let (Some((own, true)), Some((ground, false))) = (at(6.0), at(-5.0)) else { return None };
+    // the ring of a rope is its own highlight: behind a halo there is more of the product
+    let is_thick = [2.0, 4.0, 8.0, 10.0].into_iter().all(|far| at(far).is_some_and(|one| one.1));
+    if !is_thick {
+        return None;
+    }
     // on a dark ground a light ring is the rim light of a studio
     let dark = luma(ground) < DARK_GROUND;
     let lighter = i16::from(luma(own).max(luma(ground))) + RING_LEVELS;
@@ -189,15 +210,42 @@ fn matte_halo(sample: &Sample, subject: &Subject, place: (i32, i32)) -> Option<b
     let ring = [-2.0, -1.0, 0.0, 1.0, 2.0].into_iter().filter_map(at);
     let mut ring = ring.map(|(pixel, _)| pixel);
     Some(ring.any(|ring| {
-        let white = !dark && lighter <= i16::from(luma(ring));
+        let white = !dark && is_neutral(ring) && lighter <= i16::from(luma(ring));
         white || greener <= greenness(ring)
     }))
 }
 
 /// Whether the edge turns a corner here: on a smooth edge half of the surroundings is subject.
-fn is_step(mask: &Grid<bool>, (x, y): (i32, i32)) -> bool {
-    let around = (-4..=4).flat_map(|dy| (-4..=4).map(move |dx| (dx, dy)));
-    let inside = around.filter(|(dx, dy)| mask.at(x + dx, y + dy)).count();
-    let balance = share(inside, 81);
-    !(0.30..=0.78).contains(&balance)
+fn is_step(mask: &Mask, (x, y): (i32, i32)) -> bool {
+    // beyond the frame's border lies what lies at it
+    let (width, height) = mask.size();
+    let at_border = x < 4 || y < 4 || width - 4 <= x || height - 4 <= y;
+    let inside = if at_border {
+        let around = (-4..=4).flat_map(|dy| (-4..=4).map(move |dx| (x + dx, y + dy)));
+        let nearest = around.map(|(x, y)| (x.clamp(0, width - 1), y.clamp(0, height - 1)));
+        nearest.filter(|(x, y)| mask.get(*x, *y) == Some(true)).count()
+    } else {
+        (y - 4..=y + 4).map(|y| mask.around((x, y), 4).count_ones() as usize).sum()
+    };
+    !(0.30..=0.78).contains(&share(inside, 81))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_border_is_walked_once() {
+        for size in [(1, 1), (1, 4), (4, 1), (2, 2), (5, 3)] {
+            let mut places: Vec<_> = border_places(size).collect();
+            let walked = places.len();
+            places.sort_unstable();
+            places.dedup();
+            let all = (0..size.0).flat_map(|x| (0..size.1).map(move |y| (x, y)));
+            let is_border =
+                |(x, y): &(i32, i32)| *x == 0 || *y == 0 || x + 1 == size.0 || y + 1 == size.1;
+            assert_eq!(places, all.filter(is_border).collect::<Vec<_>>());
+            assert_eq!(walked, places.len());
+        }
+    }
 }

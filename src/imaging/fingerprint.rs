@@ -4,11 +4,12 @@
 use std::f64::consts::PI;
 use std::str::FromStr;
 
-use fast_image_resize::FilterType;
+use fast_image_resize::{FilterType, PixelType};
 use thiserror::Error;
 
 use crate::domain::policy::Fingerprint;
-use crate::imaging::picture::{Picture, WrongSize};
+use crate::imaging::resize::{Area, Source, WrongSize};
+use crate::imaging::sample::{Sample, on_white};
 
 /// Side of the thumbnail that is transformed.
 const THUMB_PX: u32 = 32;
@@ -28,20 +29,16 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The fingerprint of `picture`, laid on white.
-pub(crate) fn fingerprint(picture: &Picture) -> Result<Fingerprint, WrongSize> {
-    let size = (THUMB_PX, THUMB_PX);
-    let thumb = picture.resized(picture.frame(), size, FilterType::Hamming)?;
-    let rgb = thumb.flattened([255; 3]);
-    let luma: Vec<f64> = rgb
-        .as_chunks::<3>()
-        .0
-        .iter()
-        .map(|pixel| {
-            let [red, green, blue] = pixel.map(f64::from);
-            0.299 * red + 0.587 * green + 0.114 * blue
-        })
-        .collect();
+/// The fingerprint of a picture by its sample, laid on white.
+pub(crate) fn fingerprint(sample: &Sample) -> Result<Fingerprint, WrongSize> {
+    let pixels = sample.rgba.cells().iter().zip(sample.luma.cells());
+    let levels: Vec<u8> = pixels.map(|(pixel, luma)| on_white(*pixel, *luma)).collect();
+    let (width, height) = sample.rgba.size();
+    let size = (width.cast_unsigned(), height.cast_unsigned());
+    let source = Source { bytes: &levels, size, kind: PixelType::U8 };
+    let whole = Area { left: 0.0, top: 0.0, width: width.into(), height: height.into() };
+    let thumb = source.resized(whole, (THUMB_PX, THUMB_PX), FilterType::Hamming)?;
+    let luma: Vec<f64> = thumb.into_iter().map(f64::from).collect();
     Ok(Fingerprint(signs(&waves(&luma))))
 }
 

@@ -22,15 +22,10 @@ impl<T: Copy + Default> Grid<T> {
         Grid { width: self.width, height: self.height, cells }
     }
 
-    /// A grid of the same size whose values are made from places.
-    pub(crate) fn map_places<U>(&self, mut each: impl FnMut(i32, i32) -> U) -> Grid<U> {
-        let cells = self.places().map(|(x, y)| each(x, y)).collect();
+    /// A grid of the same size with other values; missing ones are filled, surplus ones cut.
+    pub(crate) fn with_cells<U: Copy + Default>(&self, mut cells: Vec<U>) -> Grid<U> {
+        cells.resize(self.cells.len(), U::default());
         Grid { width: self.width, height: self.height, cells }
-    }
-
-    /// Columns.
-    pub(crate) fn width(&self) -> i32 {
-        self.width
     }
 
     /// Rows.
@@ -38,20 +33,19 @@ impl<T: Copy + Default> Grid<T> {
         self.height
     }
 
+    /// Columns and rows.
+    pub(crate) fn size(&self) -> (i32, i32) {
+        (self.width, self.height)
+    }
+
     /// All values.
     pub(crate) fn cells(&self) -> &[T] {
         &self.cells
     }
 
-    /// All places, row after row.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (i32, i32)> + use<T> {
-        let (width, height) = (self.width, self.height);
-        (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
-    }
-
-    /// All places with their values.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = ((i32, i32), T)> {
-        self.places().zip(self.cells.iter().copied())
+    /// The rows from the top.
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[T]> + ExactSizeIterator {
+        self.cells.chunks_exact(usize::try_from(self.width).unwrap_or(1).max(1))
     }
 
     /// The value at a place; outside, that of the nearest place inside.
@@ -64,14 +58,6 @@ impl<T: Copy + Default> Grid<T> {
     pub(crate) fn get(&self, x: i32, y: i32) -> Option<T> {
         let inside = 0 <= x && x < self.width && 0 <= y && y < self.height;
         if inside { self.cells.get(self.place(x, y)).copied() } else { None }
-    }
-
-    /// Sets the value at a place inside.
-    pub(crate) fn set(&mut self, x: i32, y: i32, value: T) {
-        let place = self.place(x, y);
-        if let Some(cell) = self.cells.get_mut(place) {
-            *cell = value;
-        }
     }
 
     fn place(&self, x: i32, y: i32) -> usize {

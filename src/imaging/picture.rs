@@ -8,6 +8,7 @@
 //! hidden under full transparency are gone, and laying the picture on a colour is one addition.
 
 use std::borrow::Cow;
+use std::slice;
 
 use fast_image_resize::images::Image;
 use fast_image_resize::{FilterType, MulDiv, PixelType};
@@ -205,32 +206,52 @@ impl Picture {
         turned_size(self.lying_held_size(), self.orientation)
     }
 
+    /// The file's pixels along a side of a held one.
+    pub(crate) fn shrink(&self) -> u32 {
+        self.shrink
+    }
+
     /// Luma (Rec. 601) of the held pixels of the upright row `y` from column `left` on, laid on
     /// white, as many as `levels` has room for; `None` where the row has not so many.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what the sample averages away is here"))]
     pub(crate) fn read_luma(&self, left: u32, y: u32, levels: &mut [u8]) -> Option<()> {
+        if self.orientation == Orientation::NoTransforms {
+            return self.read_lying_luma((left, y), levels);
+        }
         for (x, level) in (left..).zip(levels) {
-            let at = self.place(x, y)?;
-            *level = match &self.held {
-                Held::Planes(planes) => {
-                    let wide = planes.luma.width_px as usize;
-                    *planes.luma.levels.get(at.1 as usize * wide + at.0 as usize)?
-                }
-                Held::Rgb(bytes) => weighed(*bytes.as_chunks::<3>().0.get(self.index(at))?),
-                Held::Rgba(bytes) => {
-                    let [red, green, blue, alpha] =
-                        *bytes.as_chunks::<4>().0.get(self.index(at))?;
+            self.read_lying_luma(self.place(x, y)?, slice::from_mut(level))?;
+        }
+        Some(())
+    }
+
+    /// Luma of the held pixels from `(left, y)` on, as the file lies.
+    fn read_lying_luma(&self, (left, y): (u32, u32), levels: &mut [u8]) -> Option<()> {
+        let (wide, high) = self.lying_held_size();
+        let (first, count) = (self.index((left, y)), levels.len());
+        if high <= y || (wide as usize) < left as usize + count {
+            return None;
+        }
+        match &self.held {
+            Held::Planes(planes) => {
+                let first = y as usize * planes.luma.width_px as usize + left as usize;
+                levels.copy_from_slice(planes.luma.levels.get(first..first + count)?);
+            }
+            Held::Rgb(bytes) => {
+                let row = bytes.as_chunks::<3>().0.get(first..first + count)?;
+                levels.iter_mut().zip(row).for_each(|(level, pixel)| *level = weighed(*pixel));
+            }
+            Held::Rgba(bytes) => {
+                let row = bytes.as_chunks::<4>().0.get(first..first + count)?;
+                for (level, [red, green, blue, alpha]) in levels.iter_mut().zip(row) {
                     // the colours are multiplied, so white shines through by what alpha leaves
-                    weighed([red, green, blue]).saturating_add(255 - alpha)
+                    *level = weighed([*red, *green, *blue]).saturating_add(255 - alpha);
                 }
-            };
+            }
         }
         Some(())
     }
 
     /// The held pixels of the upright row `y`, colours multiplied by alpha; `None` below the last
     /// row and where the picture is opaque.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what the sample averages away is here"))]
     pub(crate) fn alpha_row(&self, y: u32) -> Option<Cow<'_, [[u8; 4]]>> {
         let Held::Rgba(bytes) = &self.held else { return None };
         let (pixels, wide) = (bytes.as_chunks::<4>().0, self.held_size().0);

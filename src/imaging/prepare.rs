@@ -94,6 +94,6 @@ fn measured(picture: &Picture, plan: &Plan) -> Result<Measured, WrongSize> {
     let by_size = plan.wants_no_pixels().then(|| measure::by_size(size, &plan.checks)).flatten();
     match by_size {
         Some(findings) => Ok(Measured { findings, measurements: Measurements::default() }),
-        None => measure::measure(picture, &plan.checks),
+        None => measure::measure(picture, &plan.checks, plan.measures),
     }
 }

@@ -32,31 +32,34 @@ impl Sample {
     pub(crate) fn of(picture: &Picture) -> Result<Self, WrongSize> {
         let size = fitted((picture.width_px, picture.height_px), SAMPLE_SIDE_PX);
         let small = picture.resized(picture.frame(), size, FilterType::Hamming)?;
-        let pixels: Vec<[u8; 4]> = match small.pixels {
+        let (pixels, has_alpha): (Vec<[u8; 4]>, bool) = match small.pixels {
             Pixels::Rgb(bytes) => {
                 let opaque = |[red, green, blue]: &[u8; 3]| [*red, *green, *blue, 255];
-                bytes.as_chunks::<3>().0.iter().map(opaque).collect()
+                (bytes.as_chunks::<3>().0.iter().map(opaque).collect(), false)
             }
-            Pixels::Rgba(bytes) => bytes.as_chunks::<4>().0.iter().map(straight).collect(),
+            Pixels::Rgba(bytes) => {
+                let pixels: Vec<_> = bytes.as_chunks::<4>().0.iter().map(straight).collect();
+                let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
+                let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
+                (pixels, has_alpha)
+            }
         };
-        let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
-        let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
         let rgba = Grid::new(size, pixels);
         let luma = rgba.map(luma);
         Ok(Self { rgba, luma, has_alpha })
     }
+}
 
-    /// Luma of the sample laid on a grey.
-    pub(crate) fn luma_on(&self, grey: u8) -> Grid<u8> {
-        if !self.has_alpha {
-            return self.luma.clone();
-        }
-        self.rgba.map(|pixel| {
-            let [.., alpha] = pixel;
-            let (alpha, over, under) = (u16::from(alpha), u16::from(luma(pixel)), u16::from(grey));
-            u8::try_from((over * alpha + under * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
-        })
-    }
+/// Luma of a pixel laid on black, whose own is `luma`. On white it is lighter by what alpha lacks.
+pub(crate) fn on_black([.., alpha]: [u8; 4], luma: u8) -> u8 {
+    let lit = (u16::from(luma) * u16::from(alpha) + 127) / 255;
+    u8::try_from(lit).unwrap_or(u8::MAX)
+}
+
+/// Luma of a pixel laid on white, whose own is `luma`.
+pub(crate) fn on_white(pixel: [u8; 4], luma: u8) -> u8 {
+    let [.., alpha] = pixel;
+    on_black(pixel, luma).saturating_add(255 - alpha)
 }
 
 /// Rec. 601 luma of a pixel.
@@ -67,8 +70,10 @@ pub(crate) fn luma([red, green, blue, _]: [u8; 4]) -> u8 {
 
 fn straight(pixel: &[u8; 4]) -> [u8; 4] {
     let [red, green, blue, alpha] = *pixel;
-    if alpha == 0 {
-        return [0; 4];
+    match alpha {
+        0 => return [0; 4],
+        255 => return *pixel,
+        _ => {}
     }
     let divide = |level: u8| {
         let level = (u16::from(level) * 255 + u16::from(alpha) / 2) / u16::from(alpha);

@@ -5,7 +5,12 @@
 //! from the ground's colour; in a scene nobody can tell cheaply, and the middle of the frame
 //! stands in for it.
 
-use crate::imaging::grid::{Grid, beside, share};
+use std::cell::OnceCell;
+
+use crate::imaging::grid::{Grid, share};
+use crate::imaging::levels::Levels;
+use crate::imaging::mask::Mask;
+use crate::imaging::parts::Parts;
 use crate::imaging::sample::Sample;
 
 /// Alpha from which a pixel belongs to the subject.
@@ -43,7 +48,8 @@ pub(crate) struct Subject {
     /// What it stands before.
     pub(crate) ground: Ground,
     /// Where it is.
-    pub(crate) mask: Grid<bool>,
+    pub(crate) mask: Mask,
+    parts: OnceCell<Parts>,
 }
 
 impl Subject {
@@ -51,56 +57,70 @@ impl Subject {
     pub(crate) fn of(sample: &Sample) -> Self {
         let ground = if sample.has_alpha { Ground::Transparent } else { plain_ground(sample) };
         let mask = match ground {
-            Ground::Transparent => sample.rgba.map(|[.., alpha]| SOLID_ALPHA <= alpha),
+            Ground::Transparent => Mask::of(&sample.rgba, |[.., alpha]| SOLID_ALPHA <= alpha),
             Ground::Plain(colour) => {
-                sample.rgba.map(|pixel| SUBJECT_LEVELS < difference(pixel, colour))
+                Mask::of(&sample.rgba, |pixel| SUBJECT_LEVELS < difference(pixel, colour))
             }
             Ground::Busy => middle(sample),
         };
-        let area = mask.cells().iter().filter(|inside| **inside).count();
-        if matches!(ground, Ground::Plain(_)) && share(area, mask.cells().len()) < LEAST_SHARE {
-            return Self { ground: Ground::Busy, mask: middle(sample) };
+        let is_plain = matches!(ground, Ground::Plain(_));
+        if is_plain && share(mask.count(), mask.places_in_all()) < LEAST_SHARE {
+            return Self::new(Ground::Busy, middle(sample));
         }
-        Self { ground, mask }
+        Self::new(ground, mask)
+    }
+
+    fn new(ground: Ground, mask: Mask) -> Self {
+        Self { ground, mask, parts: OnceCell::new() }
+    }
+
+    /// The connected parts of the mask, made once.
+    pub(crate) fn parts(&self) -> &Parts {
+        self.parts.get_or_init(|| Parts::of(&self.mask))
     }
 }
 
 /// The middle three fifths of the frame.
-fn middle(sample: &Sample) -> Grid<bool> {
-    let (width, height) = (sample.rgba.width(), sample.rgba.height());
-    let middle = |place: i32, side: i32| side / 5 <= place && place < side - side / 5;
-    sample.rgba.map_places(|x, y| middle(x, width) && middle(y, height))
+fn middle(sample: &Sample) -> Mask {
+    let (width, height) = sample.rgba.size();
+    let (left, top) = (width / 5, height / 5);
+    Mask::rectangle((width, height), (left, top), (width - left, height - top))
 }
 
 /// Largest difference of `pixel` to `colour` in a channel.
 pub(crate) fn difference(pixel: [u8; 4], colour: [u8; 3]) -> u8 {
-    let [red, green, blue, _] = pixel;
-    let apart = [red, green, blue].into_iter().zip(colour).map(|(one, other)| one.abs_diff(other));
-    apart.max().unwrap_or(0)
+    let ([red, green, blue, _], [of_red, of_green, of_blue]) = (pixel, colour);
+    red.abs_diff(of_red).max(green.abs_diff(of_green)).max(blue.abs_diff(of_blue))
 }
 
-/// The pixels of the band along the frame's border, `band` of the shorter side wide.
-pub(crate) fn border_band(grid: &Grid<[u8; 4]>, band: f64) -> impl Iterator<Item = [u8; 4]> {
-    let (width, height) = (grid.width(), grid.height());
+/// The pieces of rows that are the band along the frame's border, `band` of the shorter side wide: the
+/// place of the first pixel, and all of them.
+pub(crate) fn band_pieces(
+    grid: &Grid<[u8; 4]>,
+    band: f64,
+) -> impl Iterator<Item = ((i32, i32), &[[u8; 4]])> {
+    let (width, height) = grid.size();
     let wide = band_px(width.min(height), band);
-    grid.entries()
-        .filter(move |((x, y), _)| {
-            *x < wide || width - wide <= *x || *y < wide || height - wide <= *y
-        })
-        .map(|(_, pixel)| pixel)
+    (0..).zip(grid.rows()).flat_map(move |(y, row)| {
+        let is_inner = wide <= y && y < height - wide;
+        let (left, right) =
+            if is_inner { (wide, (width - wide).max(wide)) } else { (width, width) };
+        let at = |column: i32| usize::try_from(column).unwrap_or(0).min(row.len());
+        let (first, last) = (row.get(..at(left)), row.get(at(right)..));
+        [((0, y), first.unwrap_or_default()), ((right, y), last.unwrap_or_default())]
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a share of a sample's side")]
-fn band_px(side_px: i32, band: f64) -> i32 {
+pub(crate) fn band_px(side_px: i32, band: f64) -> i32 {
     ((f64::from(side_px) * band.clamp(0.0, 0.5)).ceil() as i32).max(1)
 }
 
 fn plain_ground(sample: &Sample) -> Ground {
-    let band: Vec<[u8; 4]> = border_band(&sample.rgba, BAND).collect();
+    let pieces = band_pieces(&sample.rgba, BAND);
+    let band: Vec<[u8; 4]> = pieces.flat_map(|(_, pixels)| pixels).copied().collect();
     let median = |channel: fn(&[u8; 4]) -> u8| {
-        let mut levels: Vec<u8> = band.iter().map(channel).collect();
-        let middle = levels.len() / 2;
-        if levels.is_empty() { 0 } else { *levels.select_nth_unstable(middle).1 }
+        Levels::of(band.iter().map(channel)).nth(band.len() / 2).unwrap_or(0)
     };
     let colour = [
         median(|[red, ..]| *red),
@@ -109,52 +129,4 @@ fn plain_ground(sample: &Sample) -> Ground {
     ];
     let plain = band.iter().filter(|pixel| difference(**pixel, colour) <= PLAIN_LEVELS).count();
     if PLAIN_SHARE <= share(plain, band.len()) { Ground::Plain(colour) } else { Ground::Busy }
-}
-
-/// The connected parts of a mask.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    /// The number of the part that a place belongs to, from 1; 0 belongs to none.
-    pub(crate) number: Grid<usize>,
-    /// Pixels of each part, the first being part 1.
-    pub(crate) areas: Vec<usize>,
-}
-
-impl Parts {
-    /// The parts of `mask`: places belong together that touch along a side.
-    pub(crate) fn of(mask: &Grid<bool>) -> Self {
-        let mut parts = Self { number: mask.map(|_| 0), areas: Vec::new() };
-        let mut edge = Vec::new();
-        for (start, inside) in mask.entries() {
-            if !inside || parts.number.at(start.0, start.1) != 0 {
-                continue;
-            }
-            let part = parts.areas.len() + 1;
-            let mut area = 0;
-            parts.number.set(start.0, start.1, part);
-            edge.push(start);
-            while let Some(place) = edge.pop() {
-                area += 1;
-                for (x, y) in beside(place) {
-                    if mask.get(x, y) == Some(true) && parts.number.at(x, y) == 0 {
-                        parts.number.set(x, y, part);
-                        edge.push((x, y));
-                    }
-                }
-            }
-            parts.areas.push(area);
-        }
-        parts
-    }
-
-    /// Pixels of the largest part.
-    pub(crate) fn largest(&self) -> usize {
-        self.areas.iter().copied().max().unwrap_or(0)
-    }
-
-    /// Pixels of the part at a place, 0 where there is none.
-    pub(crate) fn area_at(&self, x: i32, y: i32) -> usize {
-        let part = self.number.at(x, y).checked_sub(1);
-        part.and_then(|part| self.areas.get(part)).copied().unwrap_or(0)
-    }
 }

@@ -4,7 +4,6 @@ use crate::domain::policy::{Encoding, Region, ViewSpec};
 use crate::imaging::encode::{NotMade, encode};
 use crate::imaging::lean::Lean;
 use crate::imaging::picture::{Frame, Picture};
-#[cfg(feature = "fast-codecs")]
 use crate::imaging::sample::SAMPLE_SIDE_PX;
 use crate::imaging::{Base64, View};
 
@@ -68,7 +67,6 @@ pub(crate) fn frame((width, height): (u32, u32), region: Region) -> Frame {
 /// The most pixels along a side of a picture of `size` that may become one before anybody looks, a
 /// power of two up to 8: still no view has more pixels than are left of its part, and the sample has
 /// half as many along a side, so that its numbers hardly depend on how the picture was shrunk.
-#[cfg(feature = "fast-codecs")]
 pub(crate) fn shrink(size: (u32, u32), specs: &[ViewSpec]) -> u32 {
     let parts = specs.iter().map(|spec| (frame(size, spec.region), spec.max_side_px));
     let parts = parts.chain([(Frame::whole(size), 2 * SAMPLE_SIDE_PX)]);

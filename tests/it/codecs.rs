@@ -46,6 +46,9 @@ fn tolerance(value: f64, unit: &str) -> f64 {
         "ratio" => 0.02 + value.abs() * 0.10,
         "levels" => 1.0,
         "bits" => 2.0,
+        "count" => 0.0,
+        // a mean of four pixels takes a decibel off the finest waves, a transform cut short does not
+        "dB" => 1.5,
         // of slopes, that is, of what scaling changes first
         "variance" => 3.0 + value.abs() * 0.25,
         _ => 0.02 + value.abs() * 0.10,

@@ -5,7 +5,7 @@
 //! is shipped. With it they hold the decoder
 //! and the checks to what the corpus's manifest expects, and print the counts behind it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vlmgate::clock::{Deadline, Stopwatch};
+use vlmgate::config::files::PolicyFiles;
 use vlmgate::domain::policy::{CheckKind, Encoding, Fingerprint, Region, ViewSpec};
 use vlmgate::domain::{Candidate, CheckSpec, Finding, Format, Inadmissible, OnFail};
 use vlmgate::imaging::{Imaging, Plan, PrepareError, Prepared, Settings};
+use vlmgate::prompt::LoadedPolicy;
 
 /// The product-photo policy's limits.
 const MAX_BYTES: u64 = 12 << 20;
@@ -33,22 +35,38 @@ const BESIDE_KIB: u64 = 32 << 10;
 /// right. There are none.
 const ARGUED: [(&str, &str); 0] = [];
 
-/// Good pictures that a check may flag, by check: what is reached, so that it only gets better.
-const MOST_FLAGGED: [(&str, usize); 5] =
-    [("exposure", 0), ("blur", 0), ("background", 6), ("halo", 2), ("border", 2)];
+/// Good pictures that the flagging checks may flag, all together: two that the manifest calls white
+/// and that show a room (a chair on a dark floor, tulips on a carpet).
+const MOST_FLAGGED: usize = 2;
 
-/// Defects that a check must catch, by what the manifest expects: likewise.
+/// Defects that a check must catch, by what the manifest expects: what is reached, so that it only
+/// gets better. Over-exposure of a product before white is not: see `light.rs`.
 const LEAST_CAUGHT: [(&str, usize); 9] = [
     ("aspect", 1),
-    ("background", 4),
+    ("background", 6),
     ("blank", 9),
-    ("blur", 11),
+    ("blur", 12),
     ("border", 6),
     ("decode", 2),
     ("dimensions", 3),
-    ("exposure", 2),
+    ("exposure", 3),
     ("halo", 9),
 ];
+
+/// The shipped policy's checks that answer to a word of the manifest.
+fn checks_of(word: &str) -> &'static [&'static str] {
+    match word {
+        "dimensions" | "aspect" => &["big-enough"],
+        "blank" => &["not-blank", "see-through"],
+        "blur" => &["sharp", "enlarged"],
+        "exposure" => &["exposed"],
+        "background" => &["white-back"],
+        "halo" => &["halo"],
+        "border" => &["cut-off"],
+        "decode" => &[],
+        other => panic!("the manifest has a new word: {other}"),
+    }
+}
 
 /// One row of the manifest.
 pub(crate) struct Entry {
@@ -87,22 +105,14 @@ pub(crate) fn corpus(folder: &str) -> Option<Vec<Entry>> {
     Some(rows.filter(|row| row["file"].starts_with(folder)).map(entry).collect())
 }
 
-/// The product-photo policy's checks by the manifest's words, and one small view.
+/// The product-photo policy.
+fn policy() -> LoadedPolicy {
+    PolicyFiles::shipped().load_one("product-photo.yaml", None).unwrap()
+}
+
+/// All checks of the product-photo policy whatever their conditions, and one small view.
 pub(crate) fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
-    let check =
-        |id: &str, kind, on_fail| CheckSpec { id: id.to_owned(), kind, when: None, on_fail };
-    let size = |aspect| CheckKind::Size { min_width_px: 256, min_height_px: 256, aspect };
-    let aspect = CheckKind::Size { min_width_px: 1, min_height_px: 1, aspect: Some((0.33, 3.0)) };
-    let mut checks = vec![
-        check("dimensions", size(None), OnFail::Fail),
-        check("aspect", aspect, OnFail::Fail),
-        check("blank", CheckKind::Contrast { min_stddev: 4.0 }, OnFail::Fail),
-        check("exposure", CheckKind::Exposure { subject: (0.06, 0.97) }, OnFail::Flag),
-        check("blur", CheckKind::Sharpness { min_laplacian_var: 35.0 }, OnFail::Flag),
-        check("background", CheckKind::Background { border: 0.02, min_white: 0.97 }, OnFail::Flag),
-        check("halo", CheckKind::EdgeHalo { max_ratio: 0.06 }, OnFail::Flag),
-        check("border", CheckKind::BorderTouch { max_share: 0.02 }, OnFail::Flag),
-    ];
+    let mut checks = policy().policy.checks;
     checks.extend(also);
     let view = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 64 };
     let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
@@ -129,8 +139,10 @@ async fn prepare(
     imaging.prepare(candidate, Arc::clone(plan), Deadline::after(Duration::from_secs(60))).await
 }
 
-fn broken<'a>(prepared: &'a Prepared, check: &str) -> Option<&'a Finding> {
-    prepared.findings.iter().find(|finding| finding.check == check && !finding.passed)
+/// The first broken check that answers to a word of the manifest.
+fn broken<'a>(prepared: &'a Prepared, word: &str) -> Option<&'a Finding> {
+    let answers = |finding: &&Finding| checks_of(word).contains(&finding.check.as_str());
+    prepared.findings.iter().filter(answers).find(|finding| !finding.passed)
 }
 
 /// Whether what came of a bad file is what the manifest expects of it.
@@ -258,35 +270,37 @@ fn peak_kib() -> Option<u64> {
 #[tokio::test]
 async fn no_good_picture_fails_and_few_are_flagged() {
     let Some(entries) = corpus("good/") else { return };
-    let (imaging, plan) = (imaging(), plan([]));
-    let mut flagged: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let (imaging, policy) = (imaging(), policy());
+    let (mut flagged, mut by_check) = (BTreeSet::new(), BTreeMap::<String, Vec<String>>::new());
     for entry in &entries {
         let file = entry.get("file");
+        let plan =
+            Arc::new(Plan { checks: policy.checks(&vars(&policy, entry)), ..(*plan([])).clone() });
         let prepared = prepare(&imaging, entry, &plan).await;
         let prepared = prepared.unwrap_or_else(|why| panic!("{file}: {why}"));
         assert_eq!((prepared.width_px, prepared.height_px), entry.upright_size(), "{file}");
-        for finding in prepared.findings.iter().filter(|one| applies(entry, &one.check)) {
+        for finding in &prepared.findings {
             assert!(!finding.blocks(), "{file} is good and fails: {finding:?}");
             if !finding.passed {
                 let line = format!("{file} {:.4}", finding.value.unwrap_or(f64::NAN));
-                flagged.entry(finding.check.clone()).or_default().push(line);
+                by_check.entry(finding.check.clone()).or_default().push(line);
+                flagged.insert(file);
             }
         }
     }
-    println!("good pictures: {}, none failed; flagged by check: {flagged:#?}", entries.len());
-    for (check, most) in MOST_FLAGGED {
-        let count = flagged.get(check).map_or(0, Vec::len);
-        assert!(count <= most, "{check} flags {count} good pictures, {most} were reached");
-    }
+    println!("good pictures: {}, none failed; flagged by check: {by_check:#?}", entries.len());
+    assert!(flagged.len() <= MOST_FLAGGED, "{} are flagged: {by_check:#?}", flagged.len());
 }
 
-/// Whether the product-photo policy makes this check for a picture of this scene.
-fn applies(entry: &Entry, check: &str) -> bool {
-    match (check, entry.get("scene")) {
-        ("background", scene) => scene == "on_white",
-        ("border", scene) => scene == "on_white" || scene == "cutout_alpha",
-        _ => true,
-    }
+/// The policy's variables as the manifest's scene tells them.
+fn vars(policy: &LoadedPolicy, entry: &Entry) -> BTreeMap<String, String> {
+    let background = match entry.get("scene") {
+        "on_white" => "white",
+        "cutout_alpha" => "transparent",
+        _ => "unknown",
+    };
+    let sent = BTreeMap::from([("background".to_owned(), background.to_owned())]);
+    policy.vars(&sent).unwrap()
 }
 
 #[tokio::test]
@@ -301,8 +315,9 @@ async fn the_stated_defects_are_caught() {
             Err(PrepareError::Inadmissible(_)) => (check == "decode", None),
             Err(other) => panic!("{}: {other}", entry.get("file")),
             Ok(prepared) => {
-                let named = prepared.findings.iter().find(|finding| finding.check == check);
-                (broken(&prepared, check).is_some(), named.and_then(|finding| finding.value))
+                let named = |one: &&Finding| checks_of(check).contains(&one.check.as_str());
+                let value = prepared.findings.iter().find(named).and_then(|one| one.value);
+                (broken(&prepared, check).is_some(), value)
             }
         };
         let (hits, all) = caught.entry(check).or_default();

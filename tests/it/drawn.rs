@@ -2,9 +2,10 @@
 //! cut out badly, and a picture of nothing.
 //!
 //! They are ours, so they can be committed, sent and looked at; a seed changes colour, place and
-//! grain and nothing that a check measures. With the product-photo policy a [`product_jpeg`] breaks
-//! no check, a [`cutout_png`] breaks none, a [`halo_png`] breaks `edge_halo` alone and a
-//! [`blank_png`] breaks `contrast`.
+//! grain and nothing that a check of their shape and light measures. Of those checks a
+//! [`product_jpeg`] breaks none, a [`cutout_png`] breaks none, a [`halo_png`] breaks `edge_halo` alone
+//! and a [`blank_png`] breaks `contrast`. To the checks of coding and of alpha's edge a drawing is what
+//! it is: flat colours and an edge of one pixel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,10 +203,10 @@ pub(crate) fn byte(level: f64) -> u8 {
 }
 
 /// Film grain that is the same on every run (`SplitMix64`).
-struct Grain(u64);
+pub(crate) struct Grain(pub(crate) u64);
 
 impl Grain {
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -325,7 +326,10 @@ async fn prepare(bytes: &[u8]) -> Prepared {
     let checks = vec![
         spec("big-enough", size),
         spec("not-blank", CheckKind::Contrast { min_stddev: 4.0 }),
-        spec("exposed", CheckKind::Exposure { subject: (0.06, 0.97) }),
+        spec(
+            "exposed",
+            CheckKind::Exposure { subject: (0.06, 0.97), max_clipped: 1.0, min_highlight: 0.0 },
+        ),
         spec("sharp", CheckKind::Sharpness { min_laplacian_var: 35.0 }),
         spec("white-back", CheckKind::Background { border: 0.02, min_white: 0.97 }),
         spec("halo", CheckKind::EdgeHalo { max_ratio: 0.06 }),

@@ -177,12 +177,27 @@ input:
 checks:
   - { id: a, type: size, min_width: 256, min_height: 256, aspect: [0.33, 3.0], on_fail: fail }
   - { id: b, type: contrast, min_stddev: 4.0, on_fail: review }
-  - { id: c, type: exposure, subject: [0.06, 0.97], on_fail: flag }
+  - { id: c, type: exposure, subject: [0.06, 0.97], max_clipped: 60%, min_highlight: 0.15, on_fail: flag }
   - { id: d, type: sharpness, min_laplacian_var: 35 }
   - { id: e, type: background, border: 2%, min_white: 0.97, when: "vars.background == 'white'" }
   - { id: f, type: edge_halo, max_ratio: 0.06 }
   - { id: g, type: border_touch, max_share: 0.02 }
   - { id: h, type: phash, list: lists/bad.txt, max_distance: 6, on_fail: fail }
+  - { id: i, type: opacity, min_alpha: 0.9 }
+  - { id: j, type: upscaled, max_fall_db: 23 }
+  - { id: k, type: blockiness, max_share: 50% }
+  - { id: l, type: noise, max_levels: 9 }
+  - { id: m, type: banding, max_share: 50% }
+  - { id: n, type: checkerboard, max_share: 10% }
+  - { id: o, type: bars, max_share: 2% }
+  - { id: p, type: residue, max_share: 2% }
+  - { id: q, type: specks, max_count: 4 }
+  - { id: r, type: holes, max_count: 6 }
+  - { id: s, type: hard_edge, max_share: 25% }
+  - { id: t, type: stairs, max_share: 10% }
+  - { id: u, type: subject_area, share: [0.01, 0.98] }
+  - { id: v, type: centring, max_offset: 30% }
+  - { id: w, type: floating, max_gap: 15% }
 criteria:
   - id: cutout
     ask: Clean?
@@ -228,11 +243,11 @@ expect: { reject_rate: { low: 3%, high: 12% }, p95: 1500ms }
 #[test]
 fn keys_of_parts_still_to_come_are_refused_by_name_and_nothing_else_is() {
     insta::assert_snapshot!(load(EVERY_KEY).unwrap_err(), @r#"
-    policies/p.yaml:48:1: offset_by_judge: `offset_by_judge` belongs to calibration, which this version does not have yet; remove it
-    policies/p.yaml:58:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
-    policies/p.yaml:59:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it
-    policies/p.yaml:60:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it
-    policies/p.yaml:65:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
+    policies/p.yaml:63:1: offset_by_judge: `offset_by_judge` belongs to calibration, which this version does not have yet; remove it
+    policies/p.yaml:73:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
+    policies/p.yaml:74:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it
+    policies/p.yaml:75:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it
+    policies/p.yaml:80:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
     "#);
 }
 

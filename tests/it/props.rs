@@ -7,7 +7,7 @@ use std::fs;
 use image::ExtendedColorType;
 use vlmgate::config::environment::Environment;
 
-use crate::drawn::{Mug, byte, coverage, mix, png};
+use crate::drawn::{Grain, Mug, byte, coverage, mix, png};
 use crate::world::root;
 
 const SIDE_PX: u16 = 300;
@@ -24,6 +24,20 @@ fn props() -> Vec<(&'static str, Vec<u8>)> {
         ("mug-cut-off.jpg", jpeg(SIDE_PX, |x, y| standing(x + 0.38, y, white(x + 0.38, y)))),
         ("mug-blurred.jpg", jpeg(SIDE_PX, blurred)),
         ("mug-small.jpg", jpeg(200, |x, y| standing(x, y, white(x, y)))),
+        ("mug-blocky.jpg", encoded((SIDE_PX, 6), scene)),
+        ("mug-noisy.jpg", noisy()),
+        ("mug-banded.png", stepped(|x, y| scene(x, y).map(|c| (c * 8.0).round() / 8.0))),
+        ("mug-checkered.png", stepped(|x, y| standing(x, y, checkered(x, y)))),
+        ("mug-boxed.jpg", jpeg(SIDE_PX, boxed)),
+        ("mug-littered.jpg", jpeg(SIDE_PX, littered)),
+        ("mug-floating.jpg", jpeg(SIDE_PX, floating)),
+        ("mug-tiny.jpg", jpeg(SIDE_PX, |x, y| far(x, y, (0.5, 0.5), 0.15))),
+        ("mug-off-centre.jpg", jpeg(SIDE_PX, |x, y| far(x, y, (0.86, 0.5), 0.3))),
+        ("mug-ghost.png", cut(|mug, x, y| 0.6 * soft(mug.distance(x, y)))),
+        ("mug-specks.png", cut(|mug, x, y| soft(mug.distance(x, y)).max(spots(x, y, 0.08)))),
+        ("mug-holes.png", cut(|mug, x, y| soft(mug.distance(x, y)) - spots(x, y, 0.55))),
+        ("mug-hard-edge.png", cut(|mug, x, y| coverage(mug.distance(x, y)).round())),
+        ("mug-jagged.png", cut(jagged)),
         ("mug-cutout.png", cutout(0.0)),
         ("mug-halo.png", cutout(3.0)),
         ("blank.png", plain()),
@@ -58,13 +72,103 @@ fn blurred(x: f64, y: f64) -> [f64; 3] {
     sum.map(|c| c / count)
 }
 
-fn jpeg(side: u16, mut colour: impl FnMut(f64, f64) -> [f64; 3]) -> Vec<u8> {
+/// The mug before a wall of soft light and shade.
+fn scene(x: f64, y: f64) -> [f64; 3] {
+    standing(x, y, 0.55 + 0.3 * (x * 14.0).sin() * (y * 12.0).cos())
+}
+
+/// The mug on grey, every sixteenth pixel far too light or too dark.
+fn noisy() -> Vec<u8> {
+    let mut grain = Grain(5);
+    encoded((SIDE_PX, 40), |x, y| {
+        let (chance, light) = (grain.unit(), grain.unit());
+        let noise = if chance < 1.0 / 16.0 { 0.45_f64.copysign(light - 0.5) } else { 0.0 };
+        standing(x, y, 0.6).map(|c| c + noise)
+    })
+}
+
+/// The grey and white squares that stand for transparency, painted.
+fn checkered(x: f64, y: f64) -> f64 {
+    let square = |place: f64| (place * f64::from(SIDE_PX) / 12.0).floor();
+    if (square(x) + square(y)).rem_euclid(2.0) > 0.5 { 0.8 } else { 1.0 }
+}
+
+/// The mug between two black bars.
+fn boxed(x: f64, y: f64) -> [f64; 3] {
+    let inside = (0.12..0.88).contains(&y);
+    if inside { standing(x, y, Mug::new(SIDE_PX, 0).sweep(x, y)) } else { [0.0; 3] }
+}
+
+/// The mug, and two rows of crumbs above it.
+fn littered(x: f64, y: f64) -> [f64; 3] {
+    let seen = standing(x, y, Mug::new(SIDE_PX, 0).sweep(x, y));
+    let row = if y < 0.12 { 0.07 } else { 0.17 };
+    let column = ((x - 0.1) / 0.13).round().clamp(0.0, 6.0) * 0.13 + 0.1;
+    let away_px = (x - column).hypot(y - row) * f64::from(SIDE_PX);
+    mix(seen, [0.5, 0.45, 0.4], coverage(away_px - 9.0))
+}
+
+/// The mug above its shadow.
+fn floating(x: f64, y: f64) -> [f64; 3] {
+    let away = ((x - 0.46) / 0.2).powi(2) + ((y - 0.95) / 0.04).powi(2);
+    standing(x, y, 0.985 - 0.2 * (-away).exp())
+}
+
+/// The mug as it is seen from further away, its middle there.
+fn far(x: f64, y: f64, (column, row): (f64, f64), scale: f64) -> [f64; 3] {
+    let mug = Mug::new(SIDE_PX, 0);
+    let (x, y) = ((x - column) / scale + 0.5, (y - row) / scale + 0.5);
+    mix([mug.sweep(x, y); 3], mug.colour(x, y), coverage(mug.distance(x, y) * scale))
+}
+
+/// Six spots of 4 px in a row below each other, from this height on.
+fn spots(x: f64, y: f64, top: f64) -> f64 {
+    let row = ((y - top) / 0.03).round().clamp(0.0, 5.0) * 0.03 + top;
+    let column = if top < 0.5 { 0.06 } else { 0.45 };
+    soft((x - column).hypot(y - row) * f64::from(SIDE_PX) - 2.5)
+}
+
+/// The mug cut out by a mask of an eighth of the size.
+fn jagged(mug: &Mug, x: f64, y: f64) -> f64 {
+    let coarse =
+        |place: f64| ((place * f64::from(SIDE_PX) / 8.0).floor() + 0.5) * 8.0 / f64::from(SIDE_PX);
+    coverage(mug.distance(coarse(x), coarse(y))).round()
+}
+
+/// A picture of few colours, so that a PNG stays small.
+fn stepped(mut colour: impl FnMut(f64, f64) -> [f64; 3]) -> Vec<u8> {
+    let step = |c: f64| byte((c * STEPS).round() / STEPS);
+    let pixels = Mug::new(SIDE_PX, 0).each_pixel(|x, y| colour(x, y).map(step));
+    png(SIDE_PX, &pixels.concat(), ExtendedColorType::Rgb8)
+}
+
+/// The mug with this alpha.
+fn cut(alpha: impl Fn(&Mug, f64, f64) -> f64) -> Vec<u8> {
+    let mug = Mug::new(SIDE_PX, 0);
+    let pixels = mug.each_pixel(|x, y| {
+        let alpha = byte(alpha(&mug, x, y));
+        let [r, g, b] = mug.colour(x, y).map(|c| byte((c * STEPS).round() / STEPS));
+        if alpha == 0 { [0; 4] } else { [r, g, b, alpha] }
+    });
+    png(SIDE_PX, &pixels.concat(), ExtendedColorType::Rgba8)
+}
+
+fn jpeg(side: u16, colour: impl FnMut(f64, f64) -> [f64; 3]) -> Vec<u8> {
+    encoded((side, 78), colour)
+}
+
+fn encoded((side, quality): (u16, u8), mut colour: impl FnMut(f64, f64) -> [f64; 3]) -> Vec<u8> {
     let pixels = Mug::new(side, 0).each_pixel(|x, y| colour(x, y).map(byte)).concat();
     let mut bytes = Vec::new();
-    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 78);
+    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality);
     encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
     encoder.encode(&pixels, side, side, jpeg_encoder::ColorType::Rgb).expect("a drawn JPEG");
     bytes
+}
+
+/// An edge that is cut out well: soft over two pixels.
+fn soft(distance_px: f64) -> f64 {
+    coverage(distance_px / 2.0)
 }
 
 /// The mug alone, with a white ring of `halo_px` around it.
@@ -72,13 +176,13 @@ fn cutout(halo_px: f64) -> Vec<u8> {
     let mug = Mug::new(SIDE_PX, 0);
     let pixels = mug.each_pixel(|x, y| {
         let distance = mug.distance(x, y);
-        if halo_px + 1.0 < distance {
+        if halo_px + 2.0 < distance {
             return [0; 4];
         }
         let own = if halo_px > 0.0 { coverage(distance) } else { 1.0 };
         let seen = mix([0.99; 3], mug.colour(x, y), own);
         let [r, g, b] = seen.map(|c| byte((c * STEPS).round() / STEPS));
-        [r, g, b, byte(coverage(distance - halo_px))]
+        [r, g, b, byte(soft(distance - halo_px))]
     });
     png(SIDE_PX, &pixels.concat(), ExtendedColorType::Rgba8)
 }

@@ -51,7 +51,7 @@ fn all_mistakes_of_a_file_of_tests_are_told_at_once_in_file_order() {
     product-photo.test.yaml:8:37: tests[0].expect.judge: no judge of the policy is called "claude"; did you mean `claude-haiku`?
     product-photo.test.yaml:8:54: tests[0].expect.failed[0]: no criterion or check of the policy is called "cutot"; did you mean `cutout`?
     product-photo.test.yaml:8:70: tests[0].expect.flags[0]: no flag of the policy is called "hallo"; did you mean `halo`?
-    product-photo.test.yaml:8:85: tests[0].expect.check: no check of the policy is called "blank"; known: big-enough, not-blank, exposed, sharp, white-back, halo, cut-off, known-bad
+    product-photo.test.yaml:8:85: tests[0].expect.check: no check of the policy is called "blank"; known: big-enough, not-blank, see-through, exposed, sharp, enlarged, noisy, blocky, banded, checkered, bars, white-back, littered, halo, specks, holes, hard-edge, jagged, cut-off, tiny, off-centre, floating, known-bad
     product-photo.test.yaml:11:53: tests[1].judges.openai-mini.fault: a judge that scores does not fail: say `scores` or `fault`
     product-photo.test.yaml:12:7: tests[1].judges.claude-haiku: does nothing: say `scores` or `fault`
     product-photo.test.yaml:13:31: tests[1].judges.gemini-flash.scores: say nothing of edge_artifacts, contact_shadow, asked here; "*" scores all that are not named
@@ -80,6 +80,6 @@ fn what_is_wrong_with_the_policy_itself_is_told_in_its_own_file() {
     let output = policy(folder.path(), &["test", "."]);
     assert_eq!(output.status.code(), Some(3));
     let said = text(&output.stderr);
-    assert!(said.contains("product-photo.yaml:109:3: route.max_attemps: is not a key"), "{said}");
+    assert!(said.contains("product-photo.yaml:130:3: route.max_attemps: is not a key"), "{said}");
     assert_eq!(text(&output.stdout), "");
 }

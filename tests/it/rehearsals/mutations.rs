@@ -166,27 +166,27 @@ const CHECKS: &[Row] = &[
     ),
     Row("min_stddev: 4, on_fail: fail", "min_stddev: 4, on_fail: flag", &["a picture of nothing"]),
     Row(
-        "subject: [0.06, 0.97]",
-        "subject: [0.001, 0.97]",
+        "subject: [0.06, 0.97], max_clipped: 0.6, min_highlight: 0.15",
+        "subject: [0.001, 0.97], max_clipped: 0.6, min_highlight: 0",
         &["what a check flags is for the judge and the record, and settles nothing: in the dark"],
     ),
     Row(
-        "min_laplacian_var: 35",
+        "min_laplacian_var: 47",
         "min_laplacian_var: 3",
         &["what a check flags is for the judge and the record, and settles nothing: out of focus"],
     ),
     Row(
-        "min_white: 0.97",
+        "min_white: 0.93",
         "min_white: 0",
         &["what a check flags is for the judge and the record, and settles nothing: a ground"],
     ),
     Row(
-        "max_ratio: 0.06",
+        "max_ratio: 0.083",
         "max_ratio: 1",
         &["what a check flags is for the judge and the record, and settles nothing: a halo"],
     ),
     Row(
-        "max_share: 0.02",
+        "max_share: 0.03",
         "max_share: 0.5",
         &["what a check flags is for the judge and the record, and settles nothing: cut off"],
     ),
@@ -199,6 +199,84 @@ const CHECKS: &[Row] = &[
         "when: vars.background == 'white'",
         "when: vars.background != 'transparent'",
         &["a grey ground is nobody's concern"],
+    ),
+];
+
+const FAULTS: &[Row] = &[
+    Row(
+        "max_fall_db: 23",
+        "max_fall_db: 90",
+        &["what a check flags is for the judge and the record, and settles nothing: out of focus"],
+    ),
+    Row(
+        "min_alpha: 0.9",
+        "min_alpha: 0.1",
+        &["what coding, cutting out and placing did wrong is flagged: a ghost"],
+    ),
+    Row(
+        "max_levels: 9.2",
+        "max_levels: 92",
+        &["what coding, cutting out and placing did wrong is flagged: grain"],
+    ),
+    Row(
+        "max_share: 0.77",
+        "max_share: 1",
+        &["what coding, cutting out and placing did wrong is flagged: blocks"],
+    ),
+    Row(
+        "max_share: 0.35",
+        "max_share: 1",
+        &["what coding, cutting out and placing did wrong is flagged: bands"],
+    ),
+    Row(
+        "type: checkerboard, max_share: 0.02",
+        "type: checkerboard, max_share: 1",
+        &["what coding, cutting out and placing did wrong is flagged: a painted"],
+    ),
+    Row(
+        "type: bars, max_share: 0.02",
+        "type: bars, max_share: 1",
+        &["what coding, cutting out and placing did wrong is flagged: black bars"],
+    ),
+    Row(
+        "max_share: 0.04",
+        "max_share: 0.9",
+        &["what coding, cutting out and placing did wrong is flagged: litter"],
+    ),
+    Row(
+        "max_count: 3",
+        "max_count: 30",
+        &["what coding, cutting out and placing did wrong is flagged: specks"],
+    ),
+    Row(
+        "max_count: 5",
+        "max_count: 50",
+        &["what coding, cutting out and placing did wrong is flagged: holes"],
+    ),
+    Row(
+        "max_share: 0.11",
+        "max_share: 1",
+        &["what coding, cutting out and placing did wrong is flagged: a hard edge"],
+    ),
+    Row(
+        "max_share: 0.07",
+        "max_share: 1",
+        &["what coding, cutting out and placing did wrong is flagged: stairs"],
+    ),
+    Row(
+        "share: [0.007, 0.98]",
+        "share: [0.0001, 0.98]",
+        &["what coding, cutting out and placing did wrong is flagged: far away"],
+    ),
+    Row(
+        "max_offset: 0.31",
+        "max_offset: 0.5",
+        &["what coding, cutting out and placing did wrong is flagged: in a corner"],
+    ),
+    Row(
+        "max_gap: 0.15",
+        "max_gap: 0.9",
+        &["what coding, cutting out and placing did wrong is flagged: above its"],
     ),
 ];
 
@@ -220,6 +298,7 @@ fn a_second_opinion_that_is_changed_fails_the_test_of_its_name() {
 #[test]
 fn a_check_that_is_changed_fails_the_test_of_its_name() {
     check(CHECKS);
+    check(FAULTS);
 }
 
 fn check(rows: &[Row]) {

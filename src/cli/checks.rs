@@ -1,0 +1,289 @@
+//! `vlmgate checks score`: what a policy's local checks make of a folder of pictures.
+
+mod fit;
+mod manifest;
+mod report;
+mod score;
+mod twins;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::app::AppError;
+use crate::cli::checks::fit::Spare;
+use crate::cli::checks::manifest::{Entry, Expected};
+use crate::cli::checks::report::{Costs, Report, read_beside, render_fit};
+use crate::cli::checks::score::{Good, Limits, Reading, Scored};
+use crate::cli::checks::twins::Separation;
+use crate::cli::{Exit, key_value, put, say};
+use crate::config::files::PolicyFiles;
+use crate::domain::policy::Fingerprint;
+use crate::domain::{Candidate, CheckSpec, Finding, OnFail};
+use crate::imaging::{Inspection, inspect};
+use crate::ledger::form::FindingForm;
+use crate::prompt::LoadedPolicy;
+
+/// `vlmgate checks …`
+#[derive(Debug, Subcommand)]
+pub enum ChecksCommand {
+    /// Hold every picture of a folder to a policy's local checks, and count
+    Score(ScoreArgs),
+}
+
+/// Arguments of `vlmgate checks score`.
+#[derive(Args, Debug)]
+pub struct ScoreArgs {
+    /// Folder of pictures
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// CSV file that says which pictures are good and which have a defect: `file` (under DIR),
+    /// `label`, and where known level, scene, source, `source_path`, group, `expected_precheck`;
+    /// else every picture of the folder counts as good
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Policy file whose checks are made; else the shipped product-photo policy's
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A variable of the policy for every picture; may be repeated. A manifest's scene sets
+    /// `background` where this does not
+    #[arg(long = "var", value_name = "K=V", value_parser = key_value)]
+    vars: Vec<(String, String)>,
+    /// CSV file of another tool's findings (`file` and columns `is_…_issue`), to stand beside
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
+    /// Propose each line from the good pictures alone, and say what leaving out one source does
+    #[arg(long)]
+    fit: bool,
+    /// With --fit: good pictures that may break the lines of a check (a picture may be labelled
+    /// wrongly); may be repeated
+    #[arg(long, value_name = "CHECK=N", value_parser = key_value)]
+    spare: Vec<(String, String)>,
+    /// One JSON object a picture, on stdout; the table goes to stderr
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `vlmgate checks …`.
+///
+/// # Errors
+/// Files that cannot be read, problems of the policy, or stdout is closed.
+pub fn run(command: &ChecksCommand) -> Result<Exit, AppError> {
+    let ChecksCommand::Score(args) = command;
+    score(args)
+}
+
+fn score(args: &ScoreArgs) -> Result<Exit, AppError> {
+    let loaded = match &args.policy {
+        Some(file) => PolicyFiles::read_policy(file, None)?,
+        None => PolicyFiles::shipped().load_one("product-photo.yaml", None)?,
+    };
+    let entries = match &args.manifest {
+        Some(file) => manifest::read(file, &args.dir)?,
+        None => unlabelled(&args.dir)?,
+    };
+    let beside = args.beside.as_deref().map(|file| {
+        read_beside(file).map_err(|why| AppError::Usage(format!("{}: {why}", file.display())))
+    });
+    let beside = beside.transpose()?;
+    let checks = &loaded.policy.checks;
+    let spare = spare(checks, &args.spare)?;
+    let mut run = Run::default();
+    for entry in entries {
+        run.measure(args, &loaded, entry)?;
+    }
+    let text = run.report(checks, beside.as_ref()).render();
+    let fitted = if args.fit { run.fitted(checks, &spare) } else { String::new() };
+    if args.json {
+        say(&format!("{text}{fitted}"));
+    } else {
+        put(&format!("{text}{fitted}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads `--spare`: numbers by the ids of checks that there are.
+fn spare(checks: &[CheckSpec], given: &[(String, String)]) -> Result<Spare, AppError> {
+    let read = |(id, number): &(String, String)| {
+        let is_known = checks.iter().any(|check| check.id == *id);
+        let number = number.parse::<usize>().ok().filter(|_| is_known);
+        let wrong = || AppError::Usage(format!("--spare {id}: name a check and a number"));
+        number.map(|number| (id.clone(), number)).ok_or_else(wrong)
+    };
+    given.iter().map(read).collect()
+}
+
+/// Everything measured so far.
+#[derive(Default)]
+struct Run {
+    scored: Vec<Scored>,
+    prints: Vec<(Entry, Fingerprint)>,
+    costs: Costs,
+}
+
+impl Run {
+    fn measure(
+        &mut self,
+        args: &ScoreArgs,
+        loaded: &LoadedPolicy,
+        entry: Entry,
+    ) -> Result<(), AppError> {
+        let policy = &loaded.policy;
+        let vars = vars(loaded, args, &entry)?;
+        let applied = loaded.checks(&vars);
+        let applies = |check: &CheckSpec| applied.iter().any(|one| one.id == check.id);
+        let path = args.dir.join(&entry.file);
+        let bytes = read(&path, policy.input.max_bytes)
+            .map_err(|why| AppError::Usage(format!("{}: {why}", path.display())))?;
+        let seen = Candidate::admit(bytes, &policy.input.accept, policy.input.max_bytes)
+            .map_err(|why| why.to_string())
+            .and_then(|candidate| {
+                inspect(&candidate, policy.input.max_pixels, &policy.checks)
+                    .map_err(|why| why.to_string())
+            });
+        if args.json {
+            put(&json_line(&entry, &policy.checks, &seen, &applies)?)?;
+        }
+        let outcome =
+            seen.map(|seen| {
+                self.costs.add(&seen);
+                self.prints.push((entry.clone(), seen.fingerprint));
+                let readings = seen.checks.into_iter().zip(&policy.checks).enumerate();
+                let reading =
+                    |(check, (one, spec)): (usize, (crate::imaging::Inspected, &CheckSpec))| {
+                        Reading { check, applies: applies(spec), lines: one.lines }
+                    };
+                readings.map(reading).collect()
+            });
+        self.scored.push(Scored { entry, outcome });
+        Ok(())
+    }
+
+    fn report<'a>(
+        &self,
+        checks: &'a [CheckSpec],
+        beside: Option<&BTreeMap<String, bool>>,
+    ) -> Report<'a> {
+        let nothing = BTreeMap::new();
+        let other = beside.unwrap_or(&nothing);
+        let good = self.scored.iter().filter(|one| one.entry.is_good());
+        let found: Vec<bool> = good.filter_map(|one| other.get(&one.entry.file)).copied().collect();
+        let prints: Vec<_> = self.prints.iter().map(|(entry, print)| (entry, *print)).collect();
+        Report {
+            checks,
+            good: Good::of(&self.scored, checks, &Limits::new()),
+            defects: score::defects(&self.scored, checks, &Limits::new(), other),
+            costs: self.costs.clone(),
+            twins: Separation::of(&prints),
+            is_beside: beside.is_some(),
+            good_beside: (found.iter().filter(|found| **found).count(), found.len()),
+        }
+    }
+
+    fn fitted(&self, checks: &[CheckSpec], spare: &Spare) -> String {
+        let all: Vec<&Scored> = self.scored.iter().collect();
+        let proposals = fit::fit(&all, checks, spare);
+        let limits = fit::limits(&proposals);
+        let good = Good::of(&self.scored, checks, &limits);
+        let caught = fit::caught(&self.scored, checks, &limits);
+        let left_out = fit::leave_one_out(&self.scored, checks, spare);
+        render_fit(checks, &proposals, (&good, caught), &left_out)
+    }
+}
+
+impl Costs {
+    fn add(&mut self, seen: &Inspection) {
+        self.count += 1;
+        self.megapixels += f64::from(seen.width_px) * f64::from(seen.height_px) / 1e6;
+        self.shared += seen.shared_ms;
+        self.decode += seen.decode_ms;
+        for (number, check) in seen.checks.iter().enumerate() {
+            *self.by_check.entry(number).or_default() += check.took_ms;
+        }
+    }
+}
+
+/// The policy's variables for a picture: as given, else as its scene tells, else the defaults.
+fn vars(
+    loaded: &LoadedPolicy,
+    args: &ScoreArgs,
+    entry: &Entry,
+) -> Result<BTreeMap<String, String>, AppError> {
+    let declared = &loaded.policy.input.vars;
+    let takes = |(name, value): &(String, String)| {
+        declared.get(name).is_some_and(|variable| variable.one_of.contains(value))
+    };
+    let mut sent: BTreeMap<String, String> = entry.vars().into_iter().filter(takes).collect();
+    sent.extend(args.vars.iter().cloned());
+    loaded.vars(&sent).map_err(|problems| {
+        let lines = problems.iter().map(|one| format!("--var {}: {}", one.name, one.message));
+        AppError::Usage(lines.collect::<Vec<_>>().join("; "))
+    })
+}
+
+/// Every picture of a folder, by the ends of the names.
+fn unlabelled(dir: &Path) -> Result<Vec<Entry>, AppError> {
+    let wrong = |why: std::io::Error| AppError::Usage(format!("{}: {why}", dir.display()));
+    let mut files = Vec::new();
+    for found in std::fs::read_dir(dir).map_err(wrong)? {
+        let name = found.map_err(wrong)?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+        let ending = ending.unwrap_or_default().to_ascii_lowercase();
+        if ["jpg", "jpeg", "png", "webp"].contains(&ending.as_str()) {
+            files.push(name.to_owned());
+        }
+    }
+    files.sort();
+    let entry = |file: String| Entry {
+        base: file.clone(),
+        file,
+        label: "good".to_owned(),
+        level: String::new(),
+        scene: String::new(),
+        source: String::new(),
+        group: None,
+        expected: Expected::Open,
+    };
+    Ok(files.into_iter().map(entry).collect())
+}
+
+/// Reads a file, but never more than one byte past the limit: the candidate says what is too large.
+fn read(file: &Path, limit_bytes: u64) -> std::io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(file)?;
+    file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(Bytes::from(bytes))
+}
+
+fn json_line(
+    entry: &Entry,
+    checks: &[CheckSpec],
+    seen: &Result<Inspection, String>,
+    applies: &dyn Fn(&CheckSpec) -> bool,
+) -> Result<String, AppError> {
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(why) => {
+            let line = json!({ "file": entry.file, "verdict": "refused", "detail": why });
+            return Ok(line.to_string());
+        }
+    };
+    let made = seen.checks.iter().zip(checks).filter(|(_, check)| applies(check));
+    let findings: Vec<&Finding> = made.map(|(one, _)| &one.finding).collect();
+    let broken = |on_fail| findings.iter().any(|one| !one.passed && one.on_fail == on_fail);
+    let verdict = if broken(OnFail::Fail) {
+        "fail"
+    } else if broken(OnFail::Review) {
+        "review"
+    } else {
+        "pass"
+    };
+    let forms: Vec<FindingForm> = findings.into_iter().map(FindingForm::from).collect();
+    let forms = serde_json::to_value(&forms).map_err(AppError::json)?;
+    Ok(json!({ "file": entry.file, "verdict": verdict, "findings": forms }).to_string())
+}

@@ -1,0 +1,136 @@
+//! Detail is what the subject's edges show of its focus, at the sample's scale.
+
+use std::slice;
+
+use crate::imaging::grid::{Grid, spread};
+use crate::imaging::marks::Marks;
+use crate::imaging::mask::{Mask, columns};
+use crate::imaging::sample::Sample;
+use crate::imaging::subject::{Ground, Subject};
+
+/// Fewest pixels that sharpness is measured on.
+const LEAST_SHARP_PX: usize = 64;
+
+/// Slope, in levels over two pixels, under which there is no edge, not even a blurred one.
+const LEAST_SLOPE: u16 = 8;
+
+/// Steepest slope there is: black to white both ways.
+const MOST_SLOPE: usize = 510;
+
+/// Variance of the Laplacian of luma over the subject's strongest edges.
+///
+/// The Laplacian is the mean of the second differences along the two axes, at the sample's scale.
+/// Strong edges alone, because a plain product has few and a blurred background must not count:
+/// the steepest fiftieth of the subject's pixels. In a cutout only what lies inside the alpha edge,
+/// which is sharp however blurred the product is. `None` where the subject has no edges.
+pub(crate) fn sharpness(sample: &Sample, subject: &Subject, marks: &mut Marks) -> Option<f64> {
+    let mask = &subject.mask;
+    let size = mask.size();
+    // a place at the frame's border has no slope
+    let inner = Mask::rectangle(size, (1, 1), (size.0 - 1, size.1 - 1));
+    let counted = match subject.ground {
+        Ground::Transparent => mask.joined(&DEEP, |one, other| one & other).and(&inner),
+        Ground::Plain(_) => mask.joined(&NEAR, |one, other| one | other).and(&inner),
+        Ground::Busy => inner,
+    };
+    let total = counted.count();
+    let steep = (total / 50).max(LEAST_SHARP_PX);
+    if total <= steep {
+        return None;
+    }
+    let slopes = slopes(&sample.luma);
+    // of those on the line itself only as many as are still wanted
+    let (line, mut spare) = line(&slopes, &counted, steep)?;
+    let mut laplacians = Vec::with_capacity(steep);
+    let mut steepest = 0;
+    for (x, y) in steep_places(&slopes, &counted, line) {
+        let slope = slopes.at(x, y);
+        if slope == line && spare == 0 {
+            continue;
+        }
+        spare -= usize::from(slope == line);
+        steepest = steepest.max(slope);
+        laplacians.push(f64::from(laplacian(&sample.luma, (x, y))) / 2.0);
+        marks.place(size, (x, y));
+    }
+    if steepest < LEAST_SLOPE {
+        return None;
+    }
+    spread(laplacians.into_iter()).map(|(_, variance)| variance)
+}
+
+/// The slope that the `steep` steepest counted places reach, and how many of those on it are among
+/// them.
+fn line(slopes: &Grid<u16>, counted: &Mask, steep: usize) -> Option<(u16, usize)> {
+    // slopes that are alike are neighbours, and raising one counter twice is slower than raising two
+    let mut lanes = [[0_u32; MOST_SLOPE + 1]; 2];
+    counted.values(slopes).for_each(|(number, slope)| {
+        let lane = lanes.get_mut(number % 2);
+        if let Some(count) = lane.and_then(|lane| lane.get_mut(usize::from(slope))) {
+            *count += 1;
+        }
+    });
+    let [even, odd] = lanes;
+    let mut above = 0;
+    for (slope, (even, odd)) in even.into_iter().zip(odd).enumerate().rev() {
+        let here = (even + odd) as usize;
+        if steep <= above + here {
+            return Some((u16::try_from(slope).ok()?, steep - above));
+        }
+        above += here;
+    }
+    None
+}
+
+/// The counted places whose slope is at least `line`, row after row.
+fn steep_places(slopes: &Grid<u16>, counted: &Mask, line: u16) -> Vec<(i32, i32)> {
+    let mut places = Vec::new();
+    for (y, (row, words)) in (0..).zip(slopes.rows().zip(counted.rows())) {
+        for (left, (slopes, word)) in (0..).step_by(64).zip(row.chunks(64).zip(words)) {
+            // hardly any 64 places hold one
+            if *word == 0 || slopes.iter().fold(0, |most, slope| most.max(*slope)) < line {
+                continue;
+            }
+            for at in columns(slice::from_ref(word)) {
+                let slope = usize::try_from(at).ok().and_then(|at| slopes.get(at));
+                places.extend(slope.filter(|slope| line <= **slope).map(|_| (left + at, y)));
+            }
+        }
+    }
+    places
+}
+
+/// The slope at every place, in levels over two pixels, both ways together; 0 at the frame's border.
+fn slopes(luma: &Grid<u8>) -> Grid<u16> {
+    let rows: Vec<&[u8]> = luma.rows().collect();
+    let wide = rows.first().map_or(0, |row| row.len());
+    let mut slopes = vec![0; luma.cells().len()];
+    let inner = slopes.chunks_exact_mut(wide.max(1)).skip(1);
+    for (slopes, [above, row, below]) in inner.zip(rows.array_windows()) {
+        let (left, right) = (row, from(row, 2));
+        let (above, below) = (from(above, 1), from(below, 1));
+        let slopes = slopes.get_mut(1..).unwrap_or_default();
+        let beside = left.iter().zip(right).zip(above.iter().zip(below));
+        for (slope, ((left, right), (above, below))) in slopes.iter_mut().zip(beside) {
+            *slope = u16::from(left.abs_diff(*right)) + u16::from(above.abs_diff(*below));
+        }
+    }
+    luma.with_cells(slopes)
+}
+
+fn from(row: &[u8], first: usize) -> &[u8] {
+    row.get(first..).unwrap_or_default()
+}
+
+/// Twice the Laplacian at a place.
+fn laplacian(luma: &Grid<u8>, (x, y): (i32, i32)) -> i32 {
+    let at = |x: i32, y: i32| i32::from(luma.at(x, y));
+    at(x - 1, y) + at(x + 1, y) + at(x, y - 1) + at(x, y + 1) - 4 * at(x, y)
+}
+
+/// Places three pixels or more inside a mask: all of these belong to it.
+const DEEP: [(i32, i32); 9] =
+    [(0, 0), (-3, 0), (3, 0), (0, -3), (0, 3), (-2, -2), (2, -2), (-2, 2), (2, 2)];
+
+/// Places in a mask or two pixels beside it: one of these belongs to it.
+const NEAR: [(i32, i32); 5] = [(0, 0), (-2, 0), (2, 0), (0, -2), (0, 2)];

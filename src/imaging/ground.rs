@@ -1,0 +1,153 @@
+//! The ground is what the subject stands before: is it as white as it was ordered, and is it clean.
+
+use crate::imaging::grid::{Grid, share};
+use crate::imaging::marks::Marks;
+use crate::imaging::mask::Mask;
+use crate::imaging::parts::{Part, Parts};
+use crate::imaging::sample::Sample;
+use crate::imaging::subject::{Ground, Subject, band_pieces, band_px};
+
+/// Level of the darkest channel from which most of the band must be, to be a white ground at all.
+/// The grey squares of a painted checkerboard (204) lie below.
+const WHITE_LEVEL: u8 = 208;
+
+/// Level down to which a lamp's fall-off may take a part of a white ground.
+const FALL_OFF_LEVEL: u8 = 150;
+
+/// Levels below its part of the band from which a pixel is a stain.
+const STAIN_LEVELS: u8 = 24;
+
+/// Levels between the channels of a pixel that is still white.
+const TINT_LEVELS: u8 = 40;
+
+/// Parts of the band along each side: a lamp's fall-off is even within one.
+const PARTS_A_SIDE: usize = 4;
+
+/// A part smaller than this share of the largest is litter, not a second product.
+pub(crate) const LITTER_SHARE: f64 = 0.02;
+
+/// Share of near-white pixels in the band along the frame's border, laid on white, and in what lies
+/// about on the ground elsewhere.
+///
+/// Near-white is what a photographed white sweep is: light in most of the band, and in each part of
+/// it not much darker than the rest of that part, so that a lamp's fall-off is white and a stain on
+/// a white page is not. A stain counts wherever it lies: its pixels are added to the band's.
+pub(crate) fn white(sample: &Sample, subject: &Subject, band: f64, marks: &mut Marks) -> f64 {
+    let grid = &sample.rgba;
+    let mut parts: Vec<Vec<u8>> = vec![Vec::new(); PARTS];
+    each_in_band(grid, band, |part, _, pixel| {
+        if let Some(levels) = parts.get_mut(part) {
+            levels.push(darkest(pixel));
+        }
+    });
+    // the lighter quarter tells what the part was before somebody spilled on it
+    let mut lines: Vec<u8> = parts.iter_mut().map(|levels| quantile(levels, 3, 4)).collect();
+    let is_light = WHITE_LEVEL <= quantile(&mut lines.clone(), 1, 2);
+    for line in &mut lines {
+        let lowest = if is_light { FALL_OFF_LEVEL } else { WHITE_LEVEL };
+        *line = line.saturating_sub(STAIN_LEVELS).max(lowest);
+    }
+    let (mut white, mut all) = (0, 0);
+    each_in_band(grid, band, |part, place, pixel| {
+        all += 1;
+        let [red, green, blue, alpha] = pixel;
+        let tint = red.max(green).max(blue) - red.min(green).min(blue);
+        let tinted = TINT_LEVELS < tint && 128 <= alpha;
+        let line = lines.get(part).copied().unwrap_or(WHITE_LEVEL);
+        if line <= darkest(pixel) && !tinted {
+            white += 1;
+        } else {
+            marks.place(grid.size(), place);
+        }
+    });
+    let stains = if is_light { stains(subject, marks) } else { 0 };
+    share(white, all + stains)
+}
+
+/// The darkest channel of a pixel laid on white.
+fn darkest([red, green, blue, alpha]: [u8; 4]) -> u8 {
+    let lit = u16::from(red.min(green).min(blue)) * u16::from(alpha) / 255;
+    u8::try_from(lit + u16::from(255 - alpha)).unwrap_or(u8::MAX)
+}
+
+/// All parts of the band.
+const PARTS: usize = 4 * PARTS_A_SIDE;
+
+/// Calls `each` with every pixel of the band along the frame's border, its place and the number of
+/// its part.
+fn each_in_band(grid: &Grid<[u8; 4]>, band: f64, mut each: impl FnMut(usize, (i32, i32), [u8; 4])) {
+    let (width, height) = grid.size();
+    let wide = band_px(width.min(height), band);
+    let across: Vec<usize> = (0..width).map(|x| quarter(x, width)).collect();
+    for ((first, y), pixels) in band_pieces(grid, band) {
+        let left = usize::try_from(first).unwrap_or(0);
+        let quarters = across.get(left..).unwrap_or_default();
+        let down = 2 * PARTS_A_SIDE + quarter(y, height);
+        for (x, (pixel, across)) in (first..).zip(pixels.iter().zip(quarters)) {
+            let part = match (y < wide, height - wide <= y) {
+                (true, _) => *across,
+                (false, true) => PARTS_A_SIDE + across,
+                (false, false) if x < wide => down,
+                (false, false) => PARTS_A_SIDE + down,
+            };
+            each(part, (x, y), *pixel);
+        }
+    }
+}
+
+/// In which part of a side a place lies.
+fn quarter(place: i32, side: i32) -> usize {
+    let [place, side] = [place, side].map(|length| usize::try_from(length).unwrap_or(0));
+    (place * PARTS_A_SIDE / side.max(1)).min(PARTS_A_SIDE - 1)
+}
+
+fn quantile(levels: &mut [u8], part: usize, whole: usize) -> u8 {
+    let at = levels.len() * part / whole;
+    if at < levels.len() { *levels.select_nth_unstable(at).1 } else { 0 }
+}
+
+/// Share of a plain or transparent ground that is littered: small parts that belong neither to
+/// the ground nor to the subject. `None` in a scene.
+///
+/// Small is what has less than the share `small` of the largest part: `SPECK_SHARE` is dust,
+/// `LITTER_SHARE` everything that is no second product.
+pub(crate) fn residue(
+    sample: &Sample,
+    subject: &Subject,
+    small: f64,
+    marks: &mut Marks,
+) -> Option<f64> {
+    let seen;
+    let parts = match subject.ground {
+        Ground::Busy => return None,
+        Ground::Plain(_) => subject.parts(),
+        Ground::Transparent => {
+            seen = Parts::of(&Mask::of(&sample.rgba, |[.., alpha]| 24 <= alpha));
+            &seen
+        }
+    };
+    let littered = litter(parts, small, marks);
+    let inside: usize = parts.list().map(|part| part.area).sum();
+    let ground = subject.mask.places_in_all() - inside + littered;
+    (parts.largest() != 0 && ground != 0).then(|| share(littered, ground))
+}
+
+/// Pixels of stains on a plain ground.
+fn stains(subject: &Subject, marks: &mut Marks) -> usize {
+    match subject.ground {
+        Ground::Busy | Ground::Transparent => 0,
+        Ground::Plain(_) => litter(subject.parts(), LITTER_SHARE, marks),
+    }
+}
+
+/// Pixels of the parts that are too small to be a product.
+fn litter(parts: &Parts, small: f64, marks: &mut Marks) -> usize {
+    let largest = parts.largest();
+    let is_small = |part: &&Part| share(part.area, largest) < small;
+    let mut littered = 0;
+    for part in parts.list().filter(is_small) {
+        littered += part.area;
+        marks.block(parts.frame(), (part.left, part.top), part.size());
+    }
+    littered
+}
