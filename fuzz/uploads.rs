@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "a fuzz target uses one invariant of the three")]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -30,23 +30,28 @@ struct Stage {
     imaging: Imaging,
 }
 
-/// One worker, which is given far more time than it needs: a hang is the fuzzer's to find.
-static STAGE: LazyLock<Stage> = LazyLock::new(|| {
-    let settings = Settings {
-        threads: 1,
-        max_decoded_bytes: MAX_DECODED_BYTES,
-        max_decode_time: Duration::from_secs(60),
-        ..Settings::default()
+thread_local! {
+    /// One worker, which is given far more time than it needs: a hang is the fuzzer's to find. Tests
+    /// that run beside each other have one each, so that what it holds is one image's.
+    static STAGE: Stage = {
+        let settings = Settings {
+            threads: 1,
+            max_decoded_bytes: MAX_DECODED_BYTES,
+            max_decode_time: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        Stage { runtime: runtime.unwrap(), imaging: Imaging::new(settings).unwrap() }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    Stage { runtime: runtime.unwrap(), imaging: Imaging::new(settings).unwrap() }
-});
+}
 
 fn prepare(bytes: &[u8], plan: Plan) -> Result<Prepared, PrepareError> {
     let bytes = Bytes::copy_from_slice(bytes);
     let candidate = Candidate::admit(bytes, &Format::ALL, 1 << 20)?;
     let deadline = Deadline::after(Duration::from_secs(120));
-    STAGE.runtime.block_on(STAGE.imaging.prepare(candidate, Arc::new(plan), deadline))
+    STAGE.with(|stage| {
+        stage.runtime.block_on(stage.imaging.prepare(candidate, Arc::new(plan), deadline))
+    })
 }
 
 fn plan(checks: Vec<CheckSpec>, max_side_px: u32, measures: bool) -> Plan {
@@ -100,7 +105,7 @@ pub(crate) fn pixels(input: &[u8]) {
         Err(PrepareError::Inadmissible(_)) => {}
         Err(other) => panic!("{other}"),
     }
-    assert_eq!(STAGE.imaging.held_bytes(), 0, "all is given back");
+    assert_eq!(STAGE.with(|stage| stage.imaging.held_bytes()), 0, "all is given back");
 }
 
 fn holds(prepared: &Prepared, checks: usize) {
@@ -201,7 +206,8 @@ pub(crate) fn body(input: &[u8]) {
         }
         let request = request.body(Body::from_stream(pieces)).ok()?;
         let deadline = Deadline::after(Duration::from_secs(60));
-        let received = STAGE.runtime.block_on(receive(request, IMAGE_BYTES, deadline));
+        let received =
+            STAGE.with(|stage| stage.runtime.block_on(receive(request, IMAGE_BYTES, deadline)));
         let upload = received.and_then(Received::unpack);
         let upload = upload.map_err(|problem| problem.kind);
         Some(upload.map(|one| (one.bytes, one.policy, one.vars, one.external_id, one.strict)))
