@@ -173,6 +173,15 @@ pub struct Stop {
 const UNDER_WAY_S: f64 = 3.0;
 
 impl Evidence {
+    /// The digest of what was shown in each call that its provider's log names, by provider and id.
+    #[must_use]
+    pub fn images_by_call(&self) -> HashMap<(&str, &str), &str> {
+        let logged = self.calls.iter().filter_map(|call| {
+            Some(((call.provider.as_str(), call.request_id.as_deref()?), call.image.as_deref()?))
+        });
+        logged.collect()
+    }
+
     /// The first of the route.
     #[must_use]
     pub fn primary(&self) -> &str {

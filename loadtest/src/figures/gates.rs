@@ -1,6 +1,5 @@
 //! The hard gates, and the shares of requests that got what they came for.
 
-use std::collections::HashMap;
 use std::collections::HashSet;
 
 use crate::evidence::Evidence;
@@ -136,10 +135,7 @@ pub(super) fn joined(evidence: &Evidence) -> Measured {
 /// Judged answers of which the call that they name carried another picture than their caller sent.
 /// Told by the digest in the provider's log: a gate may mix its callers up and agree with itself.
 pub(super) fn crossed(evidence: &Evidence) -> Measured {
-    let logged = evidence.calls.iter().filter_map(|call| {
-        Some(((call.provider.as_str(), call.request_id.as_deref()?), call.image.as_deref()?))
-    });
-    let logged: HashMap<(&str, &str), &str> = logged.collect();
+    let logged = evidence.images_by_call();
     let is_crossed = |one: &Sample| {
         let verdict = one.judged()?;
         let id = verdict.winner()?.request_id.as_deref()?;

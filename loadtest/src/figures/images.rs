@@ -53,10 +53,7 @@ struct Sendings<'a> {
 
 impl<'a> Sendings<'a> {
     fn of(evidence: &'a Evidence) -> Self {
-        let logged = evidence.calls.iter().filter_map(|call| {
-            Some(((call.provider.as_str(), call.request_id.as_deref()?), call.image.as_deref()?))
-        });
-        let logged: HashMap<(&str, &str), &str> = logged.collect();
+        let logged = evidence.images_by_call();
         let digest = |one: &Sample| {
             let verdict = one.judged()?;
             let id = verdict.winner()?.request_id.as_deref()?;

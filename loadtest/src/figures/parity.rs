@@ -5,7 +5,6 @@
 //! What the target tells of a score is held against that, and never the other way round.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 
 use crate::evidence::Evidence;
 use crate::figures::Measured;
@@ -30,10 +29,7 @@ struct Judged<'a> {
 
 /// The verdicts of a span that one judge gave alone, each with the image that it was given for.
 fn judged(evidence: &Evidence, span: (f64, f64)) -> Vec<Judged<'_>> {
-    let shown = evidence.calls.iter().filter_map(|call| {
-        Some(((call.provider.as_str(), call.request_id.as_deref()?), call.image.as_deref()?))
-    });
-    let shown: HashMap<(&str, &str), &str> = shown.collect();
+    let shown = evidence.images_by_call();
     let alone = evidence.due_in(span).filter_map(Sample::judged);
     let alone = alone.filter(|verdict| verdict.basis == "judge");
     let with_image = |verdict: &'_ VerdictBody| {

@@ -2,9 +2,9 @@
 //! a margin. No defect is looked at, so a line cannot be tuned to the defects at hand; what it
 //! catches is measured afterwards.
 //!
-//! The rule: of the good pictures that a check is made for, leave out as many of the worst as `spare` says for
-//! it (a picture may be labelled wrongly); the line
-//! lies a quarter beyond the worst that is left. For a lower line that is three quarters of the
+//! The rule: of the good pictures that a check is made for, leave out as many of the worst as `spare`
+//! says for it (a picture may be labelled wrongly); the line lies a quarter beyond the worst that is
+//! left. For a lower line that is three quarters of the
 //! value, for an upper one five quarters, for a share near 1 a quarter more of what it lacks; and
 //! an upper line is at least one step (0.01 of a share, 1 of a count, 0.5 of a level) away.
 
