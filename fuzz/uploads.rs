@@ -66,7 +66,12 @@ fn every_check() -> Vec<CheckSpec> {
         CheckKind::Size { min_width_px: 16, min_height_px: 16, aspect: Some((0.33, 3.0)) },
         CheckKind::Contrast { min_stddev: 4.0 },
         CheckKind::Opacity { min_alpha: 0.9 },
-        CheckKind::Exposure { subject: (0.06, 0.97), max_clipped: 0.6, min_highlight: 0.15 },
+        CheckKind::Exposure {
+            subject: (0.06, 0.97),
+            max_clipped: 0.6,
+            min_highlight: 0.15,
+            max_blown: 0.48,
+        },
         CheckKind::Sharpness { min_laplacian_var: 35.0 },
         CheckKind::Upscaled { max_fall_db: 23.0 },
         CheckKind::Blockiness { max_share: 0.77 },

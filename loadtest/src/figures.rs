@@ -177,7 +177,9 @@ fn applies(id: &str, evidence: &Evidence) -> bool {
         RIG_LATE => evidence.scenario.closed_loop.is_none(),
         // a view that is made anew is no file that was sent
         "crossed" => evidence.scenario.policy == PolicyKind::PixelFree,
-        "p95_of_plain" | "onset_of_plain" | "healthy_of_plain" => evidence.scenario.streamed,
+        "p95_of_plain" | "onset_of_plain" | "healthy_of_plain" | "kept_of_stalled" => {
+            evidence.scenario.streamed
+        }
         // a gate that ran already was given each judge's own line
         "reject_shift" | "reject_shift_by_routing" => {
             evidence.scenario.calibrated || evidence.subject == Subject::OwnGate

@@ -2,6 +2,7 @@
 
 mod fit;
 mod manifest;
+mod recipe;
 mod report;
 mod score;
 mod twins;
@@ -12,19 +13,19 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::app::AppError;
-use crate::cli::checks::fit::Spare;
-use crate::cli::checks::manifest::{Entry, Expected};
-use crate::cli::checks::report::{Costs, Report, read_beside, render_fit};
-use crate::cli::checks::score::{Good, Limits, Reading, Scored};
+use crate::cli::checks::manifest::{Entry, Expected, Listed};
+use crate::cli::checks::recipe::Recipe;
+use crate::cli::checks::report::{Costs, Fitted, Report, read_beside};
+use crate::cli::checks::score::{Beside, Good, Limits, Reading, Scored};
 use crate::cli::checks::twins::Separation;
 use crate::cli::{Exit, key_value, put, say};
 use crate::config::files::PolicyFiles;
 use crate::domain::policy::Fingerprint;
 use crate::domain::{Candidate, CheckSpec, Finding, OnFail};
-use crate::imaging::{Inspection, inspect};
+use crate::imaging::{Inspected, Inspection, inspect};
 use crate::ledger::form::FindingForm;
 use crate::prompt::LoadedPolicy;
 
@@ -56,13 +57,14 @@ pub struct ScoreArgs {
     /// CSV file of another tool's findings (`file` and columns `is_…_issue`), to stand beside
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
-    /// Propose each line from the good pictures alone, and say what leaving out one source does
+    /// Propose each line between the good pictures and the defects, and say what leaving out one
+    /// source does
     #[arg(long)]
     fit: bool,
-    /// With --fit: good pictures that may break the lines of a check (a picture may be labelled
-    /// wrongly); may be repeated
-    #[arg(long, value_name = "CHECK=N", value_parser = key_value)]
-    spare: Vec<(String, String)>,
+    /// With --fit: CSV file `rule,check,of` that says which defects a check `shows`, how many good
+    /// pictures to `spare` it, and which lines to `keep`
+    #[arg(long, value_name = "FILE", requires = "fit")]
+    recipe: Option<PathBuf>,
     /// One JSON object a picture, on stdout; the table goes to stderr
     #[arg(long)]
     json: bool,
@@ -82,22 +84,29 @@ fn score(args: &ScoreArgs) -> Result<Exit, AppError> {
         Some(file) => PolicyFiles::read_policy(file, None)?,
         None => PolicyFiles::shipped().load_one("product-photo.yaml", None)?,
     };
-    let entries = match &args.manifest {
+    let Listed { entries, left_out } = match &args.manifest {
         Some(file) => manifest::read(file, &args.dir)?,
         None => unlabelled(&args.dir)?,
     };
+    if entries.is_empty() {
+        let dir = args.dir.display();
+        return Err(AppError::Usage(format!(
+            "{dir}: no picture to score, {left_out} rows left out"
+        )));
+    }
     let beside = args.beside.as_deref().map(|file| {
         read_beside(file).map_err(|why| AppError::Usage(format!("{}: {why}", file.display())))
     });
     let beside = beside.transpose()?;
     let checks = &loaded.policy.checks;
-    let spare = spare(checks, &args.spare)?;
-    let mut run = Run::default();
+    let recipe = args.recipe.as_deref().map(|file| Recipe::read(file, checks)).transpose()?;
+    let mut run = Run { left_out, ..Run::default() };
     for entry in entries {
         run.measure(args, &loaded, entry)?;
     }
     let text = run.report(checks, beside.as_ref()).render();
-    let fitted = if args.fit { run.fitted(checks, &spare) } else { String::new() };
+    let recipe = recipe.unwrap_or_default();
+    let fitted = if args.fit { run.fitted(checks, &recipe).render(checks) } else { String::new() };
     if args.json {
         say(&format!("{text}{fitted}"));
     } else {
@@ -106,23 +115,14 @@ fn score(args: &ScoreArgs) -> Result<Exit, AppError> {
     Ok(Exit::Done)
 }
 
-/// Reads `--spare`: numbers by the ids of checks that there are.
-fn spare(checks: &[CheckSpec], given: &[(String, String)]) -> Result<Spare, AppError> {
-    let read = |(id, number): &(String, String)| {
-        let is_known = checks.iter().any(|check| check.id == *id);
-        let number = number.parse::<usize>().ok().filter(|_| is_known);
-        let wrong = || AppError::Usage(format!("--spare {id}: name a check and a number"));
-        number.map(|number| (id.clone(), number)).ok_or_else(wrong)
-    };
-    given.iter().map(read).collect()
-}
-
 /// Everything measured so far.
 #[derive(Default)]
 struct Run {
     scored: Vec<Scored>,
     prints: Vec<(Entry, Fingerprint)>,
     costs: Costs,
+    /// Rows of the manifest that are no pictures to score.
+    left_out: usize,
 }
 
 impl Run {
@@ -148,50 +148,55 @@ impl Run {
         if args.json {
             put(&json_line(&entry, &policy.checks, &seen, &applies)?)?;
         }
-        let outcome =
-            seen.map(|seen| {
-                self.costs.add(&seen);
-                self.prints.push((entry.clone(), seen.fingerprint));
-                let readings = seen.checks.into_iter().zip(&policy.checks).enumerate();
-                let reading =
-                    |(check, (one, spec)): (usize, (crate::imaging::Inspected, &CheckSpec))| {
-                        Reading { check, applies: applies(spec), lines: one.lines }
-                    };
-                readings.map(reading).collect()
-            });
+        let outcome = seen.map(|seen| {
+            self.costs.add(&seen);
+            self.prints.push((entry.clone(), seen.fingerprint));
+            let readings = seen.checks.into_iter().zip(&policy.checks).enumerate();
+            let reading = |(check, (one, spec)): (usize, (Inspected, &CheckSpec))| Reading {
+                check,
+                applies: applies(spec),
+                lines: one.lines,
+            };
+            readings.map(reading).collect()
+        });
         self.scored.push(Scored { entry, outcome });
         Ok(())
     }
 
-    fn report<'a>(
-        &self,
-        checks: &'a [CheckSpec],
-        beside: Option<&BTreeMap<String, bool>>,
-    ) -> Report<'a> {
+    fn report<'a>(&self, checks: &'a [CheckSpec], beside: Option<&Beside>) -> Report<'a> {
         let nothing = BTreeMap::new();
         let other = beside.unwrap_or(&nothing);
         let good = self.scored.iter().filter(|one| one.entry.is_good());
-        let found: Vec<bool> = good.filter_map(|one| other.get(&one.entry.file)).copied().collect();
+        let found: Vec<_> = good.filter_map(|one| other.get(&one.entry.file)).collect();
+        let mut good_beside_by = BTreeMap::new();
+        for issue in found.iter().copied().flatten() {
+            *good_beside_by.entry(issue.clone()).or_default() += 1;
+        }
         let prints: Vec<_> = self.prints.iter().map(|(entry, print)| (entry, *print)).collect();
         Report {
             checks,
             good: Good::of(&self.scored, checks, &Limits::new()),
             defects: score::defects(&self.scored, checks, &Limits::new(), other),
             costs: self.costs.clone(),
+            scored: self.scored.len(),
+            left_out: self.left_out,
             twins: Separation::of(&prints),
             is_beside: beside.is_some(),
-            good_beside: (found.iter().filter(|found| **found).count(), found.len()),
+            good_beside: (found.iter().filter(|found| !found.is_empty()).count(), found.len()),
+            good_beside_by,
         }
     }
 
-    fn fitted(&self, checks: &[CheckSpec], spare: &Spare) -> String {
+    fn fitted(&self, checks: &[CheckSpec], recipe: &Recipe) -> Fitted {
         let all: Vec<&Scored> = self.scored.iter().collect();
-        let proposals = fit::fit(&all, checks, spare);
+        let proposals = fit::fit(&all, checks, recipe);
         let limits = fit::limits(&proposals);
-        let good = Good::of(&self.scored, checks, &limits);
-        let caught = fit::caught(&self.scored, checks, &limits);
-        let left_out = fit::leave_one_out(&self.scored, checks, spare);
-        render_fit(checks, &proposals, (&good, caught), &left_out)
+        Fitted {
+            proposals,
+            good: Good::of(&self.scored, checks, &limits),
+            caught: fit::caught(&self.scored, checks, &limits),
+            left_out: fit::leave_one_out(&self.scored, checks, recipe),
+        }
     }
 }
 
@@ -226,7 +231,7 @@ fn vars(
 }
 
 /// Every picture of a folder, by the ends of the names.
-fn unlabelled(dir: &Path) -> Result<Vec<Entry>, AppError> {
+fn unlabelled(dir: &Path) -> Result<Listed, AppError> {
     let wrong = |why: std::io::Error| AppError::Usage(format!("{}: {why}", dir.display()));
     let mut files = Vec::new();
     for found in std::fs::read_dir(dir).map_err(wrong)? {
@@ -249,7 +254,7 @@ fn unlabelled(dir: &Path) -> Result<Vec<Entry>, AppError> {
         group: None,
         expected: Expected::Open,
     };
-    Ok(files.into_iter().map(entry).collect())
+    Ok(Listed { entries: files.into_iter().map(entry).collect(), left_out: 0 })
 }
 
 /// Reads a file, but never more than one byte past the limit: the candidate says what is too large.
@@ -274,7 +279,8 @@ fn json_line(
         }
     };
     let made = seen.checks.iter().zip(checks).filter(|(_, check)| applies(check));
-    let findings: Vec<&Finding> = made.map(|(one, _)| &one.finding).collect();
+    let (findings, lines): (Vec<&Finding>, Vec<Value>) =
+        made.map(|(one, check)| (&one.finding, lines(check, one))).unzip();
     let broken = |on_fail| findings.iter().any(|one| !one.passed && one.on_fail == on_fail);
     let verdict = if broken(OnFail::Fail) {
         "fail"
@@ -285,5 +291,13 @@ fn json_line(
     };
     let forms: Vec<FindingForm> = findings.into_iter().map(FindingForm::from).collect();
     let forms = serde_json::to_value(&forms).map_err(AppError::json)?;
-    Ok(json!({ "file": entry.file, "verdict": verdict, "findings": forms }).to_string())
+    let line =
+        json!({ "file": entry.file, "verdict": verdict, "findings": forms, "numbers": lines });
+    Ok(line.to_string())
+}
+
+/// Every number of a check: a finding tells the worst alone.
+fn lines(check: &CheckSpec, seen: &Inspected) -> Value {
+    let numbers = seen.lines.iter().map(|line| (line.key.to_owned(), json!(line.value)));
+    json!({ "check": check.id, "numbers": numbers.collect::<Map<String, Value>>() })
 }

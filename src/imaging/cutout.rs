@@ -42,8 +42,9 @@ pub(crate) fn opacity(sample: &Sample, marks: &mut Marks) -> Option<f64> {
         return Some(0.0);
     }
     if marks.is_wanted() {
+        // in boxes, so that what shines through can still be seen
         let ghostly = Mask::of(&sample.rgba, |[.., alpha]| (SEEN_ALPHA..240).contains(&alpha));
-        ghostly.places().for_each(|place| marks.place(frame, place));
+        boxes(&Parts::of(&ghostly), marks);
     }
     let most = count.saturating_sub(1 + count / 10);
     seen.nth(most).map(|alpha| f64::from(alpha) / 255.0)
@@ -72,6 +73,14 @@ pub(crate) fn holes(subject: &Subject, marks: &mut Marks) -> Option<f64> {
         marks.block(subject.mask.size(), (part.left, part.top), part.size());
     }
     Some(count)
+}
+
+/// Marks the boxes around the parts that are no specks.
+pub(crate) fn boxes(parts: &Parts, marks: &mut Marks) {
+    let largest = parts.largest();
+    for part in parts.list().filter(|part| SPECK_SHARE <= share(part.area, largest)) {
+        marks.block(parts.frame(), (part.left, part.top), part.size());
+    }
 }
 
 fn small(parts: &Parts, marks: &mut Marks) -> f64 {

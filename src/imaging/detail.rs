@@ -64,16 +64,31 @@ pub(crate) fn sharpness(sample: &Sample, subject: &Subject, marks: &mut Marks) -
 fn line(slopes: &Grid<u16>, counted: &Mask, steep: usize) -> Option<(u16, usize)> {
     // slopes that are alike are neighbours, and raising one counter twice is slower than raising two
     let mut lanes = [[0_u32; MOST_SLOPE + 1]; 2];
-    counted.values(slopes).for_each(|(number, slope)| {
-        let lane = lanes.get_mut(number % 2);
-        if let Some(count) = lane.and_then(|lane| lane.get_mut(usize::from(slope))) {
+    let [even, odd] = &mut lanes;
+    let raise = |lane: &mut [u32; MOST_SLOPE + 1], slope: u16| {
+        if let Some(count) = lane.get_mut(usize::from(slope)) {
             *count += 1;
         }
-    });
-    let [even, odd] = lanes;
+    };
+    for (row, words) in slopes.rows().zip(counted.rows()) {
+        for (slopes, word) in row.chunks(64).zip(words) {
+            // most words are full or empty
+            if *word == u64::MAX {
+                for pair in slopes.as_chunks::<2>().0 {
+                    let [one, other] = *pair;
+                    raise(even, one);
+                    raise(odd, other);
+                }
+            } else if *word != 0 {
+                let numbered = slopes.iter().enumerate();
+                let inside = numbered.filter(|(at, _)| *word >> *at & 1 == 1);
+                inside.for_each(|(_, slope)| raise(even, *slope));
+            }
+        }
+    }
     let mut above = 0;
-    for (slope, (even, odd)) in even.into_iter().zip(odd).enumerate().rev() {
-        let here = (even + odd) as usize;
+    for (slope, (even, odd)) in even.iter().zip(odd).enumerate().rev() {
+        let here = (*even + *odd) as usize;
         if steep <= above + here {
             return Some((u16::try_from(slope).ok()?, steep - above));
         }
@@ -104,16 +119,18 @@ fn steep_places(slopes: &Grid<u16>, counted: &Mask, line: u16) -> Vec<(i32, i32)
 fn slopes(luma: &Grid<u8>) -> Grid<u16> {
     let rows: Vec<&[u8]> = luma.rows().collect();
     let wide = rows.first().map_or(0, |row| row.len());
-    let mut slopes = vec![0; luma.cells().len()];
-    let inner = slopes.chunks_exact_mut(wide.max(1)).skip(1);
-    for (slopes, [above, row, below]) in inner.zip(rows.array_windows()) {
+    // every value is written once: to clear so much memory first takes as long as to measure it
+    let mut slopes = Vec::with_capacity(luma.cells().len());
+    slopes.resize(wide, 0);
+    for [above, row, below] in rows.array_windows() {
         let (left, right) = (row, from(row, 2));
         let (above, below) = (from(above, 1), from(below, 1));
-        let slopes = slopes.get_mut(1..).unwrap_or_default();
+        slopes.push(0);
         let beside = left.iter().zip(right).zip(above.iter().zip(below));
-        for (slope, ((left, right), (above, below))) in slopes.iter_mut().zip(beside) {
-            *slope = u16::from(left.abs_diff(*right)) + u16::from(above.abs_diff(*below));
-        }
+        slopes.extend(beside.map(|((left, right), (above, below))| {
+            u16::from(left.abs_diff(*right)) + u16::from(above.abs_diff(*below))
+        }));
+        slopes.resize(slopes.len().next_multiple_of(wide.max(1)), 0);
     }
     luma.with_cells(slopes)
 }

@@ -1,6 +1,7 @@
 //! A fingerprint is 64 bits that stay nearly the same when a picture is scaled, re-encoded or
 //! made brighter: the signs of its 64 slowest cosine waves (a "pHash").
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 use std::str::FromStr;
 
@@ -31,8 +32,12 @@ impl FromStr for Fingerprint {
 
 /// The fingerprint of a picture by its sample, laid on white.
 pub(crate) fn fingerprint(sample: &Sample) -> Result<Fingerprint, WrongSize> {
-    let pixels = sample.rgba.cells().iter().zip(sample.luma.cells());
-    let levels: Vec<u8> = pixels.map(|(pixel, luma)| on_white(*pixel, *luma)).collect();
+    let levels = if sample.is_opaque {
+        Cow::Borrowed(sample.luma.cells())
+    } else {
+        let pixels = sample.rgba.cells().iter().zip(sample.luma.cells());
+        Cow::Owned(pixels.map(|(pixel, luma)| on_white(*pixel, *luma)).collect())
+    };
     let (width, height) = sample.rgba.size();
     let size = (width.cast_unsigned(), height.cast_unsigned());
     let source = Source { bytes: &levels, size, kind: PixelType::U8 };

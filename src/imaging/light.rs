@@ -1,10 +1,11 @@
 //! Light is how much of it there is: whether anything can be seen at all, and whether the subject has
 //! lost its lights or its darks.
 //!
-//! Over-exposure is told by what is clipped inside the subject. Where a product before a white ground
-//! is washed out, what is lost looks like ground, and no number here tells it from a pale product on
-//! a clean white page.
+//! Over-exposure is told here by what is clipped inside the subject. Where a product before a white
+//! ground is washed out, what is lost looks like ground: that is told by how it ends, in
+//! [`blown`](crate::imaging::blown).
 
+use crate::imaging::cutout::boxes;
 use crate::imaging::grid::share;
 use crate::imaging::levels::Levels;
 use crate::imaging::marks::Marks;
@@ -67,6 +68,7 @@ impl Light {
         let clipped = Mask::of(&sample.rgba, is_clipped).and(&subject.mask);
         if marks.is_wanted() {
             clipped.places().for_each(|place| marks.place(clipped.size(), place));
+            boxes(subject.parts(), marks);
         }
         // a fiftieth is brighter, and the next one is it
         let highlight = (inside - 1).checked_sub(inside / 50).and_then(|at| levels.nth(at));

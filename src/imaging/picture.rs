@@ -356,9 +356,11 @@ pub(crate) fn premultiply(rgba: &mut [u8], (width, height): (u32, u32)) -> Resul
     MulDiv::new().multiply_alpha_inplace(&mut image).map_err(|_| WrongSize)
 }
 
-fn weighed([red, green, blue]: [u8; 3]) -> u8 {
-    let sum = 77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue);
-    u8::try_from((sum + 128) >> 8).unwrap_or(u8::MAX)
+/// Rec. 601 luma of a colour. The weights add up to 256, so that 16 bits are enough.
+pub(crate) fn weighed([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = 77 * u16::from(red) + 150 * u16::from(green) + 29 * u16::from(blue) + 128;
+    let [_, high] = sum.to_le_bytes();
+    high
 }
 
 /// Lays premultiplied pixels on a colour.

@@ -118,8 +118,10 @@ impl Form {
         by_alpha: bool,
     ) -> Result<Samples, Inadmissible> {
         let row_bytes = size.0 as usize * self.channels();
-        let mut bytes = vec![0; row_bytes * size.1 as usize];
+        let all_bytes = row_bytes * size.1 as usize;
+        let mut bytes = Vec::with_capacity(all_bytes);
         if reader.info().interlaced {
+            bytes.resize(all_bytes, 0);
             self.read_interlaced(reader, &mut bytes)?;
             if by_alpha && self.colour == ColorType::Rgba {
                 premultiply(&mut bytes, size)?;
@@ -127,7 +129,11 @@ impl Form {
         } else {
             let batch_rows = (BATCH_BYTES / row_bytes.max(1)).max(1);
             let mut deep = vec![0; if self.is_deep { row_bytes * 2 } else { 0 }];
-            for batch in bytes.chunks_mut(batch_rows * row_bytes) {
+            while bytes.len() < all_bytes {
+                // zeroed while they are near, and not all of them far ahead
+                let begun = bytes.len();
+                bytes.resize(all_bytes.min(begun + batch_rows * row_bytes), 0);
+                let (_, batch) = bytes.split_at_mut(begun);
                 for row in batch.chunks_exact_mut(row_bytes) {
                     self.read_row(reader, &mut deep, row).map_err(|why| broken(&why))?;
                 }

@@ -7,7 +7,7 @@
 use fast_image_resize::FilterType;
 
 use crate::imaging::grid::Grid;
-use crate::imaging::picture::{Picture, Pixels, WrongSize};
+use crate::imaging::picture::{Picture, Pixels, WrongSize, weighed};
 use crate::imaging::view::fitted;
 
 /// Longer side of every sample; a smaller picture keeps its own size.
@@ -25,6 +25,8 @@ pub(crate) struct Sample {
     pub(crate) luma: Grid<u8>,
     /// Whether a real part of the picture is see-through.
     pub(crate) has_alpha: bool,
+    /// Whether no pixel is.
+    pub(crate) is_opaque: bool,
 }
 
 impl Sample {
@@ -32,21 +34,21 @@ impl Sample {
     pub(crate) fn of(picture: &Picture) -> Result<Self, WrongSize> {
         let size = fitted((picture.width_px, picture.height_px), SAMPLE_SIDE_PX);
         let small = picture.resized(picture.frame(), size, FilterType::Hamming)?;
-        let (pixels, has_alpha): (Vec<[u8; 4]>, bool) = match small.pixels {
+        let (pixels, has_alpha, is_opaque): (Vec<[u8; 4]>, bool, bool) = match small.pixels {
             Pixels::Rgb(bytes) => {
                 let opaque = |[red, green, blue]: &[u8; 3]| [*red, *green, *blue, 255];
-                (bytes.as_chunks::<3>().0.iter().map(opaque).collect(), false)
+                (bytes.as_chunks::<3>().0.iter().map(opaque).collect(), false, true)
             }
             Pixels::Rgba(bytes) => {
                 let pixels: Vec<_> = bytes.as_chunks::<4>().0.iter().map(straight).collect();
                 let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
                 let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
-                (pixels, has_alpha)
+                (pixels, has_alpha, false)
             }
         };
         let rgba = Grid::new(size, pixels);
         let luma = rgba.map(luma);
-        Ok(Self { rgba, luma, has_alpha })
+        Ok(Self { rgba, luma, has_alpha, is_opaque })
     }
 }
 
@@ -64,8 +66,7 @@ pub(crate) fn on_white(pixel: [u8; 4], luma: u8) -> u8 {
 
 /// Rec. 601 luma of a pixel.
 pub(crate) fn luma([red, green, blue, _]: [u8; 4]) -> u8 {
-    let sum = 77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue);
-    u8::try_from((sum + 128) >> 8).unwrap_or(u8::MAX)
+    weighed([red, green, blue])
 }
 
 fn straight(pixel: &[u8; 4]) -> [u8; 4] {

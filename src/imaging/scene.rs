@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 
 use crate::domain::Limit;
 use crate::domain::policy::{CheckKind, Fingerprint};
+use crate::imaging::blown::blown;
 use crate::imaging::cutout::AlphaEdge;
 use crate::imaging::fingerprint::{distance, fingerprint};
 use crate::imaging::light::{Light, contrast};
@@ -196,8 +197,11 @@ impl<'a> Scene<'a> {
                 let shown = (self.picture.width_px, self.picture.height_px);
                 return Ok(size(shown, (*min_width_px, *min_height_px), *aspect));
             }
-            CheckKind::Exposure { subject: mean, max_clipped, min_highlight } => {
-                return self.light((*mean, *max_clipped, *min_highlight), marks);
+            CheckKind::Exposure { subject: mean, max_clipped, min_highlight, max_blown } => {
+                let mut lines = self.light((*mean, *max_clipped, *min_highlight), marks)?;
+                let blown = blown(self.sample()?, marks);
+                lines.push(Line::most("max_blown", blown, *max_blown));
+                return Ok(lines);
             }
             CheckKind::Phash { list, max_distance } => return self.near(list, *max_distance),
             CheckKind::Contrast { min_stddev: line } => {

@@ -3,8 +3,10 @@
 //!
 //! It is a CSV file with a header. Needed are `file` (under the folder) and `label` (`good`, or the
 //! defect's name); `level`, `scene`, `source`, `source_path`, `group` and `expected_precheck` are read
-//! where they are there; rows with an `anchor_pillow` are files to break a decoder with, and are left
-//! out. The checks never see any of it.
+//! where they are there; rows with an `anchor_pillow` or about reading alone are files to break a
+//! decoder with: they are left out, and counted. A row whose file is not there is an error, because
+//! a score of what happens to be there would look like one of everything. The checks never see any
+//! of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,6 +16,15 @@ use crate::domain::policy::CheckKind;
 
 /// The label of a picture without a fault.
 const GOOD: &str = "good";
+
+/// What a manifest lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The pictures to score.
+    pub(crate) entries: Vec<Entry>,
+    /// Rows that were left out: files to break a decoder with.
+    pub(crate) left_out: usize,
+}
 
 /// One picture of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,42 +100,59 @@ impl Entry {
     }
 }
 
-/// Reads a manifest; rows whose file is not under the folder are left out.
+/// Most missing files that an error names.
+const MOST_NAMED: usize = 3;
+
+/// Reads a manifest of pictures under `folder`.
 ///
 /// # Errors
-/// It cannot be read, or has no `file` or `label`.
-pub(crate) fn read(manifest: &Path, folder: &Path) -> Result<Vec<Entry>, AppError> {
+/// It cannot be read, has no `file` or `label`, or names pictures that are not under the folder.
+pub(crate) fn read(manifest: &Path, folder: &Path) -> Result<Listed, AppError> {
     let wrong = |why: String| AppError::Usage(format!("{}: {why}", manifest.display()));
     let mut reader = csv::Reader::from_path(manifest).map_err(|why| wrong(why.to_string()))?;
-    let mut entries = Vec::new();
+    let (mut listed, mut missing) = (Listed::default(), Vec::new());
     for row in reader.deserialize::<HashMap<String, String>>() {
         let row = row.map_err(|why| wrong(why.to_string()))?;
-        let get = |column: &str| row.get(column).map_or("", String::as_str).trim().to_owned();
-        let (file, label) = (get("file"), get("label"));
-        if file.is_empty() || label.is_empty() {
-            return Err(wrong("every row needs `file` and `label`".to_owned()));
+        match entry(&row).map_err(|why| wrong(why.to_owned()))? {
+            None => listed.left_out += 1,
+            Some(entry) if folder.join(&entry.file).is_file() => listed.entries.push(entry),
+            Some(entry) => missing.push(entry.file),
         }
-        // what has neither kind of picture is another folder's business
-        let expected = expected(&get("expected_precheck"), &label);
-        // a file with an anchor is there to break a decoder
-        let is_picture = get("anchor_pillow").is_empty() && folder.join(&file).is_file();
-        let is_scored = expected.is_some() && is_picture;
-        let Some(expected) = expected.filter(|_| is_scored) else { continue };
-        let made_from = get("source_path");
-        // a defect names the good picture it was made from; a good one is its own
-        let base = if label == GOOD { file.clone() } else { made_from };
-        entries.push(Entry {
-            base,
-            group: Some(get("group")).filter(|group| !group.is_empty()),
-            level: get("level"),
-            scene: get("scene"),
-            source: get("source"),
-            file,
-            label,
-            expected,
-        });
     }
-    Ok(entries)
+    if missing.is_empty() {
+        return Ok(listed);
+    }
+    let named = missing.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if missing.len() <= MOST_NAMED { "" } else { ", …" };
+    let (count, folder) = (missing.len(), folder.display());
+    Err(wrong(format!("{count} of its pictures are not under {folder}: {named}{more}")))
+}
+
+/// What a row says; `None` where it is about reading alone.
+fn entry(row: &HashMap<String, String>) -> Result<Option<Entry>, &'static str> {
+    let get = |column: &str| row.get(column).map_or("", String::as_str).trim().to_owned();
+    let (file, label) = (get("file"), get("label"));
+    if file.is_empty() || label.is_empty() {
+        return Err("every row needs `file` and `label`");
+    }
+    let expected = expected(&get("expected_precheck"), &label);
+    // a file with an anchor is there to break a decoder
+    let Some(expected) = expected.filter(|_| get("anchor_pillow").is_empty()) else {
+        return Ok(None);
+    };
+    let made_from = get("source_path");
+    // a defect names the good picture it was made from; a good one is its own
+    let base = if label == GOOD { file.clone() } else { made_from };
+    Ok(Some(Entry {
+        base,
+        group: Some(get("group")).filter(|group| !group.is_empty()),
+        level: get("level"),
+        scene: get("scene"),
+        source: get("source"),
+        file,
+        label,
+        expected,
+    }))
 }
 
 /// `None`: a row about reading alone, of a file that is no picture.
@@ -154,11 +182,11 @@ mod tests {
             a.png,good,,cutout_alpha,shop,x/y.png,,\"pass:blur,halo\"\n\
             b.png,halo_white,2px,cutout_alpha,shop,a.png,,fail:halo\n\
             c.png,dup_original,,on_white,shop,a.png,g0,any\n\
-            d.png,broken,,,,,,reject:decode\n\
-            gone.png,good,,,,,,pass\n";
+            d.png,broken,,,,,,reject:decode\n";
         let manifest = dir.path().join("manifest.csv");
         std::fs::write(&manifest, text).unwrap();
-        let entries = read(&manifest, dir.path()).unwrap();
+        let Listed { entries, left_out } = read(&manifest, dir.path()).unwrap();
+        assert_eq!(left_out, 1);
         let files: Vec<_> = entries.iter().map(|entry| entry.file.as_str()).collect();
         assert_eq!(files, ["a.png", "b.png", "c.png"]);
         let [good, halo, original] = entries.as_slice() else { panic!("three rows") };
@@ -171,6 +199,19 @@ mod tests {
             (&original.expected, original.group.as_deref()),
             (&Expected::Duplicate, Some("g0"))
         );
+    }
+
+    #[test]
+    fn a_row_whose_file_is_missing_was_left_out_without_a_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = dir.path().join("manifest.csv");
+        std::fs::write(&manifest, "file,label\na,good\nb,good\nc,good\nd,halo\n").unwrap();
+        let told = read(&manifest, dir.path()).unwrap_err().to_string();
+        assert!(told.contains("4 of its pictures") && told.ends_with(": a, b, c, …"), "{told}");
+        std::fs::write(dir.path().join("a"), b"x").unwrap();
+        std::fs::write(&manifest, "file,label\na,good\nb,good\n").unwrap();
+        let told = read(&manifest, dir.path()).unwrap_err().to_string();
+        assert!(told.contains("1 of its pictures") && told.ends_with(": b"), "{told}");
     }
 
     #[test]

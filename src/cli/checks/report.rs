@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use crate::cli::checks::fit::{LeftOut, Proposal};
-use crate::cli::checks::score::{Defect, Good};
+use crate::cli::checks::score::{Beside, Defect, Good};
 use crate::cli::checks::twins::{Pair, Separation};
 use crate::domain::Limit;
 use crate::domain::policy::CheckSpec;
@@ -35,12 +35,18 @@ pub(crate) struct Report<'a> {
     pub(crate) defects: BTreeMap<String, Defect>,
     /// What it took.
     pub(crate) costs: Costs,
+    /// Pictures held to the checks, the refused ones too.
+    pub(crate) scored: usize,
+    /// Rows of the manifest that are no pictures to score.
+    pub(crate) left_out: usize,
     /// The fingerprints.
     pub(crate) twins: Separation,
     /// Whether another tool's scores stand beside.
     pub(crate) is_beside: bool,
     /// Good pictures that the other tool found something in, of those it looked at.
     pub(crate) good_beside: (usize, usize),
+    /// What it found in them, with how often.
+    pub(crate) good_beside_by: BTreeMap<String, usize>,
 }
 
 impl Report<'_> {
@@ -58,6 +64,10 @@ impl Report<'_> {
 
     fn checks_table(&self, text: &mut String) -> fmt::Result {
         let Good { count, stopped, flagged, by_check } = &self.good;
+        writeln!(text, "pictures scored: {}", self.scored)?;
+        if self.left_out != 0 {
+            writeln!(text, "rows left out (files to break a decoder with): {}", self.left_out)?;
+        }
         write!(
             text,
             "good pictures: {count}, stopped {}, flagged {}",
@@ -66,7 +76,9 @@ impl Report<'_> {
         )?;
         let (found, looked) = self.good_beside;
         if self.is_beside {
-            write!(text, " (beside: {found} of {looked})")?;
+            let by = self.good_beside_by.iter().map(|(issue, count)| format!("{issue} {count}"));
+            let by = by.collect::<Vec<_>>().join(", ");
+            write!(text, " (beside: {found} of {looked}: {by})")?;
         }
         writeln!(text)?;
         for file in stopped {
@@ -110,9 +122,20 @@ impl Report<'_> {
             let name_of = |check: &usize| self.checks.get(*check).map_or("", |one| one.id.as_str());
             let by =
                 defect.by_check.iter().map(|(check, count)| format!("{} {count}", name_of(check)));
-            writeln!(text, "  {}", by.collect::<Vec<_>>().join(", "))?;
+            let mut by = by.collect::<Vec<_>>().join(", ");
+            if !defect.beside_by.is_empty() {
+                let found =
+                    defect.beside_by.iter().map(|(issue, count)| format!("{issue} {count}"));
+                write!(by, " (beside: {})", found.collect::<Vec<_>>().join(", "))?;
+            }
+            writeln!(text, "  {}", by.trim_start())?;
         }
-        writeln!(text, "stated defects caught: {caught} of {stated}")
+        writeln!(text, "stated defects caught: {caught} of {stated}")?;
+        let is_low = |defect: &Defect| defect.caught * 10 < defect.stated * 9;
+        let low = self.defects.iter().filter(|(_, defect)| is_low(defect));
+        let low: Vec<&str> = low.map(|(name, _)| name.as_str()).collect();
+        let low = if low.is_empty() { "none".to_owned() } else { low.join(", ") };
+        writeln!(text, "caught less than nine times in ten: {low}")
     }
 
     fn misses(&self, text: &mut String) -> fmt::Result {
@@ -149,72 +172,97 @@ fn dash(count: usize) -> String {
     if count == 0 { "-".to_owned() } else { count.to_string() }
 }
 
-/// Renders the lines a fit proposes and what leaving each source out makes of them.
-#[must_use]
-pub(crate) fn render_fit(
-    checks: &[CheckSpec],
-    proposals: &[Proposal],
-    whole: (&Good, (usize, usize)),
-    left_out: &[LeftOut],
-) -> String {
-    let mut text = String::new();
-    let _ = fit_table(&mut text, checks, proposals);
-    let _ = left_out_table(&mut text, checks, whole, left_out);
-    text
+/// What a fit came to.
+#[derive(Debug)]
+pub(crate) struct Fitted {
+    /// The lines.
+    pub(crate) proposals: Vec<Proposal>,
+    /// The good pictures under these lines.
+    pub(crate) good: Good,
+    /// Of all defects that something is stated of: caught, and stated.
+    pub(crate) caught: (usize, usize),
+    /// What leaving each source out makes of them.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
-fn fit_table(text: &mut String, checks: &[CheckSpec], proposals: &[Proposal]) -> fmt::Result {
-    writeln!(text, "\n{:<34} {:>5} {:>18} {:>18}", "fitted to the good", "of", "now", "proposed")?;
-    for one in proposals {
-        let check = checks.get(one.check).map_or("", |check| check.id.as_str());
-        let name = format!("{check}.{}", one.key);
-        let (now, fitted) = (shown(one.now), shown(one.fitted));
-        writeln!(text, "{name:<34} {:>5} {now:>18} {fitted:>18}", one.count)?;
+impl Fitted {
+    /// Renders it; ends in a line feed.
+    #[must_use]
+    pub(crate) fn render(&self, checks: &[CheckSpec]) -> String {
+        let mut text = String::new();
+        // writing to a String cannot fail
+        let _ = self.lines_table(&mut text, checks);
+        let _ = self.left_out_table(&mut text, checks);
+        text
     }
-    Ok(())
-}
 
-fn left_out_table(
-    text: &mut String,
-    checks: &[CheckSpec],
-    (good, (caught, stated)): (&Good, (usize, usize)),
-    left_out: &[LeftOut],
-) -> fmt::Result {
-    writeln!(text, "\n{:<44} good  flagged  stated defects caught", "fitted without")?;
-    let mut row = |name: &str, good: &Good, caught: usize, stated: usize| {
-        let raised = good.flagged.union(&good.stopped).count();
-        writeln!(text, "{name:<44} {:>4} {raised:>8}  {caught} of {stated}", good.count)
-    };
-    row("(nothing left out)", good, caught, stated)?;
-    for one in left_out {
-        row(&one.source, &one.good, one.caught.0, one.caught.1)?;
-    }
-    let raised = left_out.iter().flat_map(|one| one.good.flagged.union(&one.good.stopped));
-    let files: Vec<_> = raised.map(String::as_str).collect();
-    writeln!(text, "flagged by lines fitted without their source: {}", files.len())?;
-    for one in left_out {
-        for (check, files) in &one.good.by_check {
-            let id = checks.get(*check).map_or("", |check| check.id.as_str());
-            writeln!(text, "  {id}: {}", files.join(" "))?;
+    fn lines_table(&self, text: &mut String, checks: &[CheckSpec]) -> fmt::Result {
+        let (now, fitted) = ("now", "fitted");
+        writeln!(text, "\n{:<26} {:>5} {:>8} {now:>16} {fitted:>16}", "line", "good", "defects")?;
+        let mut others = 0;
+        for one in &self.proposals {
+            let check = checks.get(one.check).map_or("", |check| check.id.as_str());
+            let name = format!("{check}.{}", one.key);
+            let (now, fitted) = (shown(one.now), shown(one.fitted));
+            write!(text, "{name:<26} {:>5} {:>8} {now:>16} {fitted:>16}", one.good, one.defects)?;
+            writeln!(text, "{}", if one.is_now() { "" } else { "  OTHER" })?;
+            others += usize::from(!one.is_now());
         }
+        writeln!(text, "lines of the policy that are not the fitted ones: {others}")
     }
-    Ok(())
+
+    fn left_out_table(&self, text: &mut String, checks: &[CheckSpec]) -> fmt::Result {
+        let raised = |good: &Good| good.flagged.union(&good.stopped).count();
+        let head = ("held to lines fitted without it", "good", "raised");
+        writeln!(text, "\n{:<44} {:>5} {:>7}  stated defects caught", head.0, head.1, head.2)?;
+        let (caught, stated) = self.caught;
+        let (count, flags) = (self.good.count, raised(&self.good));
+        writeln!(
+            text,
+            "{:<44} {count:>5} {flags:>7}  {caught} of {stated}",
+            "(all, nothing left out)"
+        )?;
+        let (mut flags, mut hits, mut all) = (0, 0, 0);
+        for LeftOut { source, good, caught: (caught, stated), caught_by_all } in &self.left_out {
+            let (count, raised) = (good.count, raised(good));
+            write!(text, "{source:<44} {count:>5} {raised:>7}  {caught} of {stated}")?;
+            let less = caught_by_all.0.saturating_sub(*caught);
+            writeln!(text, "{}", if less == 0 { String::new() } else { format!(", {less} less") })?;
+            flags += raised;
+            hits += caught;
+            all += stated;
+        }
+        writeln!(text, "{:<44} {count:>5} {flags:>7}  {hits} of {all}", "(all of these)")?;
+        for one in &self.left_out {
+            for (check, files) in &one.good.by_check {
+                let id = checks.get(*check).map_or("", |check| check.id.as_str());
+                writeln!(text, "  {id}: {}", files.join(" "))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn shown(limit: Limit) -> String {
     match limit {
-        Limit::AtLeast(low) => format!(">= {low:.4}"),
-        Limit::AtMost(high) => format!("<= {high:.4}"),
-        Limit::Between(low, high) => format!("{low:.4} .. {high:.4}"),
+        Limit::AtLeast(low) => format!(">= {}", short(low)),
+        Limit::AtMost(high) => format!("<= {}", short(high)),
+        Limit::Between(low, high) => format!("{} .. {}", short(low), short(high)),
     }
 }
 
-/// The files another tool scored, and whether it found anything in them: a CSV file with `file` and
-/// any number of columns `is_…_issue`.
+/// A number without the digits that binary fractions add.
+fn short(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The files another tool scored, and what it found in them: a CSV file with `file` and any number of
+/// columns `is_…_issue`.
 ///
 /// # Errors
 /// Why it cannot be read.
-pub(crate) fn read_beside(path: &std::path::Path) -> Result<BTreeMap<String, bool>, csv::Error> {
+pub(crate) fn read_beside(path: &std::path::Path) -> Result<Beside, csv::Error> {
     let mut reader = csv::Reader::from_path(path)?;
     let mut found = BTreeMap::new();
     for row in reader.deserialize::<BTreeMap<String, String>>() {
@@ -222,10 +270,12 @@ pub(crate) fn read_beside(path: &std::path::Path) -> Result<BTreeMap<String, boo
         let Some(file) = row.get("file") else { continue };
         // whether two of the files are alike is another question
         let counts = |column: &str| column.starts_with("is_") && !column.contains("duplicates");
-        let is_issue = |(column, value): (&String, &String)| {
-            counts(column) && value.eq_ignore_ascii_case("true")
+        let issue = |(column, value): (&String, &String)| {
+            let is_found = counts(column) && value.eq_ignore_ascii_case("true");
+            let name = column.trim_start_matches("is_").trim_end_matches("_issue");
+            is_found.then(|| name.to_owned())
         };
-        found.insert(file.clone(), row.iter().any(is_issue));
+        found.insert(file.clone(), row.iter().filter_map(issue).collect());
     }
     Ok(found)
 }

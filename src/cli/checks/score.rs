@@ -31,6 +31,9 @@ pub(crate) struct Reading {
     pub(crate) lines: Vec<Line>,
 }
 
+/// What another tool found in the files that it looked at.
+pub(crate) type Beside = BTreeMap<String, BTreeSet<String>>;
+
 /// Limits other than the policy's, by the check's place and the line's.
 pub(crate) type Limits = BTreeMap<(usize, usize), Limit>;
 
@@ -124,19 +127,21 @@ pub(crate) struct Defect {
     pub(crate) noticed: usize,
     /// How many the other tool found something in, of those it looked at.
     pub(crate) beside: (usize, usize),
+    /// What it found, with how often.
+    pub(crate) beside_by: BTreeMap<String, usize>,
     /// The checks that were broken, by their place, with how often.
     pub(crate) by_check: BTreeMap<usize, usize>,
     /// Files of which what is stated did not come true.
     pub(crate) missed: Vec<String>,
 }
 
-/// The defects by name and level. `beside` tells what another tool made of a file.
+/// The defects by name and level.
 #[must_use]
 pub(crate) fn defects(
     scored: &[Scored],
     checks: &[CheckSpec],
     limits: &Limits,
-    beside: &BTreeMap<String, bool>,
+    beside: &Beside,
 ) -> BTreeMap<String, Defect> {
     let mut defects: BTreeMap<String, Defect> = BTreeMap::new();
     for one in scored.iter().filter(|one| !one.entry.is_good()) {
@@ -148,8 +153,11 @@ pub(crate) fn defects(
             *defect.by_check.entry(check).or_default() += 1;
         }
         if let Some(found) = beside.get(&one.entry.file) {
-            defect.beside.0 += usize::from(*found);
+            defect.beside.0 += usize::from(!found.is_empty());
             defect.beside.1 += 1;
+            for issue in found {
+                *defect.beside_by.entry(issue.clone()).or_default() += 1;
+            }
         }
         match one.is_caught(checks, limits) {
             None => {}
@@ -166,8 +174,8 @@ pub(crate) fn defects(
     defects
 }
 
-/// Whether good pictures can say where a check's line should lie: not of a list, and not of a check
-/// that stops a picture, whose line is a decision.
+/// Whether pictures can say where a check's line should lie: not of a list, and not of a size, which
+/// whoever shows the pictures decides.
 pub(crate) fn is_fitted(check: &CheckSpec) -> bool {
-    check.on_fail == OnFail::Flag && !matches!(check.kind, CheckKind::Phash { .. })
+    !matches!(check.kind, CheckKind::Phash { .. } | CheckKind::Size { .. })
 }

@@ -89,7 +89,12 @@ fn deviation(picture: &Picture) -> f64 {
 fn subject_luma(picture: &Picture) -> f64 {
     value(
         picture,
-        CheckKind::Exposure { subject: (0.06, 0.97), max_clipped: 1.0, min_highlight: 0.0 },
+        CheckKind::Exposure {
+            subject: (0.06, 0.97),
+            max_clipped: 1.0,
+            min_highlight: 0.0,
+            max_blown: 1.0,
+        },
     )
     .unwrap()
 }

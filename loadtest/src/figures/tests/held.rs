@@ -46,6 +46,14 @@ targets:
 }
 
 #[test]
+fn nothing_is_kept_of_a_stalled_answer_where_none_is_read_as_it_comes() {
+    let mut evidence = world("targets: [{ figure: kept_of_stalled, at_least: 0.4 }]");
+    evidence.scenario.streamed = false;
+    let kept = figures(&evidence).into_iter().find(|one| one.id == "kept_of_stalled").unwrap();
+    assert_eq!(kept.verdict, FigureVerdict::NotApplicable);
+}
+
+#[test]
 fn probes_are_no_calls_of_an_image_while_nobody_answers() {
     let mut evidence = world("");
     change(&mut evidence, 200..400, |one| {

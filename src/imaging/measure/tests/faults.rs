@@ -236,7 +236,12 @@ fn a_stain_counts_wherever_it_lies_and_a_lamps_fall_off_does_not() {
 
 #[test]
 fn a_picture_without_lights_is_under_exposed_and_a_dark_product_is_not() {
-    let kind = CheckKind::Exposure { subject: (0.0, 1.0), max_clipped: 1.0, min_highlight: 0.15 };
+    let kind = CheckKind::Exposure {
+        subject: (0.0, 1.0),
+        max_clipped: 1.0,
+        min_highlight: 0.15,
+        max_blown: 1.0,
+    };
     let dark = drawn((SIDE, SIDE), |x, y| {
         let label = (x - 200.0).abs() < 30.0 && (y - 200.0).abs() < 30.0;
         let level = if label { 200 } else { 22 };
