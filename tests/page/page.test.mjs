@@ -1,0 +1,277 @@
+// The page in a browser, over a real gate with simulated providers.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { Browser, World, ready, serious, until } from './world.mjs';
+
+const VIEWS = {
+  now: '/ui/',
+  why: '/ui/why',
+  verdicts: '/ui/verdicts',
+  review: '/ui/review',
+  judges: '/ui/judges',
+};
+const FLAWLESS = {};
+const BAD = { cutout: 0.2 };
+const DOUBTFUL = { contact_shadow: 0.2 };
+
+let browser, world;
+
+before(async () => {
+  browser = await Browser.start(process.env.CHROMIUM ?? '/usr/bin/chromium');
+  world = await World.start();
+});
+
+after(async () => {
+  await browser?.close();
+  await world?.stop();
+});
+
+const ids = page =>
+  page.locator('tr[data-id]').evaluateAll(rows => rows.map(row => row.dataset.id));
+
+test('an empty gate says in every view what to do next', async () => {
+  for (const [view, path] of Object.entries(VIEWS)) {
+    const page = await browser.open(world.url + path);
+    await ready(page, view);
+    const text = await page.locator('main').innerText();
+    const says = {
+      now: /No verdicts in this window[\s\S]*vlmgate check/,
+      why: /needs 30 verdicts|Too few/i,
+      verdicts: /No verdict matches/,
+      review: /Nothing waits for a person/,
+      judges: /Too few pairs|one judge/i,
+    }[view];
+    assert.match(text, says, view);
+    assert.deepEqual(await serious(page), [], view);
+    await page.context().close();
+  }
+});
+
+test('a reject appears live', async () => {
+  await world.judge(FLAWLESS);
+  await world.check('passes');
+  const page = await browser.open(`${world.url}/ui/verdicts`);
+  await ready(page, 'verdicts');
+  await page.locator('tr[data-id]').first().waitFor();
+  await page.evaluate(() => {
+    globalThis.neverReloaded = true;
+  });
+  await world.judge(BAD);
+  const verdict = await world.check('rejected-live');
+  assert.equal(verdict.verdict, 'fail');
+  const row = page.locator(`tr[data-id="${verdict.id}"]`);
+  await row.waitFor({ timeout: 25_000 });
+  assert.match(await row.innerText(), /rejected-live[\s\S]*fail[\s\S]*cutout/);
+  assert.equal(await page.evaluate(() => globalThis.neverReloaded), true);
+  await page.context().close();
+});
+
+test('what a caller says never becomes markup', async () => {
+  await world.judge(FLAWLESS);
+  const name = '<img src=x onerror="globalThis.broken=1"><b>bold</b>';
+  const { id } = await world.check(name);
+  const page = await browser.open(`${world.url}/ui/verdicts?id=${id}`);
+  await page.locator('.facts').waitFor();
+  assert.match(
+    await page.locator('.facts').innerText(),
+    /<img src=x onerror="globalThis\.broken=1"><b>bold<\/b>/,
+  );
+  assert.match(await page.locator(`tr[data-id="${id}"]`).innerText(), /<b>bold<\/b>/);
+  assert.equal(await page.evaluate(() => globalThis.broken), undefined);
+  await page.context().close();
+});
+
+test('filter, open, reload: the same view', async () => {
+  await world.judge(BAD);
+  await world.check('fails-again');
+  await world.judge(FLAWLESS);
+  await world.check('passes-again');
+  const page = await browser.open(`${world.url}/ui/verdicts`);
+  await ready(page, 'verdicts');
+  const all = await until('rows', async () => {
+    const found = await ids(page);
+    return found.length > 2 && found;
+  });
+  await page.locator('[data-filter="verdict"][data-value="fail"]').check();
+  const few = await until('fewer rows', async () => {
+    const found = await ids(page);
+    return found.length < all.length && found;
+  });
+  await page.locator('tr[data-id]').first().click();
+  await page.locator('.drawer .criterion').first().waitFor();
+  await page.locator('.drawer img[src^="blob:"]').waitFor();
+  const seen = async () => ({
+    url: page.url(),
+    rows: await ids(page),
+    filter: await page.locator('[data-filter="verdict"][data-value="fail"]').isChecked(),
+    open: await page.locator('tr[aria-selected]').getAttribute('data-id'),
+    facts: await page.locator('.facts').innerText(),
+  });
+  const earlier = await seen();
+  assert.deepEqual(earlier.rows, few);
+  await page.reload();
+  await page.locator('.drawer .criterion').first().waitFor();
+  await until('the rows', async () => (await ids(page)).length === few.length);
+  assert.deepEqual(await seen(), earlier);
+  await page.keyboard.press('Escape');
+  await until('the drawer to close', async () => page.locator('.drawer').isHidden());
+  await page.goBack();
+  await page.context().close();
+});
+
+test('review by keyboard only', async () => {
+  await world.judge(DOUBTFUL);
+  const verdicts = [];
+  for (const name of ['doubt-1', 'doubt-2', 'doubt-3']) verdicts.push(await world.check(name));
+  assert.deepEqual(
+    verdicts.map(one => one.verdict),
+    ['review', 'review', 'review'],
+  );
+  const page = await browser.open(`${world.url}/ui/`);
+  await ready(page, 'now');
+  await page.keyboard.press('g');
+  await page.keyboard.press('r');
+  await ready(page, 'review');
+  const current = async () => new URL(page.url()).searchParams.get('id');
+  const labels = async id =>
+    (await world.get(`/v1/verdicts/${id}/labels`)).labels.map(one => [one.label, one.criterion]);
+  await page.locator('.queue li').nth(2).waitFor();
+  await page.keyboard.press('j');
+  await page.keyboard.press('k');
+  const first = await until('the first', current);
+  await page.keyboard.press('p');
+  await until('the first label', async () => (await labels(first)).length === 1);
+  const second = await until('the second', async () => {
+    const id = await current();
+    return id !== first && id;
+  });
+  await page.keyboard.press('1');
+  await page.locator('.criterion-ask.is-marked b', { hasText: 'cutout' }).waitFor();
+  await page.keyboard.press('r');
+  await until('the second label', async () => (await labels(second)).length === 1);
+  assert.deepEqual(
+    [await labels(first), await labels(second)],
+    [[['ok', null]], [['defect', 'cutout']]],
+  );
+  await page.keyboard.press('u');
+  await until(
+    'the label taken back',
+    async () => (await labels(second)).at(-1)?.[0] === 'withdrawn',
+  );
+  assert.equal(await current(), second);
+  await page.keyboard.press('b');
+  await page.locator('.why-here', { hasText: 'Blind' }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get('blind'), '1');
+  await page.keyboard.press('b');
+  await page.keyboard.press('z');
+  await page.locator('.pic-place.is-zoomed').waitFor();
+  await page.keyboard.press('?');
+  await page.locator('[role=dialog]', { hasText: 'take the last answer back' }).waitFor();
+  await page.keyboard.press('Escape');
+  await until('the keys to close', async () => (await page.locator('[role=dialog]').count()) === 0);
+  await page.context().close();
+});
+
+test('axe finds nothing serious on any view, light and dark', async () => {
+  for (const theme of ['light', 'dark']) {
+    for (const [view, path] of Object.entries(VIEWS)) {
+      const page = await browser.open(world.url + path, { theme });
+      await ready(page, view);
+      if (view === 'verdicts') {
+        await page.locator('tr[data-id]').first().click();
+        await page.locator('.drawer .criterion').first().waitFor();
+      }
+      assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), theme);
+      assert.deepEqual(await serious(page), [], `${view}, ${theme}`);
+      await page.context().close();
+    }
+  }
+});
+
+test('a window is chosen and asked about by keyboard only', async () => {
+  const page = await browser.open(`${world.url}/ui/`);
+  await ready(page, 'now');
+  await page.locator('[data-part="chart"]').focus();
+  for (const key of ['ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowLeft'])
+    await page.keyboard.press(key);
+  const href = await page.locator('[data-key="ask"]').getAttribute('href');
+  await page.keyboard.press('Enter');
+  await ready(page, 'why');
+  assert.equal(page.url(), world.url + href);
+  assert.match(page.url(), /since=.*until=/);
+  await page.context().close();
+});
+
+test('a gate with keys asks for one, once, and keeps it for the tab alone', async () => {
+  const locked = await World.start({ keys: ['open-sesame'] });
+  try {
+    await locked.judge(BAD);
+    const { id } = await locked.check('behind-a-key');
+    const page = await browser.open(`${locked.url}/ui/verdicts`, { isAsking: true });
+    const field = page.locator('input[name=key]');
+    await field.fill('wrong');
+    await page.keyboard.press('Enter');
+    await page.locator('[role=dialog]', { hasText: 'Nobody has the key' }).waitFor();
+    await field.fill('open-sesame');
+    await page.keyboard.press('Enter');
+    await page.locator(`tr[data-id="${id}"]`).click();
+    await page.locator('.drawer img[src^="blob:"]').waitFor();
+    await page.reload();
+    await page.locator(`tr[data-id="${id}"]`).waitFor();
+    assert.equal(await field.count(), 0);
+    assert.deepEqual(await page.evaluate(() => [Object.keys(localStorage), document.cookie]), [
+      [],
+      '',
+    ]);
+    await page.context().close();
+  } finally {
+    await locked.stop();
+  }
+});
+
+test('a failover is told as routing in one sentence, with its size and no judge to blame', async () => {
+  const outage = await World.start();
+  try {
+    const said = await outage.seed('--day', '2500', '--minute', '500');
+    const page = await browser.open(`${outage.url}/ui/why?since=${said.began}&until=${said.ended}`);
+    await ready(page, 'why');
+    const told = await page.locator('.told').innerText();
+    // routing may be a little more than the whole change: then both are told with their signs
+    const part =
+      /^(\d+\.\d) of (\d+\.\d) points are routing: (\d+).% of images went to claude-haiku/;
+    const more =
+      /^\+(\d+\.\d) points, of a change of \+(\d+\.\d), are routing: (\d+).% of images went to claude-haiku/;
+    const [routing, total, share] = (part.exec(told) ?? more.exec(told) ?? assert.fail(told))
+      .slice(1)
+      .map(Number);
+    const truth = 100 * said.routing;
+    assert.ok(Math.abs(routing - truth) < 1.2, `${told}; the truth is ${truth}`);
+    assert.ok(Math.abs(total - truth) < 2 && Math.abs(share - 41) < 5, told);
+    assert.match(
+      await page.locator('.told-more').innerText(),
+      /No judge is to blame, none measurably changed/,
+    );
+    for (const [view, path] of Object.entries(VIEWS)) {
+      for (const theme of ['light', 'dark']) {
+        const own = await browser.open(outage.url + path, { theme });
+        await ready(own, view);
+        if (view === 'verdicts') await own.locator('tr[data-id]').first().click();
+        assert.deepEqual(await serious(own), [], `${view}, ${theme}`);
+        await own.context().close();
+      }
+    }
+    const now = await browser.open(`${outage.url}/ui/`);
+    await ready(now, 'now');
+    assert.match(await now.locator('.say').innerText(), /% of images went to claude-haiku/);
+    await page.context().close();
+    await now.context().close();
+  } finally {
+    await outage.stop();
+  }
+});
+
+// last: what every page of the tests above did
+test('no page complained, and none asked anybody else', () => {
+  assert.deepEqual(browser.faults, []);
+});
