@@ -14,6 +14,7 @@ COPY loadtest ./loadtest
 COPY migrations ./migrations
 COPY policies ./policies
 COPY src ./src
+COPY ui ./ui
 # the test binary is named in Cargo.toml; its sources are not needed to build the gate
 RUN mkdir -p tests/it && touch tests/it/main.rs \
     && cargo build --profile dist --locked --package vlmgate --features fast-codecs \

@@ -6,6 +6,7 @@
 
 mod history;
 pub mod listen;
+mod marking;
 mod policies;
 mod socket;
 
@@ -27,6 +28,7 @@ use tokio::time;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use crate::app::marking::mark_breakers;
 use crate::app::policies::{Reloading, names, register};
 use crate::clock::{Deadline, Stopwatch, Timestamp};
 use crate::config::environment::Environment;
@@ -40,8 +42,10 @@ use crate::gate::admission::Door;
 use crate::gate::policies::{PolicySet, Reload};
 use crate::gate::traffic::Traffic;
 use crate::http::idempotency::Running;
-use crate::http::{Face, Metrics, router};
+use crate::http::{Face, Metrics, router, streams};
 use crate::imaging::Imaging;
+use crate::ledger::follow::Follower;
+use crate::ledger::follow::view::Known;
 use crate::ledger::retention::Keeping;
 use crate::ledger::{Ledger, LedgerError};
 use crate::panel::{Care, Judge, Panel};
@@ -62,7 +66,9 @@ const TICK: Duration = Duration::from_millis(100);
 const FOLD_EVERY: Duration = Duration::from_secs(5);
 /// Longest that closing the store may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// The same after a second stop signal.
+/// Longest that counting what is left may take at the end.
+const FOLLOW_WITHIN: Duration = Duration::from_secs(2);
+/// Closing the store after a second stop signal.
 const CLOSE_HURRIED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest that the program's end waits for threads that do not come back (a hung disk).
 const END_WITHIN: Duration = Duration::from_secs(1);
@@ -253,7 +259,9 @@ impl App {
         let history = self.config.store.history_file();
         history::take_up(&self.gate.panel, &history).await;
         self.start_chores(exporter.clone());
-        let face = self.face(exporter);
+        let follower = self.follow();
+        let known = follower.as_ref().map(Follower::looking).unwrap_or_default();
+        let face = self.face(exporter, known);
         let accepting = CancellationToken::new();
         let settings = listen::Settings::default();
         let served = listen::serve(listener, router(face), settings, accepting.clone());
@@ -270,8 +278,24 @@ impl App {
             }
         };
         history::keep(&self.gate.panel, &history).await;
+        if let Some(follower) = follower
+            && follower.finish(Deadline::after(FOLLOW_WITHIN)).await.is_err()
+        {
+            tracing::warn!("the figures are not up to date; the next start counts the rest");
+        }
         self.close_within(close_within).await;
         Ok(())
+    }
+
+    /// Counts records and watches drift beside the requests. Where that cannot be, the gate still
+    /// answers.
+    fn follow(&self) -> Option<Follower> {
+        let following = self.gate.ledger.follow(self.config.follow_settings());
+        following
+            .inspect_err(
+                |why| tracing::error!(%why, "records are not counted, drift is not watched"),
+            )
+            .ok()
     }
 
     /// Lets `served` run until `stop`, then brings everything to its end.
@@ -314,7 +338,7 @@ impl App {
         }
     }
 
-    fn face(&self, exporter: Option<Exporter>) -> Arc<Face> {
+    fn face(&self, exporter: Option<Exporter>, known: Arc<ArcSwap<Known>>) -> Arc<Face> {
         let reloading = Arc::clone(&self.reloading);
         Arc::new(Face {
             gate: Arc::clone(&self.gate),
@@ -326,6 +350,8 @@ impl App {
                 async move { reloading.reload().await }.boxed()
             }),
             drills: Arc::clone(&self.drills),
+            known,
+            streams: streams(),
             metrics: exporter.map(|exporter| Box::new(move || exporter.render()) as Metrics),
         })
     }
@@ -347,6 +373,7 @@ impl App {
         }
         self.chore(watch_lag());
         self.chore(sweep(Arc::clone(&self.gate)));
+        self.chore(mark_breakers(Arc::clone(&self.gate)));
         let (gate, file) = (Arc::clone(&self.gate), self.config.store.history_file());
         self.chore(async move { history::keep_often(&gate.panel, &file).await });
         if let Some(exporter) = exporter {

@@ -71,6 +71,8 @@ pub struct Config {
     pub policies: PoliciesConfig,
     /// Judges broken on purpose for a while.
     pub drills: drill::Settings,
+    /// How records are watched for drift.
+    pub drift: DriftConfig,
     /// Judges of the built-in configuration whose key is not in the environment: to be told.
     pub left_out: Vec<LeftOut>,
     /// Nobody needs a key although the address is not loopback: asked for in so many words.
@@ -114,6 +116,15 @@ pub struct KeyConfig {
     pub roles: Vec<Role>,
 }
 
+/// How records are watched for drift.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriftConfig {
+    /// Whole days that are taken as normal.
+    pub baseline_days: u32,
+    /// False alarms allowed in thirty days.
+    pub false_alarms_per_30_days: f64,
+}
+
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -134,6 +145,12 @@ impl StoreConfig {
     #[must_use]
     pub fn history_file(&self) -> PathBuf {
         service::folder_of(&self.sqlite).join("panel.json")
+    }
+
+    /// Where what is known of drift is kept between two runs.
+    #[must_use]
+    pub fn drift_file(&self) -> PathBuf {
+        service::folder_of(&self.sqlite).join("drift.json")
     }
 }
 

@@ -9,11 +9,12 @@
 //! | Question | Module |
 //! |---|---|
 //! | how sure is a share? | [`interval`] |
-//! | what made the reject rate move? | [`decompose`], [`shift`] |
+//! | what made the reject rate move? | [`decompose`], [`shift`], [`summed`] |
 //! | what is the mix alone worth, after thirty verdicts? | [`mix`] |
 //! | has anything changed, at a stated rate of false alarms? | [`detector`], [`tables`] |
 //! | is it the judge or the images? | [`pairs`] |
 //! | what is said of it? | [`event`], [`label`] |
+//! | what is known of one policy, and under which configuration? | [`standing`], [`configs`] |
 //! | how far do two judges agree? | [`agreement`] |
 //! | what would the primary have said? | [`adjusted`] |
 //! | where must another judge draw its line? | [`threshold`] |
@@ -24,6 +25,7 @@
 pub mod adjusted;
 pub mod agreement;
 pub mod baseline;
+pub mod configs;
 pub mod decompose;
 pub mod detector;
 pub mod event;
@@ -37,6 +39,8 @@ pub mod monitor;
 pub mod opinion;
 pub mod pairs;
 pub mod shift;
+pub mod standing;
+pub mod summed;
 pub mod tables;
 pub mod threshold;
 mod watch;

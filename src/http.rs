@@ -8,22 +8,30 @@
 //! [`auth`] says who calls, [`headers`] what they said beside the body, [`body`] what they sent,
 //! [`filter`] what they asked to see, [`idempotency`] what is under way, `linger` reads on where
 //! they were refused, [`presence`] whether they are still there, [`problem`] how a refusal reads;
-//! `verdicts`, `records`, `drills` and `admin` are the handlers.
+//! `verdicts`, `records`, `drills` and `admin` are the handlers, `page` what a browser is shown.
 
 mod admin;
 pub mod auth;
 pub mod body;
+mod drift;
 mod drills;
+mod events;
 pub mod filter;
 pub mod headers;
 pub mod idempotency;
 mod json;
+mod labels;
 mod linger;
+mod marks;
 mod multipart;
+mod page;
 pub mod presence;
 pub mod problem;
 pub mod query;
+mod range;
 mod records;
+mod sentence;
+mod stats;
 pub mod upload;
 mod verdicts;
 
@@ -32,6 +40,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, Version, header};
@@ -39,6 +48,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -51,6 +61,7 @@ use crate::http::headers::identify;
 use crate::http::idempotency::Running;
 use crate::http::linger::linger;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::ledger::follow::view::Known;
 use crate::telemetry;
 
 /// Every route described for machines: what `/openapi.json` serves.
@@ -106,6 +117,10 @@ pub struct Face {
     pub reload: Reloader,
     /// Judges broken on purpose.
     pub drills: Arc<Drills>,
+    /// What is known of drift.
+    pub known: Arc<ArcSwap<Known>>,
+    /// Leave to stream events.
+    pub streams: Arc<Semaphore>,
     /// Renders the metrics; `None` where no recorder is installed.
     pub metrics: Option<Metrics>,
 }
@@ -114,6 +129,12 @@ impl fmt::Debug for Face {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Face").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Leave for as many streams of events as there may be.
+#[must_use]
+pub fn streams() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(events::MAX_STREAMS))
 }
 
 /// Every route, outermost layer first.
@@ -129,8 +150,14 @@ pub fn router(face: Arc<Face>) -> Router {
         .route("/v1/verdicts:export", allow(get(records::export), "GET"))
         .route("/v1/verdicts/{id}", allow(get(records::one), "GET"))
         .route("/v1/verdicts/{id}/image", allow(get(records::image), "GET"))
+        .route("/v1/verdicts/{id}/views", allow(get(records::views), "GET"))
+        .route("/v1/verdicts/{id}/label", allow(post(labels::post), "POST"))
+        .route("/v1/verdicts/{id}/labels", allow(get(labels::list), "GET"))
         .route("/v1/policies", allow(get(with(|face, _| admin::policies(face))), "GET"))
         .route("/v1/judges", allow(get(with(|face, _| admin::judges(face))), "GET"))
+        .route("/v1/stats", allow(get(stats::get), "GET"))
+        .route("/v1/drift", allow(get(drift::get), "GET"))
+        .route("/v1/events", allow(get(events::get), "GET"))
         .route("/admin/reload", allow(post(admin::reload), "POST"))
         .route("/admin/drills", allow(get(drills::list).post(drills::start), "GET, POST"))
         .route("/admin/drills/{id}", allow(get(drills::one).delete(drills::stop), "GET, DELETE"))
@@ -138,6 +165,9 @@ pub fn router(face: Arc<Face>) -> Router {
         .route("/readyz", allow(get(with(admin::readyz)), "GET"))
         .route("/healthz", allow(get(with(admin::readyz)), "GET"))
         .route("/metrics", allow(get(with(|face, _| admin::metrics(face))), "GET"))
+        .route("/ui", allow(get(page::root), "GET"))
+        .route("/ui/", allow(get(page::file), "GET"))
+        .route("/ui/{*path}", allow(get(page::file), "GET"))
         .route("/openapi.json", allow(get(async || admin::openapi()), "GET"))
         .fallback(async |uri: Uri| {
             Problem::new(ProblemKind::NotFound, format!("there is no route {}", uri.path()))

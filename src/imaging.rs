@@ -10,6 +10,7 @@
 
 mod allowance;
 mod baked;
+mod blown;
 mod coding;
 mod colour;
 mod cutout;

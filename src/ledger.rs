@@ -1,7 +1,6 @@
 //! The ledger is the durable memory of checks: one record each, appended, never changed.
 //!
-//! What follows an answer that left early is appended too, as a row of its own that is read as one
-//! with its record.
+//! What follows an answer that left early is appended too, as a row of its own, read as one with it.
 //!
 //! A check reserves a [`Slot`] before anything is paid for, so that at its end there is room for
 //! its record. [`Ledger::append`] hands the record to the one writer and waits, not past the
@@ -25,7 +24,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, OwnedPermit};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Deadline, Late};
 use crate::domain::{Digest, Record, Remainder};
@@ -40,17 +39,26 @@ use crate::ledger::sqlite::{Content, Row};
 
 mod counters;
 pub mod drills;
+pub mod figures;
 mod fold;
+pub mod follow;
 pub mod form;
 mod inbox;
 mod journal;
+mod kept;
+pub mod labels;
+pub mod marks;
+pub mod news;
 mod pictures;
 pub mod reader;
 pub mod retention;
+mod rollup;
 mod spare;
+pub mod spread;
 mod sqlite;
 pub mod table;
 pub mod wire;
+mod writing;
 
 /// How long a repeated request gets the first one's answer.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
@@ -258,6 +266,8 @@ pub struct Stats {
     pub held: u64,
     /// Records handed over and not yet written.
     pub pending: u64,
+    /// Records behind the newest one that sums hold: what figures and drift do not know yet.
+    pub uncounted: u64,
     /// The last trouble, for operators.
     pub last_error: Option<String>,
 }
@@ -270,6 +280,7 @@ pub struct Ledger {
     chores: mpsc::Sender<Chore>,
     closing: Arc<AtomicBool>,
     counters: Arc<Counters>,
+    grown: watch::Receiver<i64>,
     reader: Reader,
     append_wait: Duration,
 }
@@ -293,8 +304,9 @@ impl Ledger {
             Err(_) if spare.give_up().map_err(|why| open(&why))? => sqlite::open(&options).await,
             opened => opened,
         };
-        let conn = Some(conn.map_err(|why| open(&why))?);
-        let counters = Arc::new(Counters::default());
+        let mut conn = conn.map_err(|why| open(&why))?;
+        let ends = sqlite::take_over(&mut conn).await.map_err(|why| open(&why))?;
+        let counters = Arc::new(Counters::of(ends));
         if let Err(why) = spare.hold() {
             counters.trouble(&format!("no spare room for records: {why}"));
         }
@@ -303,12 +315,14 @@ impl Ledger {
         let (chores, to_chores) = mpsc::channel(MAX_CHORES);
         let inbox = Inbox::new(to_journal, to_chores);
         let closing = Arc::new(AtomicBool::new(false));
+        let (grows, grown) = watch::channel(0);
         let writer = Writer {
             options,
-            conn,
+            conn: Some(conn),
             pictures,
             spare,
             counters: Arc::clone(&counters),
+            grown: grows,
             unfolded: 0,
             unasked: 0,
             closing: Arc::clone(&closing),
@@ -321,7 +335,7 @@ impl Ledger {
 
         let reader = Reader::lazy(&settings);
         let append_wait = settings.append_wait;
-        Ok(Self { journal, chores, closing, counters, reader, append_wait })
+        Ok(Self { journal, chores, closing, counters, grown, reader, append_wait })
     }
 
     /// Takes room for one record, before anything is paid for.
@@ -414,6 +428,12 @@ impl Ledger {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Tells the latest `seq` written, whenever it changes; 0 until the first.
+    #[must_use]
+    pub fn grown(&self) -> watch::Receiver<i64> {
+        self.grown.clone()
     }
 
     /// The ledger's own figures.

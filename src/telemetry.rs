@@ -8,6 +8,7 @@
 //! `vlmgate_policy_info` at 0 (people make revisions, so they stay few).
 
 pub mod door;
+pub mod drift;
 pub mod drills;
 pub mod early;
 pub mod health;
@@ -93,6 +94,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_inadmissible_total", "Uploads that were not judged, by reason"),
     ("vlmgate_unrecorded_total", "Verdicts answered before their record was written"),
     ("vlmgate_records_pending", "Records that wait to be written"),
+    ("vlmgate_records_uncounted", "Records that figures and drift do not know yet"),
     (
         "vlmgate_records_dropped_total",
         "Records, images or ends of early answers that could not be written",
@@ -106,6 +108,10 @@ pub const METRICS: &[(&str, &str)] = &[
         "vlmgate_drill_last_success_timestamp_seconds",
         "When a drill of the judge last passed; absent until one did",
     ),
+    ("vlmgate_drift_evidence_ratio", "Evidence of each drift detector; 1 is an alarm"),
+    ("vlmgate_drift_mix_shift_ratio", "What the mix of judges alone adds to the reject rate now"),
+    ("vlmgate_drift_mix_shift_se_ratio", "The standard error of that"),
+    ("vlmgate_drift_events_total", "Drift events by label"),
     ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
     ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
 ];
@@ -202,6 +208,7 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
         add_cost(&judge.name, MicroUsd::default());
     }
     register_failovers(&policy.name, judges);
+    drift::register(&policy.name, judges.iter().map(|judge| judge.name.as_str()));
     for agreed in ["true", "false"] {
         counter!("vlmgate_second_opinions_total", "policy" => name(), "agreed" => agreed)
             .increment(0);
@@ -247,6 +254,7 @@ pub fn register_process() {
     }
     door::register();
     set_records_pending(0);
+    drift::set_uncounted(0);
 }
 
 /// Says that a policy revision is no longer loaded: its series stays, at 0.
@@ -326,10 +334,10 @@ fn count_attempts(policy: &str, all: &[Attempt], winner: Option<&JudgeId>) {
                 let reason = failed.map_or(SKIPPED, |one| one.outcome.label());
                 failovers(policy, from, judge, reason).increment(1);
             }
-            Route::Primary | Route::SecondOpinion | Route::Probe => {}
+            Route::Primary | Route::SecondOpinion | Route::Probe | Route::Shadow => {}
         }
-        // a probe that fails is nobody's turn
-        if attempt.outcome.is_failure() && attempt.route != Route::Probe {
+        // a probe or a shadow that fails is nobody's turn
+        if attempt.outcome.is_failure() && !matches!(attempt.route, Route::Probe | Route::Shadow) {
             failed = Some(attempt);
         }
     }

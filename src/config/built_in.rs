@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::config::environment::Environment;
 use crate::config::{
-    Config, Drain, JudgeConfig, LeftOut, PoliciesConfig, PolicyFolder, ProviderConfig,
+    Config, Drain, DriftConfig, JudgeConfig, LeftOut, PoliciesConfig, PolicyFolder, ProviderConfig,
     ProviderKind, Reload, ServerConfig, StoreConfig,
 };
 use crate::drill;
@@ -84,6 +84,7 @@ pub(crate) fn config(environment: &Environment) -> Config {
         judges,
         policies: PoliciesConfig { folder: PolicyFolder::Shipped, reload: Reload::Watch },
         drills: drill::Settings::default(),
+        drift: DriftConfig { baseline_days: 7, false_alarms_per_30_days: 0.5 },
         left_out,
         insecure_no_auth: false,
     }

@@ -151,6 +151,9 @@ form! {
         max_clipped: Share = Share(1.0),
         /// Least luma that the brightest fiftieth of the subject reaches, 0..1; default 0: any.
         min_highlight: Share = Share(0.0),
+        /// Most of the shades that may run into white where most of the frame is white, as a share of
+        /// half the frame's outline; default 1: any.
+        max_blown: Share = Share(1.0),
     }
 }
 
@@ -328,6 +331,7 @@ impl CheckBody {
                 subject: body.subject.filled().map(|range| (range.0, range.1))?,
                 max_clipped: body.max_clipped.filled()?.0,
                 min_highlight: body.min_highlight.filled()?.0,
+                max_blown: body.max_blown.filled()?.0,
             },
             Self::Sharpness(body) => {
                 CheckKind::Sharpness { min_laplacian_var: body.min_laplacian_var.filled()?.0 }

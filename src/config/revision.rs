@@ -165,8 +165,8 @@ fn check_json(check: &CheckSpec, lists: Lists) -> Json {
         CheckKind::Specks { max_count } | CheckKind::Holes { max_count } => {
             json!([word, max_count])
         }
-        CheckKind::Exposure { subject, max_clipped, min_highlight } => {
-            json!([word, subject, max_clipped, min_highlight])
+        CheckKind::Exposure { subject, max_clipped, min_highlight, max_blown } => {
+            json!([word, subject, max_clipped, min_highlight, max_blown])
         }
         CheckKind::SubjectArea { share } => json!([word, share]),
         CheckKind::Background { border, min_white } => json!([word, border, min_white]),

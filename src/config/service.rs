@@ -10,8 +10,8 @@ use crate::config::problem::{Report, Spot, hint};
 use crate::config::service_file::{JudgeForm, KeyForm, ProviderForm, ServiceFile, StoreForm};
 use crate::config::units::{Name, Prose, Public, Time, Whole, show_time};
 use crate::config::{
-    Config, Drain, GoogleAuth, JudgeConfig, KeyConfig, LOCAL_JUDGE, PoliciesConfig, PolicyFolder,
-    ProviderConfig, ProviderKind, ServerConfig, StoreConfig,
+    Config, Drain, DriftConfig, GoogleAuth, JudgeConfig, KeyConfig, LOCAL_JUDGE, PoliciesConfig,
+    PolicyFolder, ProviderConfig, ProviderKind, ServerConfig, StoreConfig,
 };
 use crate::domain::Price;
 use crate::domain::drill::Plan;
@@ -26,6 +26,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
     let judges = judges(raw, report);
     let keys = keys(raw, report);
     let drills = drills(raw, report);
+    let drift = drift(raw, report);
     let store = store(raw.store.filled()?, dir, report);
     let server = raw.server.filled()?;
     let drain = server.drain.filled()?;
@@ -55,6 +56,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
             reload: *policies.reload.filled()?,
         },
         drills: drills?,
+        drift: drift?,
         left_out: Vec::new(),
         insecure_no_auth: false,
     })
@@ -125,6 +127,17 @@ fn drills(raw: &ServiceFile, report: &mut Report) -> Option<drill::Settings> {
         scheduled.push(Scheduled { plan, every });
     }
     Some(drill::Settings { max_share, scheduled })
+}
+
+fn drift(raw: &ServiceFile, report: &mut Report) -> Option<DriftConfig> {
+    let form = raw.drift.filled()?;
+    let false_alarms_per_30_days = form.false_alarms_per_30_days.filled()?.0;
+    if false_alarms_per_30_days <= 0.0 {
+        let message = "is 0: who never alarms falsely never alarms";
+        report.add(&form.false_alarms_per_30_days.spot, message);
+    }
+    let baseline_days = form.baseline_days.filled()?.0;
+    Some(DriftConfig { baseline_days, false_alarms_per_30_days })
 }
 
 fn store(form: &StoreForm, dir: &Path, report: &mut Report) -> Option<StoreConfig> {

@@ -32,6 +32,8 @@ form! {
         policies: PoliciesForm,
         /// Judges broken on purpose for a while, to see that the others take over.
         drills: DrillsForm,
+        /// How records are watched for drift.
+        drift: DriftForm,
     }
     later {
         "teams" => "team budgets",
@@ -297,6 +299,16 @@ form! {
         max_share: Share = Share(0.5),
         /// Drills that run by themselves.
         scheduled: List<ScheduledForm, 0, 50> = List::of(Vec::new()),
+    }
+}
+
+form! {
+    /// How records are watched for drift.
+    DriftForm {
+        /// Whole days that are taken as normal; default 7. 0: the first 2,000 judged images.
+        baseline_days: Whole<0, 90> = Whole(7),
+        /// False alarms allowed in thirty days, over all detectors of a policy together; default 0.5.
+        false_alarms_per_30_days: Number<0, 100> = Number(0.5),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::http;
 use crate::http::auth::{Key, KeyDigest};
 use crate::imaging;
 use crate::ledger;
+use crate::ledger::follow;
 use crate::provider::google_auth::{ServiceAccount, Source};
 use crate::provider::settings::{Credential, JudgeSettings, Kind, ProviderSettings};
 use crate::provider::{anthropic, gemini};
@@ -40,6 +41,16 @@ impl Config {
             readers: READERS,
             max_file_bytes: None,
             spare_bytes: SPARE_BYTES,
+        }
+    }
+
+    /// How records are counted and watched.
+    #[must_use]
+    pub fn follow_settings(&self) -> follow::Settings {
+        follow::Settings {
+            baseline_days: self.drift.baseline_days,
+            false_alarms_per_30_days: self.drift.false_alarms_per_30_days,
+            checkpoint: self.store.drift_file(),
         }
     }
 

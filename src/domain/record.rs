@@ -36,12 +36,20 @@ pub enum Route {
     SecondOpinion,
     /// Beside the judge that was asked, to see whether this one is well again.
     Probe,
+    /// Behind the verdict, to learn how this judge judges: no verdict rests on it.
+    Shadow,
 }
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 5] =
-        [Self::Primary, Self::Hedge, Self::Failover, Self::SecondOpinion, Self::Probe];
+    pub const ALL: [Self; 6] = [
+        Self::Primary,
+        Self::Hedge,
+        Self::Failover,
+        Self::SecondOpinion,
+        Self::Probe,
+        Self::Shadow,
+    ];
 
     /// The word used in answers and metrics.
     #[must_use]
@@ -52,6 +60,7 @@ impl Route {
             Self::Failover => "failover",
             Self::SecondOpinion => "second_opinion",
             Self::Probe => "probe",
+            Self::Shadow => "shadow",
         }
     }
 }

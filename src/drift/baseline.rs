@@ -88,6 +88,21 @@ impl Baseline {
     }
 }
 
+/// Edges of [`BINS`] bins of served risks, counted by risk: order statistics, the one at rank
+/// ceil(n i / bins) for each edge.
+pub(crate) fn edges<R: Copy>(by_risk: &BTreeMap<R, u64>) -> Vec<R> {
+    let all: u64 = by_risk.values().sum();
+    let edge = |i: u64| {
+        let rank = (all * i).div_ceil(u64::from(BINS));
+        let mut below = 0;
+        by_risk.iter().find_map(|(risk, n)| {
+            below += n;
+            (rank <= below).then_some(*risk)
+        })
+    };
+    (1..u64::from(BINS)).filter_map(edge).collect()
+}
+
 fn by_bin(tallies: impl Iterator<Item = (u8, Tally)>) -> Vec<Tally> {
     let mut bins = vec![Tally::default(); usize::from(BINS)];
     for (bin, tally) in tallies {
@@ -181,6 +196,12 @@ impl Learning {
         }
     }
 
+    /// Verdicts served so far, how many are needed, and until when at least it learns.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64, i64) {
+        (self.served, self.min_served, self.until_ms)
+    }
+
     /// Whether a verdict of this moment comes after the baseline.
     #[must_use]
     pub fn done(&self, at_ms: i64) -> bool {
@@ -256,22 +277,12 @@ impl Learning {
         self.counts.keys().map(|place| place.config).collect()
     }
 
-    /// Order statistics of the served risks: the one at rank ceil(n i / bins) for each edge.
     fn edges(&self) -> Vec<u16> {
         let mut by_risk: BTreeMap<u16, u64> = BTreeMap::new();
         for (place, tally) in self.counts.iter().filter(|(place, _)| place.served) {
             *by_risk.entry(place.risk_ticks).or_default() += tally.n;
         }
-        let all: u64 = by_risk.values().sum();
-        let edge = |i: u64| {
-            let rank = (all * i).div_ceil(u64::from(BINS));
-            let mut below = 0;
-            by_risk.iter().find_map(|(risk, n)| {
-                below += n;
-                (rank <= below).then_some(*risk)
-            })
-        };
-        (1..u64::from(BINS)).filter_map(edge).collect()
+        edges(&by_risk)
     }
 
     fn over_dispersion(&self) -> f64 {

@@ -78,6 +78,17 @@ pub enum Cause {
 impl Cause {
     /// Every cause, in causal order.
     pub const ALL: [Self; 4] = [Self::Input, Self::Routing, Self::Policy, Self::Within];
+
+    /// The word used in answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Routing => "routing",
+            Self::Policy => "policy",
+            Self::Within => "within",
+        }
+    }
 }
 
 impl Decomposition {

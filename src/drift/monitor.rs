@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::drift::baseline::{Baseline, Learning};
+use crate::drift::detector::Detector;
 use crate::drift::event::{Event, Watched};
 use crate::drift::evidence::{Recent, Row};
 use crate::drift::interval::Estimate;
@@ -52,6 +53,19 @@ impl Settings {
     fn may_pair(self) -> fn(Route) -> bool {
         if self.burst_images > 0 { Route::evidence } else { |route| route != Route::Hedge }
     }
+}
+
+/// A detector, as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detecting {
+    /// What it watches.
+    pub watched: Watched,
+    /// Its evidence as a share of its budget: an alarm at 1.
+    pub ratio: f64,
+    /// Verdicts it has folded.
+    pub n: u64,
+    /// When it alarmed, if it did.
+    pub alarm_at_ms: Option<i64>,
 }
 
 /// Folds verdicts and tells what moved.
@@ -125,6 +139,8 @@ impl Monitor {
         if watch.policy.is_some_and(|policy| POLICY_VERDICTS <= policy.served) {
             events.extend(watch.tell_policy(at_ms, &view));
             self.phase = Phase::Learning(Learning::new(at_ms, MIN_BASELINE, true));
+            // a policy that comes back is one that the new baseline was not learnt from
+            self.known_configs.clear();
         } else if watch.policy.is_none() {
             let look = self.seen.is_multiple_of(LOOK_EVERY);
             events.extend(watch.look(at_ms, look, self.settings, &view));
@@ -159,6 +175,48 @@ impl Monitor {
         let judges = judges.map(|(judge, one)| (Watched::Judge(judge.clone()), one));
         let rest = [(Watched::Input, &watch.input), (Watched::Share, &watch.share)];
         judges.chain(rest).map(|(watched, one)| (watched, one.evidence_ratio())).collect()
+    }
+
+    /// Every detector, as it stands.
+    #[must_use]
+    pub fn detecting(&self) -> Vec<Detecting> {
+        let Phase::Watching(watch) = &self.phase else { return Vec::new() };
+        let judges = watch.judges.iter();
+        let judges = judges.map(|(judge, one)| (Watched::Judge(judge.clone()), one));
+        let rest = [(Watched::Input, &watch.input), (Watched::Share, &watch.share)];
+        let detecting = |(watched, one): (Watched, &Detector)| Detecting {
+            watched,
+            ratio: one.evidence_ratio(),
+            n: one.seen().0,
+            alarm_at_ms: one.alarm().map(|alarm| alarm.at_ms),
+        };
+        judges.chain(rest).map(detecting).collect()
+    }
+
+    /// The alarm that is being looked into, and when it sounded.
+    #[must_use]
+    pub fn looking_into(&self) -> Option<(&Watched, i64)> {
+        let Phase::Watching(watch) = &self.phase else { return None };
+        watch.case.as_ref().map(|case| (&case.watched, case.alarm.at_ms))
+    }
+
+    /// While a baseline is learnt: verdicts served so far, how many are needed, and until when at
+    /// least it learns.
+    #[must_use]
+    pub fn learning(&self) -> Option<(u64, u64, i64)> {
+        match &self.phase {
+            Phase::Learning(learning) => Some(learning.progress()),
+            Phase::Watching(_) => None,
+        }
+    }
+
+    /// Days of evidence at which a detector alarms.
+    #[must_use]
+    pub fn threshold_days(&self) -> Option<f64> {
+        match &self.phase {
+            Phase::Watching(watch) => Some(watch.threshold_days),
+            Phase::Learning(_) => None,
+        }
     }
 
     /// What the present mix of judges alone is worth, over the last five minutes or two hundred

@@ -38,7 +38,7 @@ pub(crate) const SHARE_WINDOW: usize = 200;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Watch {
     pub(crate) baseline: Baseline,
-    threshold_days: f64,
+    pub(crate) threshold_days: f64,
     pub(crate) judges: BTreeMap<String, Detector>,
     pub(crate) input: Detector,
     pub(crate) share: Detector,
@@ -52,8 +52,8 @@ pub(crate) struct Watch {
 /// An alarm that is being looked into.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Case {
-    watched: Watched,
-    alarm: Alarm,
+    pub(crate) watched: Watched,
+    pub(crate) alarm: Alarm,
     pub(crate) burst_left: u64,
 }
 

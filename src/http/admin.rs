@@ -176,6 +176,7 @@ fn policy_json(policy: &ActivePolicy) -> Value {
             .map(|one| json!({ "id": one.id, "on_fail": one.on_fail.label() }))
             .collect::<Vec<_>>(),
         "criteria": criteria,
+        "borderline": policy.borderline,
         "vars": policy.input.vars.iter().map(|(name, var)| (name.clone(),
             json!({ "one_of": var.one_of, "default": var.default })))
             .collect::<serde_json::Map<_, _>>(),

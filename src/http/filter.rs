@@ -165,7 +165,7 @@ pub fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("<{}?{query}cursor={cursor}>; rel=\"next\"", uri.path())).ok()
 }
 
-fn text(parameters: &mut Parameters, name: &str) -> Result<Option<String>, Problem> {
+pub(crate) fn text(parameters: &mut Parameters, name: &str) -> Result<Option<String>, Problem> {
     let Some(text) = parameters.take(name) else {
         return Ok(None);
     };
@@ -194,7 +194,7 @@ fn one_of<T: Copy>(
     found.map(|(_, one)| Some(*one)).ok_or_else(refuse)
 }
 
-fn moment(
+pub(crate) fn moment(
     parameters: &mut Parameters,
     name: &str,
     now: Timestamp,

@@ -1,6 +1,7 @@
 //! Reading records: pages, one record, its image, exports. Nothing here can change or delay a
 //! verdict: these routes use the ledger's readers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -28,6 +30,8 @@ use crate::ledger::table::{csv_header, csv_row};
 struct Page {
     verdicts: Vec<RecordForm>,
     next: Option<String>,
+    views: BTreeMap<Uuid, Vec<String>>,
+    labels: BTreeMap<Uuid, &'static str>,
 }
 
 /// `GET /v1/verdicts`: newest first.
@@ -44,7 +48,11 @@ pub(super) async fn list(State(face): State<Arc<Face>>, uri: Uri) -> Result<Resp
     let page = page.map_err(unreadable)?;
     let next = page.next.map(|cursor| cursor.to_string());
     let link = next.as_deref().and_then(|cursor| next_link(&uri, cursor));
-    let mut response = Json(Page { verdicts: page.records, next }).into_response();
+    let views = face.gate.ledger.reader().views(&page.records).await.map_err(unreadable)?;
+    let answered = face.gate.ledger.reader().answered(&page.records).await.map_err(unreadable)?;
+    let labels = answered.into_iter().map(|(id, said)| (id, said.label())).collect();
+    let page = Page { verdicts: page.records, next, views, labels };
+    let mut response = Json(page).into_response();
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -59,6 +67,19 @@ pub(super) async fn one(
     let id = readable(id)?;
     let found = face.gate.ledger.reader().get(id_of(&id)?).await.map_err(unreadable)?;
     found.map(Json).ok_or_else(|| no_record(&id))
+}
+
+/// `GET /v1/verdicts/{id}/views`: which pictures are kept of it.
+pub(super) async fn views(
+    State(face): State<Arc<Face>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, Problem> {
+    let id = readable(id)?;
+    let reader = face.gate.ledger.reader();
+    let found = reader.get(id_of(&id)?).await.map_err(unreadable)?.ok_or_else(|| no_record(&id))?;
+    let kept = reader.views(&[found]).await.map_err(unreadable)?;
+    let views: Vec<_> = kept.into_values().flatten().collect();
+    Ok(Json(json!({ "views": views })))
 }
 
 /// `GET /v1/verdicts/{id}/image?view=ID`: as the judge saw it.
@@ -127,15 +148,15 @@ fn filter(filters: Filters) -> Filter {
 }
 
 /// The id as text; one that is not even text names no record.
-fn readable(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+pub(super) fn readable(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     id.map(|Path(id)| id).map_err(|_| no_record(""))
 }
 
-fn id_of(text: &str) -> Result<Uuid, Problem> {
+pub(super) fn id_of(text: &str) -> Result<Uuid, Problem> {
     text.parse().map_err(|_| no_record(text))
 }
 
-fn no_record(id: &str) -> Problem {
+pub(super) fn no_record(id: &str) -> Problem {
     Problem::new(ProblemKind::NotFound, format!("there is no record {id:?}"))
 }
 

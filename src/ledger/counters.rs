@@ -1,6 +1,6 @@
 //! What the ledger counts about itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ledger::Stats;
@@ -16,10 +16,20 @@ pub(crate) struct Counters {
     late: AtomicU64,
     held: AtomicU64,
     pending: AtomicU64,
+    /// The newest record.
+    stored_seq: AtomicI64,
+    /// The newest record that sums hold.
+    counted_seq: AtomicI64,
     last_error: Mutex<Option<String>>,
 }
 
 impl Counters {
+    /// Of a store with this newest record and this newest counted one.
+    pub(crate) fn of((stored, counted): (i64, i64)) -> Self {
+        let (stored_seq, counted_seq) = (AtomicI64::new(stored), AtomicI64::new(counted));
+        Self { stored_seq, counted_seq, ..Self::default() }
+    }
+
     pub(crate) fn read(&self) -> Stats {
         let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Stats {
@@ -31,8 +41,25 @@ impl Counters {
             late: self.late.load(Ordering::Relaxed),
             held: self.held.load(Ordering::Relaxed),
             pending: self.pending.load(Ordering::Relaxed),
+            uncounted: self.uncounted(),
             last_error,
         }
+    }
+
+    fn uncounted(&self) -> u64 {
+        let counted = self.counted_seq.load(Ordering::Relaxed);
+        let behind = self.stored_seq.load(Ordering::Relaxed).saturating_sub(counted);
+        u64::try_from(behind).unwrap_or_default()
+    }
+
+    /// A record is in the store.
+    pub(crate) fn stored(&self, seq: i64) {
+        self.stored_seq.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    /// A record is in the sums.
+    pub(crate) fn counted(&self, seq: i64) {
+        self.counted_seq.fetch_max(seq, Ordering::Relaxed);
     }
 
     /// A record whose caller did not wait for it any longer.

@@ -11,6 +11,7 @@ use crate::ledger::KeptImage;
 use crate::ledger::counters::{Counters, Ticket, What};
 use crate::ledger::drills::DrillRow;
 use crate::ledger::sqlite::{Aged, Content, Deleted, NO_RECORD, Row};
+use crate::ledger::writing::Writing;
 
 /// Records in one transaction at most: bounds both a commit's time and a lost commit's size.
 pub(crate) const MAX_BATCH: usize = 256;
@@ -67,6 +68,8 @@ pub(crate) enum Chore {
     Sweep(Aged, oneshot::Sender<Result<Deleted, String>>),
     /// Writes a drill's row.
     Drill(DrillRow, oneshot::Sender<Result<(), String>>),
+    /// Writes what is not a record; tells its id.
+    Write(Writing, oneshot::Sender<Result<i64, String>>),
     /// Takes no more slots, settles what is there, closes the file.
     Close(Closing),
 }

@@ -22,6 +22,7 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use crate::clock::Deadline;
 use crate::domain::Digest;
@@ -32,6 +33,7 @@ use crate::ledger::inbox::{Chore, Inbox, Pending, Waiter, Work, told};
 use crate::ledger::pictures::Pictures;
 use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::{self, Aged, Deleted, KeptPicture, Row};
+use crate::ledger::writing::Writing;
 use crate::telemetry;
 
 /// Rows after which the log is folded into the file, beside the writer.
@@ -64,6 +66,8 @@ pub(crate) struct Writer {
     pub(crate) pictures: Pictures,
     pub(crate) spare: Spare,
     pub(crate) counters: Arc<Counters>,
+    /// Tells the latest `seq` to whoever reads on.
+    pub(crate) grown: watch::Sender<i64>,
     /// Rows since the writer folded the log in.
     pub(crate) unfolded: usize,
     /// Rows since a fold was asked for, or done.
@@ -109,6 +113,9 @@ impl Writer {
                     }
                     Work::Chore(Chore::Drill(row, reply)) => {
                         told(reply.send(self.keep_drill(&row).await));
+                    }
+                    Work::Chore(Chore::Write(writing, reply)) => {
+                        told(reply.send(self.write(&writing).await));
                     }
                     Work::Chore(Chore::Close(closing)) => {
                         inbox.close();
@@ -227,6 +234,11 @@ impl Writer {
                 self.unfolded += rows.len();
                 self.unasked += rows.len();
                 self.counters.committed();
+                if let Some(last) = seqs.iter().max() {
+                    // the rest of an early answer has its record's `seq`, which is an older one
+                    self.grown.send_modify(|grown| *grown = (*grown).max(*last));
+                    self.counters.stored(*last);
+                }
                 Ok(seqs)
             }
             Err(why) => {
@@ -344,6 +356,27 @@ impl Writer {
         self.drop_conn().await;
         self.counters.trouble(&why);
         Err(why.to_string())
+    }
+
+    async fn write(&mut self, writing: &Writing) -> Result<i64, String> {
+        if !self.spare.is_held() {
+            return Err("the room left is for records".to_owned());
+        }
+        let conn = self.conn().await.map_err(|why| why.to_string())?;
+        match writing.write(conn).await {
+            Ok(id) => {
+                self.unasked += 1;
+                if let Writing::Count(count) = writing {
+                    self.counters.counted(count.to.seq);
+                }
+                Ok(id)
+            }
+            Err(why) => {
+                self.drop_conn().await;
+                self.counters.trouble(&why);
+                Err(why.to_string())
+            }
+        }
     }
 
     /// Gives the spare to the log and the file: with the log folded in, its room is free again.

@@ -143,6 +143,14 @@ impl Reader {
         }
     }
 
+    /// A reader of the same ledger with one connection of its own.
+    pub(crate) fn alone(&self) -> Self {
+        let pool = SqlitePoolOptions::new().acquire_timeout(QUERY).min_connections(0);
+        let pool = pool.max_connections(1);
+        let pool = pool.connect_lazy_with(sqlite::reader_options(&self.path));
+        Self { pool, ..self.clone() }
+    }
+
     /// Up to `limit` records (at most [`MAX_PAGE`]) after `cursor`, newest first.
     ///
     /// # Errors
@@ -376,7 +384,7 @@ where
 }
 
 /// A record from a row that begins with `seq`, its form and that of what came after it.
-fn read_record(row: &SqliteRow) -> Result<RecordForm, LedgerError> {
+pub(crate) fn read_record(row: &SqliteRow) -> Result<RecordForm, LedgerError> {
     let seq: i64 = row.try_get(0)?;
     let form: &str = row.try_get(1)?;
     let late: Option<&str> = row.try_get(2)?;

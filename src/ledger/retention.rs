@@ -1,9 +1,10 @@
-//! Retention deletes what a policy no longer keeps: pictures first, then records, then the keys of
-//! repeated requests.
+//! Retention deletes what a policy no longer keeps: pictures first, then records and their sums,
+//! then the keys of repeated requests.
 //!
 //! It works in steps of at most 200 rows, and the writer takes a step when no record waits or after
-//! some batches in a row, so a year's worth of deletes delays nobody for long. Records of a policy that is not named stay: a
-//! policy taken out of the folder by mistake must not take its history with it.
+//! some batches in a row, so a year's worth of deletes delays nobody for long. Records of a policy
+//! that is not named stay, and so do their sums by the hour: a policy taken out of the folder by
+//! mistake must not take its history with it.
 
 use std::time::Duration;
 
@@ -12,8 +13,17 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::ledger::inbox::Chore;
 use crate::ledger::journal::STEP_ROWS;
+use crate::ledger::rollup::{HOUR_S, MINUTE_S};
 use crate::ledger::sqlite::{Aged, Deleted};
 use crate::ledger::{IDEMPOTENCY_KEPT, Ledger, LedgerError};
+
+/// How long the rest of an early answer is waited for before the record counts without it: far
+/// longer than anybody reads on.
+const AWAITED_FOR: Duration = Duration::from_secs(60);
+
+/// How long sums by the minute are kept, where records are kept as long; by the hour they are kept
+/// like records.
+pub(crate) const MINUTES_FOR: Duration = Duration::from_hours(32 * 24);
 
 /// How long one policy keeps what it recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +66,24 @@ impl Ledger {
             let (policy, before) = (one.policy.clone(), now.before(one.verdicts_for));
             swept.records += self.delete_all(Aged::Records { policy, before }, &mut swept).await?;
         }
+        for one in kept {
+            let hours = (HOUR_S, one.verdicts_for);
+            for (step_s, kept_for) in [(MINUTE_S, one.verdicts_for.min(MINUTES_FOR)), hours] {
+                let (policy, before) = (one.policy.clone(), now.before(kept_for));
+                self.delete_all(Aged::Rollups { policy, step_s, before }, &mut swept).await?;
+            }
+        }
+        let before = now.before(AWAITED_FOR);
+        self.delete_all(Aged::Awaited { before }, &mut swept).await?;
         let before = now.before(IDEMPOTENCY_KEPT);
         swept.keys += self.delete_all(Aged::Marks { before }, &mut swept).await?;
+        // hours stay as records do; minutes nobody can ask for any more go with everybody's
+        let named = |policy: &String| kept.iter().any(|one| one.policy == *policy);
+        let unnamed = self.reader.counted_policies().await?.into_iter();
+        for policy in unnamed.filter(|policy| !named(policy)) {
+            let (step_s, before) = (MINUTE_S, now.before(MINUTES_FOR));
+            self.delete_all(Aged::Rollups { policy, step_s, before }, &mut swept).await?;
+        }
         Ok(swept)
     }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::domain::{Decision, Digest, MicroUsd, Route};
 use crate::ledger::form::RecordForm;
+use crate::ledger::rollup;
 use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
 
 const MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -61,6 +62,23 @@ const INSERT_LATE: &str = "INSERT INTO late (seq, cost_micro_usd, form) \
 const INSERT_LATE_FLAGS: &str = "INSERT OR IGNORE INTO flag \
     SELECT value, record.at_us, record.seq FROM json_each(?2, '$.flags') \
     JOIN record ON record.seq = ?1";
+
+/// Nothing can change how it counts any more.
+const INSERT_COUNTED: &str = "INSERT INTO counted (seq) VALUES (?1)";
+
+/// It counts as it is now: a rest that comes all the same must not change how.
+const INSERT_GIVEN_UP: &str = "INSERT INTO counted (seq, without_rest) VALUES (?1, 1)";
+
+const INSERT_ALL_GIVEN_UP: &str =
+    "INSERT INTO counted (seq, without_rest) SELECT seq, 1 FROM awaited ORDER BY seq";
+
+const INSERT_AWAITED: &str = "INSERT INTO awaited (seq, at_us) VALUES (?1, ?2)";
+
+const DELETE_AWAITED: &str = "DELETE FROM awaited WHERE seq = ?1";
+
+/// Whose rest has not come, and will not.
+const DELETE_GIVEN_UP: &str = "DELETE FROM awaited WHERE seq IN (SELECT seq FROM awaited \
+    WHERE at_us < ?1 ORDER BY seq LIMIT ?2) RETURNING seq";
 
 const INSERT_IMAGE: &str = "INSERT INTO image (seq, idx, view, digest, size_bytes, policy, at_us) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -120,9 +138,27 @@ pub(crate) enum Content {
 /// What one step of retention is after.
 #[derive(Clone, Debug)]
 pub(crate) enum Aged {
-    Images { policy: String, before: Timestamp },
-    Records { policy: String, before: Timestamp },
-    Marks { before: Timestamp },
+    Images {
+        policy: String,
+        before: Timestamp,
+    },
+    Records {
+        policy: String,
+        before: Timestamp,
+    },
+    Marks {
+        before: Timestamp,
+    },
+    /// The rest of early answers, which is not waited for any longer: nothing is lost by it.
+    Awaited {
+        before: Timestamp,
+    },
+    /// Sums by so many seconds.
+    Rollups {
+        policy: String,
+        step_s: i64,
+        before: Timestamp,
+    },
 }
 
 /// What one step of retention deleted.
@@ -180,6 +216,26 @@ pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnect
     Ok(conn)
 }
 
+/// The newest record of the store, and the one up to which records were counted. What an earlier
+/// process left open is closed: see [`give_up_all`].
+pub(crate) async fn take_over(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
+    if let Err(why) = give_up_all(conn).await {
+        // a full disk must not keep the gate from starting: retention gives them up later
+        tracing::warn!(%why, "early answers of an earlier run do not count yet");
+    }
+    let ends = "SELECT coalesce((SELECT max(seq) FROM record), 0), seq FROM followed WHERE id = 1";
+    sqlx::query_as(ends).fetch_one(conn).await
+}
+
+/// Gives up the rest of every early answer: only a process that is gone could have brought it, and
+/// until its record counts, no sum speaks of it.
+async fn give_up_all(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(INSERT_ALL_GIVEN_UP).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM awaited").execute(&mut *tx).await?;
+    tx.commit().await
+}
+
 /// Appends `rows` in one transaction; their `seq`, in the same order.
 pub(crate) async fn append(
     conn: &mut SqliteConnection,
@@ -212,7 +268,12 @@ async fn append_late(
         .bind(i64::try_from(cost.0).unwrap_or(i64::MAX))
         .bind(&row.json);
     let Some(seq) = insert.fetch_optional(&mut *conn).await? else { return Ok(NO_RECORD) };
-    sqlx::query(INSERT_LATE_FLAGS).bind(seq).bind(&row.json).execute(conn).await?;
+    sqlx::query(INSERT_LATE_FLAGS).bind(seq).bind(&row.json).execute(&mut *conn).await?;
+    let awaited = sqlx::query(DELETE_AWAITED).bind(seq).execute(&mut *conn).await?;
+    // one that was given up counts already
+    if awaited.rows_affected() != 0 {
+        sqlx::query(INSERT_COUNTED).bind(seq).execute(conn).await?;
+    }
     Ok(seq)
 }
 
@@ -222,6 +283,11 @@ async fn append_whole(
     form: &RecordForm,
 ) -> Result<i64, sqlx::Error> {
     let seq = append_record(conn, row, form).await?;
+    if form.complete {
+        sqlx::query(INSERT_COUNTED).bind(seq).execute(&mut *conn).await?;
+    } else {
+        sqlx::query(INSERT_AWAITED).bind(seq).bind(form.at.0).execute(&mut *conn).await?;
+    }
     if !form.attempts.is_empty() {
         sqlx::query(INSERT_ATTEMPTS).bind(seq).bind(&row.json).execute(&mut *conn).await?;
     }
@@ -316,6 +382,17 @@ pub(crate) async fn delete(
         Aged::Marks { before } => {
             let delete = sqlx::query(DELETE_OLD_MARKS).bind(before.0).bind(most);
             deleted.rows = delete.execute(&mut *tx).await?.rows_affected();
+        }
+        Aged::Awaited { before } => {
+            let given_up = sqlx::query_scalar::<_, i64>(DELETE_GIVEN_UP).bind(before.0).bind(most);
+            let given_up = given_up.fetch_all(&mut *tx).await?;
+            for seq in &given_up {
+                sqlx::query(INSERT_GIVEN_UP).bind(seq).execute(&mut *tx).await?;
+            }
+            deleted.rows = given_up.len() as u64;
+        }
+        Aged::Rollups { policy, step_s, before } => {
+            deleted.rows = rollup::delete(&mut tx, (policy, *step_s), *before, most).await?;
         }
     }
     deleted.images = digests.len() as u64;

@@ -118,3 +118,23 @@ fn doctor_says_a_line_for_each_part() {
     let output = vlmgate(folder.path(), &["doctor", "--probe", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn a_score_of_a_wrong_folder_counted_nothing_and_was_a_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("manifest.csv");
+    fs::write(&manifest, "file,label\nmug.jpg,good\n").unwrap();
+    let manifest = manifest.display().to_string();
+    let score = |dir: &str| {
+        let output = vlmgate(folder.path(), &["checks", "score", dir, "--manifest", &manifest]);
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, counted, said) = score(".");
+    assert_eq!((code, counted.as_str()), (Some(2), ""));
+    assert!(said.contains("1 of its pictures") && said.contains("mug.jpg"), "{said}");
+    let (code, counted, _) = score(&fixture(""));
+    assert_eq!(code, Some(0));
+    assert!(counted.contains("good pictures: 1, stopped 0, flagged 0"), "{counted}");
+    let empty = vlmgate(folder.path(), &["checks", "score", "."]);
+    assert_eq!(empty.status.code(), Some(2), "a folder without pictures");
+}

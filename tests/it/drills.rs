@@ -88,7 +88,9 @@ async fn a_drill_passes_with_real_traffic_and_restores_the_judge() {
         let (figures, struck) = (&drill["figures"], &drill["figures"]["struck"]);
         assert_eq!((&struck["late"], &struck["judged_ratio"]), (&json!(0), &json!(1.0)), "{drill}");
         assert_eq!(struck["judged_by"]["openai-mini"], Value::Null, "others answered: {drill}");
-        assert_eq!(figures["baseline"]["judged_by"].as_object().unwrap().len(), 1, "{drill}");
+        let [asked, judged] = ["/images", "/judged_by/openai-mini"]
+            .map(|at| figures["baseline"].pointer(at).unwrap().as_f64().unwrap());
+        assert!(0.9 * asked < judged, "a busy machine may hedge: {drill}");
         let marked: Vec<_> = verdicts.iter().filter(|one| was_struck(one)).collect();
         assert_eq!(struck["images"], marked.len(), "every struck image is marked, and no other");
         for verdict in marked {

@@ -82,6 +82,7 @@ drills:
   max_share: 30%
   scheduled:
     - { judge: mini, fault: blackhole, share: 10%, for: 2m, every: 7d }
+drift: { baseline_days: 2, false_alarms_per_30_days: 0.25 }
 ";
 
 const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";

@@ -1,9 +1,10 @@
 //! The ledger as the gate and the pages use it, on real files.
 
+mod counted;
 mod keeping;
 mod late;
 mod reading;
-mod records;
+pub(crate) mod records;
 mod trouble;
 
 use std::fs;
@@ -27,7 +28,7 @@ use vlmgate::ledger::{
 
 use crate::ledger::records::{START_US, mixed, record};
 
-fn settings(dir: &Path) -> Settings {
+pub(crate) fn settings(dir: &Path) -> Settings {
     Settings {
         path: dir.join("ledger.db"),
         images_dir: dir.join("images"),

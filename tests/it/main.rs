@@ -22,7 +22,11 @@ mod drills;
 #[cfg(test)]
 mod early;
 #[cfg(test)]
+mod explained;
+#[cfg(test)]
 mod failover;
+#[cfg(test)]
+mod figures;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
@@ -33,6 +37,8 @@ mod ledger;
 mod metrics;
 #[cfg(test)]
 mod outages;
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //! one thing wrong each. They lie in `policies/fixtures`, a few kilobytes each, because whoever
 //! writes a policy copies tests and pictures together.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use image::ExtendedColorType;
 use vlmgate::config::environment::Environment;
 
-use crate::drawn::{Grain, Mug, byte, coverage, mix, png};
+use crate::drawn::{Grain, Mug, byte, coverage, mix, png, prepared};
 use crate::world::root;
 
 const SIDE_PX: u16 = 300;
@@ -21,6 +22,7 @@ fn props() -> Vec<(&'static str, Vec<u8>)> {
         ("mug-clean.jpg", jpeg(SIDE_PX, |x, y| standing(x, y, white(x, y)))),
         ("mug-on-grey.jpg", jpeg(SIDE_PX, |x, y| standing(x, y, white(x, y) * 0.8))),
         ("mug-dark.jpg", jpeg(SIDE_PX, dark)),
+        ("mug-washed-out.jpg", jpeg(SIDE_PX, washed_out)),
         ("mug-cut-off.jpg", jpeg(SIDE_PX, |x, y| standing(x + 0.38, y, white(x + 0.38, y)))),
         ("mug-blurred.jpg", jpeg(SIDE_PX, blurred)),
         ("mug-small.jpg", jpeg(200, |x, y| standing(x, y, white(x, y)))),
@@ -34,8 +36,8 @@ fn props() -> Vec<(&'static str, Vec<u8>)> {
         ("mug-tiny.jpg", jpeg(SIDE_PX, |x, y| far(x, y, (0.5, 0.5), 0.15))),
         ("mug-off-centre.jpg", jpeg(SIDE_PX, |x, y| far(x, y, (0.86, 0.5), 0.3))),
         ("mug-ghost.png", cut(|mug, x, y| 0.6 * soft(mug.distance(x, y)))),
-        ("mug-specks.png", cut(|mug, x, y| soft(mug.distance(x, y)).max(spots(x, y, 0.08)))),
-        ("mug-holes.png", cut(|mug, x, y| soft(mug.distance(x, y)) - spots(x, y, 0.55))),
+        ("mug-specks.png", cut(|mug, x, y| soft(mug.distance(x, y)).max(spots(x, y, (0.06, 0.1))))),
+        ("mug-holes.png", cut(|mug, x, y| soft(mug.distance(x, y)) - spots(x, y, (0.45, 0.4)))),
         ("mug-hard-edge.png", cut(|mug, x, y| coverage(mug.distance(x, y)).round())),
         ("mug-jagged.png", cut(jagged)),
         ("mug-cutout.png", cutout(0.0)),
@@ -57,13 +59,23 @@ fn dark(x: f64, y: f64) -> [f64; 3] {
     mix([0.99; 3], mug.colour(x, y).map(|c| c * 0.03), coverage(mug.distance(x, y)))
 }
 
-/// The mug out of focus: the mean over a disc.
+/// The mug under a light that is far too strong, a little of which the lens spreads.
+fn washed_out(x: f64, y: f64) -> [f64; 3] {
+    spread(x, y, 0.01).map(|c| c * 2.2 + 0.1)
+}
+
+/// The mug out of focus.
 fn blurred(x: f64, y: f64) -> [f64; 3] {
+    spread(x, y, 0.035)
+}
+
+/// The mean of the mug and its ground over a disc of this radius.
+fn spread(x: f64, y: f64, radius: f64) -> [f64; 3] {
     let mut sum = [0.0; 3];
     let mut count = 0.0;
     for step in 0..60_u8 {
         let turn = f64::from(step) * 2.399_963;
-        let away = (f64::from(step) / 60.0).sqrt() * 0.035;
+        let away = (f64::from(step) / 60.0).sqrt() * radius;
         let (x, y) = (x + away * turn.cos(), y + away * turn.sin());
         let seen = standing(x, y, Mug::new(SIDE_PX, 0).sweep(x, y));
         sum = std::array::from_fn(|i| sum[i] + seen[i]);
@@ -121,10 +133,9 @@ fn far(x: f64, y: f64, (column, row): (f64, f64), scale: f64) -> [f64; 3] {
     mix([mug.sweep(x, y); 3], mug.colour(x, y), coverage(mug.distance(x, y) * scale))
 }
 
-/// Six spots of 4 px in a row below each other, from this height on.
-fn spots(x: f64, y: f64, top: f64) -> f64 {
-    let row = ((y - top) / 0.03).round().clamp(0.0, 5.0) * 0.03 + top;
-    let column = if top < 0.5 { 0.06 } else { 0.45 };
+/// Ten spots of 4 px in a row below each other, from this place on.
+fn spots(x: f64, y: f64, (column, top): (f64, f64)) -> f64 {
+    let row = ((y - top) / 0.03).round().clamp(0.0, 9.0) * 0.03 + top;
     soft((x - column).hypot(y - row) * f64::from(SIDE_PX) - 2.5)
 }
 
@@ -233,4 +244,31 @@ fn the_pictures_of_the_shipped_tests_are_what_this_code_draws() {
         let off = kept.iter().zip(drawn.iter()).filter(|(a, b)| a.abs_diff(**b) > 8).count();
         assert!(off < kept.len() / 500, "{name}: {off} samples are off");
     }
+}
+
+/// What the manifest beside the pictures says of each, and all of it.
+#[tokio::test]
+async fn the_pictures_of_the_shipped_tests_break_just_what_their_manifest_says() {
+    let folder = root().join("policies/fixtures");
+    let mut rows = csv::Reader::from_path(folder.join("manifest.csv")).expect("a manifest");
+    let mut told = BTreeSet::new();
+    for row in rows.deserialize::<BTreeMap<String, String>>() {
+        let row = row.expect("a row");
+        let background = match row["scene"].as_str() {
+            "on_white" => "white",
+            "cutout_alpha" => "transparent",
+            "scene" => "scene",
+            other => panic!("{other}: which background is that?"),
+        };
+        let bytes = fs::read(folder.join(&row["file"])).expect("a picture");
+        let prepared = prepared(&bytes, background).await;
+        let broken = prepared.findings.iter().filter(|one| !one.passed);
+        let broken: BTreeSet<&str> = broken.map(|one| one.check.as_str()).collect();
+        let breaks: BTreeSet<&str> = row["breaks"].split_whitespace().collect();
+        assert_eq!(broken, breaks, "{}: {:#?}", row["file"], prepared.findings);
+        assert_eq!(row["label"] == "good", breaks.is_empty(), "{}", row["file"]);
+        told.insert(row["file"].clone());
+    }
+    let drawn: BTreeSet<String> = props().into_iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(told, drawn, "every picture has a row and every row a picture");
 }

@@ -70,8 +70,10 @@ async fn every_answer_is_what_the_document_says() {
     let id = verdict["id"].as_str().expect("an id");
     check(&spec, "Record", &world.get(&format!("/v1/verdicts/{id}")).await.1);
     check(&spec, "RecordPage", &world.get("/v1/verdicts").await.1);
+    check(&spec, "ViewList", &world.get(&format!("/v1/verdicts/{id}/views")).await.1);
     check(&spec, "JudgeList", &world.get("/v1/judges").await.1);
     check(&spec, "PolicyList", &world.get("/v1/policies").await.1);
+    check_figures(&spec, &world, id).await;
     let reloaded = world.client.post(world.url("/admin/reload")).send().await.expect("an answer");
     let reloaded = serde_json::from_str(&reloaded.text().await.expect("text")).expect("JSON");
     check(&spec, "Reloaded", &reloaded);
@@ -79,6 +81,23 @@ async fn every_answer_is_what_the_document_says() {
     check(&spec, "Problem", &world.post(b"no image".to_vec()).await.1);
     check(&spec, "Problem", &world.get("/v1/verdicts?colour=red").await.1);
     world.stop().await;
+}
+
+/// Figures once they are counted, and a label.
+async fn check_figures(spec: &Value, world: &World, id: &str) {
+    let stats = world.counted(2).await;
+    check(spec, "Stats", &stats);
+    check(spec, "Stats", &world.get("/v1/stats?since=40d&bucket=auto").await.1);
+    let label = json!({ "label": "defect", "criterion": "cutout" }).to_string();
+    let path = world.url(&format!("/v1/verdicts/{id}/label"));
+    let kept = world.client.post(path).body(label).send().await.expect("an answer");
+    assert_eq!(kept.status().as_u16(), 201);
+    let kept = serde_json::from_str(&kept.text().await.expect("text")).expect("JSON");
+    check(spec, "Label", &kept);
+    check(spec, "LabelList", &world.get(&format!("/v1/verdicts/{id}/labels")).await.1);
+    check(spec, "Drift", &world.get("/v1/drift").await.1);
+    check(spec, "Problem", &world.get("/v1/drift?policy=nobody").await.1);
+    check(spec, "Problem", &world.get("/v1/stats?since=90d&bucket=1h").await.1);
 }
 
 /// A drill that begins, is looked at, is in the way of another, and ends.

@@ -233,6 +233,22 @@ impl World {
         (status, serde_json::from_str(&text).unwrap_or(json!({ "text": text })))
     }
 
+    /// The figures of the last hour, as soon as `n` verdicts are counted in them.
+    pub(crate) async fn counted(&self, n: u64) -> Value {
+        let counted = async {
+            loop {
+                let (status, stats) = self.get("/v1/stats").await;
+                assert_eq!(status, 200, "{stats}");
+                if stats["total"]["n"].as_u64() >= Some(n) {
+                    return stats;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let counted = Deadline::after(Duration::from_secs(20)).bound(counted).await;
+        counted.unwrap_or_else(|_| panic!("{n} verdicts were not counted within 20 s"))
+    }
+
     /// Tells the gate to stop and waits until it has.
     pub(crate) async fn stop(mut self) -> TempDir {
         if let Some(stop) = self.stop.take() {

@@ -36,6 +36,8 @@ pub enum CheckKind {
         max_clipped: f64,
         /// Least luma that a fiftieth of the subject reaches.
         min_highlight: f64,
+        /// Most of the shades that run into white where most of the frame is white, 0..1.
+        max_blown: f64,
     },
     /// Variance of the Laplacian of the subject at a fixed scale.
     Sharpness {

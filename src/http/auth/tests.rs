@@ -70,6 +70,8 @@ fn a_role_opens_its_own_routes_and_no_others() {
         (Method::HEAD, "/v1/verdicts/0192f3c1", "reader"),
         (Method::GET, "/v1/verdicts:export", "reader"),
         (Method::GET, "/v1/policies", "reader"),
+        (Method::GET, "/v1/drift", "reader"),
+        (Method::POST, "/v1/verdicts/0192f3c1/label", "reader"),
         (Method::POST, "/admin/reload", "root"),
         (Method::GET, "/admin/drills", "root"),
     ];

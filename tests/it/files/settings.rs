@@ -40,6 +40,10 @@ fn the_service_file_becomes_plain_settings() {
     assert_eq!((scheduled.plan.judge.as_str(), scheduled.plan.fault), ("mini", Fault::Blackhole));
     assert_eq!(scheduled.plan.lasts, Duration::from_secs(120));
     assert_eq!(scheduled.every, Duration::from_secs(7 * 86_400));
+    let follow = config.follow_settings();
+    assert_eq!(follow.baseline_days, 2);
+    assert!((follow.false_alarms_per_30_days - 0.25).abs() < 1e-9);
+    assert_eq!(follow.checkpoint, PathBuf::from("etc/data/drift.json"));
 }
 
 #[test]
@@ -358,6 +362,12 @@ const CONFIG: &[Mistake] = &[
         from: "every: 7d",
         to: "every: 2m",
         told: "20:68: drills.scheduled[0].every: 2m is shorter than the drill, 175s",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "false_alarms_per_30_days: 0.25",
+        to: "false_alarms_per_30_days: 0",
+        told: "21:54: drift.false_alarms_per_30_days: is 0: who never alarms falsely never alarms",
         schema: CannotTell,
     },
     Mistake {

@@ -14,7 +14,7 @@ use crate::ledger::records::record;
 use crate::ledger::{all, append, append_entry, keeping, open, settings, settled, soon, with_mark};
 
 /// Record `n` as it is written when its answer left at its scores.
-fn early(n: u32) -> Record {
+pub(crate) fn early(n: u32) -> Record {
     let mut record = record(n);
     record.complete = false;
     record.verdict.scores = ["cutout", "shadow"].map(scored).into();
@@ -31,7 +31,7 @@ fn scored(criterion: &str) -> Scored {
 }
 
 /// What came after it.
-fn remainder(record: &Record) -> Remainder {
+pub(crate) fn remainder(record: &Record) -> Remainder {
     let tokens = Tokens { input: 1_605, cached: 5, output: 58, image: None };
     let attempt = |at| LateAttempt {
         at,
@@ -51,7 +51,7 @@ fn remainder(record: &Record) -> Remainder {
     }
 }
 
-fn append_late(ledger: &Ledger, late: &Remainder) {
+pub(crate) fn append_late(ledger: &Ledger, late: &Remainder) {
     ledger.append_late(ledger.reserve_late().expect("room"), late);
 }
 

@@ -1,0 +1,113 @@
+//! A configuration is everything that decides how the judges of a policy judge, under one name for
+//! all of them.
+//!
+//! A record carries the digest of what decided its own judge's judging, and no two judges share
+//! one. So a digest that is new for a known judge opens a configuration, and every judge that has
+//! none in the newest takes its place there. Judges do not change over in one instant: checks that
+//! began before a new policy end after it, so for a minute a judge may still be corrected.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How long after its opening a configuration may still correct a judge's digest.
+const SETTLES_MS: i64 = 60_000;
+
+/// Configurations looked back on.
+const MAX_KEPT: usize = 64;
+
+/// Characters of a digest that name a configuration.
+const NAME_CHARS: usize = 15;
+
+/// The configurations of one policy, in the order in which they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configs(Vec<Config>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Config {
+    name: String,
+    since_ms: i64,
+    judged_by: BTreeMap<String, String>,
+}
+
+impl Configs {
+    /// The name of the configuration under which `judge`, decided by the digest `judged_by`,
+    /// judged at a moment.
+    pub fn name(&mut self, judge: &str, judged_by: &str, at_ms: i64) -> String {
+        let known = |config: &Config| config.judged_by.get(judge).cloned();
+        let earlier = |config: &&Config| known(config).is_some_and(|one| one == judged_by);
+        let inherited = self.0.iter().rev().skip(1).find_map(known);
+        let found_earlier = self.0.iter().rev().skip(1).find(earlier).map(|one| one.name.clone());
+        let Some(newest) = self.0.last_mut() else { return self.open(judge, judged_by, at_ms) };
+        let has_settled = SETTLES_MS < at_ms.saturating_sub(newest.since_ms);
+        match newest.judged_by.get_mut(judge) {
+            Some(present) if present == judged_by => newest.name.clone(),
+            Some(present) if !has_settled && inherited.as_ref() == Some(present) => {
+                judged_by.clone_into(present);
+                newest.name.clone()
+            }
+            Some(_) => match found_earlier {
+                Some(name) if has_settled => self.come_back(name, (judge, judged_by), at_ms),
+                Some(name) => name,
+                None => self.open(judge, judged_by, at_ms),
+            },
+            None => {
+                newest.judged_by.insert(judge.to_owned(), judged_by.to_owned());
+                newest.name.clone()
+            }
+        }
+    }
+
+    fn open(&mut self, judge: &str, judged_by: &str, at_ms: i64) -> String {
+        let name = judged_by.chars().take(NAME_CHARS).collect();
+        self.come_back(name, (judge, judged_by), at_ms)
+    }
+
+    /// Makes the configuration of this name the newest: the first time, or again.
+    fn come_back(&mut self, name: String, (judge, judged_by): (&str, &str), at_ms: i64) -> String {
+        let judged_by = BTreeMap::from([(judge.to_owned(), judged_by.to_owned())]);
+        self.0.push(Config { name: name.clone(), since_ms: at_ms, judged_by });
+        if MAX_KEPT < self.0.len() {
+            self.0.remove(0);
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn judges_of_one_policy_share_a_name_and_a_new_policy_has_another() {
+        let mut configs = Configs::default();
+        assert_eq!(configs.name("a", "a1", 0), "a1");
+        assert_eq!(configs.name("b", "b1", 1), "a1", "a judge that is first seen is no new policy");
+        assert_eq!(configs.name("a", "a1", 2), "a1");
+        assert_eq!(configs.name("a", "a2", 100_000), "a2");
+        assert_eq!(configs.name("b", "b2", 100_001), "a2");
+        assert_eq!(configs.name("a", "a1", 100_002), "a1", "a check that began before ends after");
+    }
+
+    #[test]
+    fn a_policy_that_is_rolled_back_has_its_old_name_for_every_judge() {
+        let mut configs = Configs::default();
+        configs.name("a", "a1", 0);
+        configs.name("b", "b1", 1);
+        assert_eq!(configs.name("a", "a2", 500_000), "a2");
+        assert_eq!(configs.name("b", "b1", 600_000), "a2", "b judges as before, under the new one");
+        assert_eq!(configs.name("a", "a1", 900_000), "a1");
+        assert_eq!(configs.name("b", "b1", 900_001), "a1");
+    }
+
+    #[test]
+    fn a_judge_that_was_slow_to_change_over_opens_no_second_configuration() {
+        let mut configs = Configs::default();
+        configs.name("a", "a1", 0);
+        configs.name("b", "b1", 1);
+        assert_eq!(configs.name("a", "a2", 500_000), "a2");
+        assert_eq!(configs.name("b", "b1", 500_010), "a2", "nothing says yet that b changes too");
+        assert_eq!(configs.name("b", "b2", 500_020), "a2");
+        assert_eq!(configs.name("b", "b3", 900_000), "b3", "long after, it is a change of its own");
+    }
+}

@@ -1,0 +1,174 @@
+//! A standing is what is known of one policy's drift: the monitor, fed with records as they come,
+//! and the stretch of time that its baseline was learnt from.
+//!
+//! It is nothing but a fold over the records in the order in which they count, so two that folded
+//! the same records are equal to the last bit, however often either was written out and read again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::drift::configs::Configs;
+use crate::drift::event::Event;
+use crate::drift::judged::{Judged, Route};
+use crate::drift::monitor::{Monitor, Settings};
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// One judgement as a record tells it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Told<'a> {
+    /// The image; see [`crate::drift::judged::image_key`].
+    pub image: u64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The judge's name.
+    pub judge: &'a str,
+    /// The configuration, one name for all judges.
+    pub config: &'a str,
+    /// Why this judge was asked.
+    pub route: Route,
+    /// Whether this judgement alone would not pass.
+    pub reject: bool,
+    /// Risk by the local pre-check, 0 to 1.
+    pub risk: f64,
+}
+
+/// What is known of one policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The monitor.
+    pub monitor: Monitor,
+    /// The configurations met.
+    pub configs: Configs,
+    /// From when the baseline was, or is being, learnt; milliseconds since 1970.
+    pub learnt_since_ms: i64,
+    /// Until when it was; `None` while it is being learnt.
+    pub learnt_until_ms: Option<i64>,
+    /// Judgements folded.
+    pub folded: u64,
+}
+
+impl Standing {
+    /// A standing that begins at its policy's first judgement; the baseline is `baseline_days`
+    /// whole days from that day's midnight (UTC).
+    #[must_use]
+    pub fn new(settings: Settings, first_ms: i64, baseline_days: u32) -> Self {
+        let midnight_ms = first_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        let until_ms = midnight_ms.saturating_add(DAY_MS.saturating_mul(baseline_days.into()));
+        Self {
+            monitor: Monitor::new(settings, until_ms),
+            configs: Configs::default(),
+            learnt_since_ms: first_ms,
+            learnt_until_ms: None,
+            folded: 0,
+        }
+    }
+
+    /// Folds one judgement, and returns what is to be told.
+    pub fn observe(&mut self, told: &Told<'_>) -> Vec<Event> {
+        let judged = Judged {
+            image: told.image,
+            at_ms: told.at_ms,
+            judge: told.judge.to_owned(),
+            config: told.config.to_owned(),
+            route: told.route,
+            reject: told.reject,
+            risk: told.risk,
+        };
+        self.folded += 1;
+        let events = self.monitor.observe(&judged);
+        match (self.monitor.baseline().is_some(), self.learnt_until_ms) {
+            (true, None) => self.learnt_until_ms = Some(told.at_ms),
+            (false, Some(_)) => {
+                self.learnt_since_ms = told.at_ms;
+                self.learnt_until_ms = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::drift::event::Label;
+    use crate::drift::judged::image_key;
+
+    /// Judgement `n` of a stream whose first judge is away for a while, and then judges otherwise.
+    fn told(n: u32) -> Told<'static> {
+        let lot = n.wrapping_mul(2_654_435_761) >> 7;
+        let is_away = (2_300..2_500).contains(&n) && lot.is_multiple_of(2);
+        let is_worse = 2_900 < n;
+        let (judge, rate) = match (is_away, is_worse) {
+            (true, _) => ("claude-haiku", 20),
+            (false, true) => ("openai-mini", 35),
+            (false, false) => ("openai-mini", 8),
+        };
+        let route = match lot % 23 {
+            _ if is_away => Route::Failover,
+            0 => Route::Hedge,
+            1 => Route::Shadow,
+            _ => Route::Primary,
+        };
+        Told {
+            image: image_key(&(n / 2).to_string()),
+            at_ms: 1_000_000 + i64::from(n) * 9_000,
+            judge,
+            config: if n < 3_600 { "one" } else { "two" },
+            route,
+            reject: lot % 100 < rate,
+            risk: f64::from(lot % 31) / 31.0,
+        }
+    }
+
+    fn fold(standing: &mut Standing, from: u32, to: u32) -> Vec<Event> {
+        (from..to).flat_map(|n| standing.observe(&told(n))).collect()
+    }
+
+    fn begun() -> Standing {
+        let settings = Settings { burst_images: 0, ..Settings::default() };
+        Standing::new(settings, 1_000_000, 0)
+    }
+
+    #[test]
+    fn a_policy_that_is_rolled_back_is_met_as_a_policy() {
+        let mut standing = begun();
+        let config = |n| if (2_500..5_800).contains(&n) { "two" } else { "one" };
+        let observed = (0..6_000_u32).flat_map(|n| {
+            let at_ms = 1_000_000 + i64::from(n) * 9_000;
+            let reject = (n.wrapping_mul(2_654_435_761) >> 7).is_multiple_of(16);
+            let (judge, route, config) = ("openai-mini", Route::Primary, config(n));
+            let image = image_key(&n.to_string());
+            standing.observe(&Told { image, at_ms, judge, config, route, reject, risk: 0.1 })
+        });
+        let met = observed.filter(|event| event.label == Label::PolicyAnnotation).count();
+        assert_eq!(met, 2, "the new policy, and the old one when it came back");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn written_out_anywhere_and_read_again_it_goes_on_bit_for_bit(
+            cuts in proptest::collection::btree_set(0_u32..4_000, 1..5),
+        ) {
+            let mut whole = begun();
+            let events = fold(&mut whole, 0, 4_000);
+            let mut pieces = begun();
+            let (mut told, mut from) = (Vec::new(), 0);
+            for cut in cuts {
+                told.extend(fold(&mut pieces, from, cut));
+                let written = serde_json::to_vec(&pieces).unwrap();
+                pieces = serde_json::from_slice(&written).unwrap();
+                from = cut;
+            }
+            told.extend(fold(&mut pieces, from, 4_000));
+            prop_assert!(events.len() > 1, "something was told: {events:?}");
+            prop_assert_eq!(told, events);
+            prop_assert!(serde_json::to_vec(&pieces).unwrap() == serde_json::to_vec(&whole).unwrap());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! How far judges agree, how they score, what people found, and who needs a line of its own.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::domain::Route;
+use crate::drift::agreement::{Square, agreement as measure};
+use crate::drift::interval::Tally;
+use crate::drift::threshold::MIN_PAIRS;
+use crate::http::range::{EffectForm, ShareForm, cut};
+use crate::ledger::LedgerError;
+use crate::ledger::figures::{PairSum, Scope, ScoreSum};
+use crate::ledger::reader::Reader;
+use crate::ledger::spread::Spread;
+
+/// How far back agreement and scores look.
+const LOOKBACK_US: i64 = 14 * 86_400 * 1_000_000;
+/// How far back labels look.
+const LABELS_US: i64 = 30 * 86_400 * 1_000_000;
+/// Pairs from which agreement is worth a number.
+const ENOUGH_PAIRS: u64 = 200;
+
+/// The hours that agreement and scores look back on.
+pub(super) fn lookback(policy: &str, until: Timestamp) -> Scope {
+    cut(Some(policy.to_owned()), (Timestamp(until.0.saturating_sub(LOOKBACK_US)), until), 3_600)
+}
+
+pub(super) async fn agreement(
+    reader: &Reader,
+    policy: &str,
+    until: Timestamp,
+) -> Result<Value, LedgerError> {
+    let pairs = reader.pair_sums(&lookback(policy, until)).await?;
+    Ok(pairs.iter().filter_map(pair_json).collect())
+}
+
+fn square(pair: &PairSum) -> Square {
+    let PairSum { both, first_only, second_only, neither, .. } = *pair;
+    Square { both, first_only, second_only, neither }
+}
+
+fn pair_json(pair: &PairSum) -> Option<Value> {
+    let agreement = measure(square(pair))?;
+    Some(json!({
+        "a": pair.first,
+        "b": pair.second,
+        "route": pair.route,
+        "n": agreement.n,
+        "both": pair.both,
+        "a_only": pair.first_only,
+        "b_only": pair.second_only,
+        "neither": pair.neither,
+        "ac1": EffectForm::from(agreement.ac1),
+        "kappa": agreement.kappa.map(EffectForm::from),
+        "difference": EffectForm::from(agreement.difference),
+        "mcnemar_p": agreement.mcnemar_exact,
+        "enough": ENOUGH_PAIRS <= agreement.n,
+    }))
+}
+
+pub(super) async fn scores(
+    reader: &Reader,
+    policy: &str,
+    until: Timestamp,
+) -> Result<Value, LedgerError> {
+    let mut scores: BTreeMap<(String, String), Vec<ScoreSum>> = BTreeMap::new();
+    for one in reader.score_sums(&lookback(policy, until)).await? {
+        scores.entry((one.judge.clone(), one.criterion.clone())).or_default().push(one);
+    }
+    let shown = |((judge, criterion), lines): (&(String, String), &Vec<ScoreSum>)| {
+        let mut spread = Spread::default();
+        lines.iter().for_each(|line| spread.add(&line.spread));
+        let newest = lines.iter().max_by_key(|line| line.last_s);
+        json!({
+            "judge": judge,
+            "criterion": criterion,
+            "pass_at": newest.and_then(|line| line.pass_at.parse::<f64>().ok()),
+            "n": lines.iter().map(|line| line.n).sum::<u64>(),
+            "failed": lines.iter().map(|line| line.failed).sum::<u64>(),
+            "bins": spread.by_score(),
+        })
+    };
+    Ok(scores.iter().map(shown).collect())
+}
+
+/// What people found of one judge's first judgements.
+#[derive(Default)]
+struct Looked {
+    rejected: Tally,
+    defects: Tally,
+    n: u64,
+}
+
+pub(super) async fn people(
+    reader: &Reader,
+    policy: &str,
+    until: Timestamp,
+) -> Result<Value, LedgerError> {
+    let since = Timestamp(until.0.saturating_sub(LABELS_US));
+    let found = reader.found(Some(policy), (since, until)).await?;
+    let mut judges: BTreeMap<&str, Looked> = BTreeMap::new();
+    for one in &found {
+        let looked = judges.entry(&one.judge).or_default();
+        looked.n += one.n;
+        let counted = |count: bool| if count { one.n } else { 0 };
+        if one.rejects {
+            looked.rejected += Tally { n: one.n, rejects: counted(one.is_defect) };
+        }
+        if one.is_defect {
+            looked.defects += Tally { n: one.n, rejects: counted(one.rejects) };
+        }
+    }
+    let shown = |(judge, looked): (&&str, &Looked)| {
+        json!({
+            "judge": judge,
+            "n": looked.n,
+            "defects": looked.defects.n,
+            "precision": ShareForm::of(looked.rejected),
+            "recall": ShareForm::of(looked.defects),
+        })
+    };
+    Ok(json!({
+        "since": since.to_string(),
+        "verdicts": found.iter().map(|one| one.n).sum::<u64>(),
+        "judges": judges.iter().map(shown).collect::<Vec<_>>(),
+    }))
+}
+
+/// Who stands in for the primary, and how many pairs its own line could rest on. No line is fitted
+/// here: nothing is applied that was not looked at.
+pub(super) async fn calibration(
+    reader: &Reader,
+    policy: &str,
+    (until, primary): (Timestamp, Option<String>),
+) -> Result<Value, LedgerError> {
+    let Some(primary) = primary else { return Ok(json!([])) };
+    let pairs = reader.pair_sums(&lookback(policy, until)).await?;
+    let mut squares: BTreeMap<String, Square> = BTreeMap::new();
+    for pair in pairs.iter().filter(|pair| pair.route != Route::SecondOpinion.label()) {
+        // the other judge first
+        let (other, own) = if pair.first == primary {
+            let PairSum { both, first_only, second_only, neither, .. } = *pair;
+            let turned = Square { both, first_only: second_only, second_only: first_only, neither };
+            (&pair.second, turned)
+        } else if pair.second == primary {
+            (&pair.first, square(pair))
+        } else {
+            continue;
+        };
+        let sum = squares.entry(other.clone()).or_default();
+        sum.both += own.both;
+        sum.first_only += own.first_only;
+        sum.second_only += own.second_only;
+        sum.neither += own.neither;
+    }
+    let shown = |(judge, square): (&String, &Square)| {
+        let present = measure(*square);
+        json!({
+            "judge": judge,
+            "primary": primary,
+            "pairs": present.as_ref().map_or(0, |one| one.n),
+            "needs": MIN_PAIRS,
+            "state": "uncalibrated",
+            "present": present.map(|one| EffectForm::from(one.difference)),
+            "add": Value::Null,
+            "at_line": Value::Null,
+            "residual": Value::Null,
+            "usable": false,
+        })
+    };
+    Ok(squares.iter().map(shown).collect())
+}

@@ -1,0 +1,245 @@
+//! A sentence says what moved as one engineer would tell another: first how much of the change is
+//! what, then what stands behind it.
+
+use jiff::tz::TimeZone;
+
+use crate::drift::decompose::Cause;
+use crate::drift::event::{Event, Label};
+use crate::drift::interval::{Estimate, Tally};
+use crate::drift::summed::{Compared, Sum, served, served_by_judge};
+
+/// Served verdicts from which causes are told apart.
+pub(super) const ENOUGH: u64 = 300;
+
+/// The fewest verdicts that a rate is told of.
+pub(super) const SHOWN: u64 = 30;
+
+/// Two windows of first judgements, and the later one's stretch of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows<'a> {
+    pub(super) before: &'a [Sum],
+    pub(super) after: &'a [Sum],
+    pub(super) since_ms: i64,
+    pub(super) until_ms: i64,
+}
+
+/// A drift event in a sentence.
+pub(super) fn event_sentence(event: &Event) -> String {
+    let Event { label, effect, onset_ms, at_ms, .. } = event;
+    if *label == Label::PolicyAnnotation {
+        return "a policy that was not seen before serves from here on".to_owned();
+    }
+    let interval = effect.interval();
+    let mut text = format!(
+        "{label}: {} points ({} to {}) since {}, known at {}",
+        points(effect.effect),
+        points(interval.low),
+        points(interval.high),
+        clock_s(*onset_ms),
+        clock_s(*at_ms),
+    );
+    if event.grounds.as_ref().is_some_and(|grounds| grounds.low_confidence) {
+        text.push_str(" (low confidence)");
+    }
+    text
+}
+
+/// What moved between two windows in a sentence.
+pub(super) fn change_sentence(windows: Windows<'_>, compared: Option<&Compared>) -> String {
+    let n = served(windows.after).n;
+    let between =
+        format!("between {} and {} UTC", clock(windows.since_ms), clock(windows.until_ms));
+    let n_before = served(windows.before).n;
+    match compared.filter(|_| SHOWN <= n && SHOWN <= n_before) {
+        None if n == 0 => format!("No image was judged {between}."),
+        Some(_) if n_before < ENOUGH => format!(
+            "{n} images were judged {between}, only {n_before} before: too few to compare with."
+        ),
+        None if SHOWN <= n && 0 < n_before => format!(
+            "{n} images were judged {between}, only {n_before} before: too few to compare with."
+        ),
+        None => {
+            format!("Only {n} images were judged {between}, or none before: too few to compare.")
+        }
+        Some(compared) if n < ENOUGH => format!(
+            "Only {n} images were judged {between}: too few to tell causes apart; who judged them \
+             is worth {} points.",
+            points(compared.expected.unwrap_or_default().effect)
+        ),
+        Some(compared) => cause_sentence(windows, compared, &between),
+    }
+}
+
+/// What is told of enough verdicts.
+fn cause_sentence(windows: Windows<'_>, compared: &Compared, between: &str) -> String {
+    let (n, change) = (served(windows.after).n, &compared.reading.decomposition);
+    let total = change.total;
+    match compared.reading.label() {
+        Label::Routing => {
+            let share = of_total(change.part(Cause::Routing).whole, total);
+            format!("{share} routing{}", moved_to(windows, between))
+        }
+        Label::InputDrift => {
+            let (input, within) = (change.part(Cause::Input), change.part(Cause::Within));
+            let is_measured = within.whole.effect.abs() < input.whole.effect.abs();
+            let effect = if is_measured { input.whole } else { within.whole };
+            let why = if is_measured {
+                "the local checks find more that is risky"
+            } else {
+                "every judge moved alike on images of the same risk"
+            };
+            format!("{} the images: {why} {between}.", of_total(effect, total))
+        }
+        Label::PolicyChange => {
+            let share = of_total(change.part(Cause::Policy).whole, total);
+            format!("{share} the policy: what is asked of the judges changed {between}.")
+        }
+        Label::ProviderDrift(judge) => {
+            let share = of_total(change.part(Cause::Within).whole, total);
+            let shift = compared.reading.shifts.get(&judge);
+            let (then, now) = shift.map(|one| (one.before, one.after)).unwrap_or_default();
+            let (then, now) = (percent(then.rate()), percent(now.rate()));
+            format!(
+                "{share} {judge} judging differently: it rejects {now} of its images, usually {then}."
+            )
+        }
+        Label::MixedDrift => {
+            let share = of_total(change.part(Cause::Within).whole, total);
+            format!("{share} judges that moved, each its own way.")
+        }
+        Label::Unattributed => {
+            let share = of_total(change.part(Cause::Within).whole, total);
+            format!(
+                "{share} other verdicts on comparable images; nothing says whether judge or images."
+            )
+        }
+        Label::PolicyAnnotation | Label::None => {
+            let interval = total.interval();
+            format!(
+                "Nothing material moved: {} of {n} images would not pass {between}, {} points \
+                 ({} to {}) from usual.",
+                percent(change.rate_after),
+                points(total.effect),
+                points(interval.low),
+                points(interval.high),
+            )
+        }
+    }
+}
+
+/// `2.8 of 3.1 points are`, or both with their signs where one is no part of the other.
+fn of_total(part: Estimate, total: Estimate) -> String {
+    let is_part = part.effect.signum().total_cmp(&total.effect.signum()).is_eq()
+        && part.effect.abs() <= total.effect.abs() + 0.000_5;
+    if is_part {
+        let (part, total) = (part.effect.abs() * 100.0, total.effect.abs() * 100.0);
+        return format!("{part:.1} of {total:.1} points are");
+    }
+    format!("{} points, of a change of {}, are", points(part.effect), points(total.effect))
+}
+
+/// Which judge gained the most images.
+fn moved_to(windows: Windows<'_>, between: &str) -> String {
+    let (then, now) = (served_by_judge(windows.before), served_by_judge(windows.after));
+    let (all_then, all_now) = (served(windows.before).n, served(windows.after).n);
+    let share = |tally: Option<&Tally>, all: u64| {
+        Tally { n: all, rejects: tally.map_or(0, |tally| tally.n) }.rate()
+    };
+    let gained = now.iter().map(|(judge, tally)| {
+        let (usual, present) = (share(then.get(judge), all_then), share(Some(tally), all_now));
+        (judge, usual, present)
+    });
+    match gained.max_by(|a, b| (a.2 - a.1).total_cmp(&(b.2 - b.1))) {
+        Some((judge, usual, present)) => format!(
+            ": {} of images went to {judge} {between}, usually {}.",
+            percent(present),
+            percent(usual)
+        ),
+        None => ".".to_owned(),
+    }
+}
+
+/// A share as points with a sign.
+fn points(share: f64) -> String {
+    format!("{:+.1}", share * 100.0)
+}
+
+/// A share in percent, whole from ten on.
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+fn clock(at_ms: i64) -> String {
+    told(at_ms, "%H:%M")
+}
+
+fn clock_s(at_ms: i64) -> String {
+    told(at_ms, "%H:%M:%S UTC")
+}
+
+/// A moment in UTC; a number that is none is shown as it is.
+fn told(at_ms: i64, form: &str) -> String {
+    match jiff::Timestamp::from_millisecond(at_ms) {
+        Ok(at) => at.to_zoned(TimeZone::UTC).strftime(form).to_string(),
+        Err(_) => at_ms.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drift::judged::Route;
+    use crate::drift::summed::compare;
+
+    fn sum(judge: &str, route: Route, (n, rejects): (u64, u64)) -> Sum {
+        let tally = Tally { n, rejects };
+        Sum { judge: judge.to_owned(), config: "c".to_owned(), route, risk: 0, tally }
+    }
+
+    fn sentence(before: &[Sum], after: &[Sum]) -> String {
+        // 14:02 to 14:08 of some day
+        let (since_ms, until_ms) = (50_520_000, 50_880_000);
+        let compared = compare(before, after, 1.0);
+        change_sentence(Windows { before, after, since_ms, until_ms }, compared.as_ref())
+    }
+
+    #[test]
+    fn a_failover_is_told_with_who_took_over() {
+        let before = [
+            sum("openai-mini", Route::Primary, (98_400, 6_101)),
+            sum("claude-haiku", Route::Failover, (1_600, 213)),
+        ];
+        let after = [
+            sum("openai-mini", Route::Primary, (2_570, 162)),
+            sum("claude-haiku", Route::Failover, (1_786, 245)),
+        ];
+        assert_eq!(
+            sentence(&before, &after),
+            "2.9 of 3.0 points are routing: 41 % of images went to claude-haiku between 14:02 and \
+             14:08 UTC, usually 1.6 %."
+        );
+    }
+
+    #[test]
+    fn ten_images_before_make_no_story() {
+        let after = [sum("a", Route::Primary, (5_000, 320))];
+        for (n, rejects) in [(10, 5), (29, 1), (299, 120)] {
+            let before = [sum("a", Route::Primary, (n, rejects))];
+            let said = sentence(&before, &after);
+            assert!(said.contains(&format!("only {n} before: too few")), "{said}");
+        }
+    }
+
+    #[test]
+    fn little_or_nothing_is_told_as_that() {
+        let before = [sum("a", Route::Primary, (100_000, 6_400))];
+        let after = |tally| [sum("a", Route::Primary, tally)];
+        assert_eq!(sentence(&before, &[]), "No image was judged between 14:02 and 14:08 UTC.");
+        assert!(sentence(&before, &after((12, 1))).starts_with("Only 12 images were judged"));
+        assert!(sentence(&before, &after((200, 11))).contains("too few to tell causes apart"));
+        assert!(
+            sentence(&before, &after((5_000, 320))).starts_with("Nothing material moved: 6.4 %")
+        );
+    }
+}

@@ -1,0 +1,466 @@
+//! The follower reads records in the order in which they count, adds them up, and folds them into
+//! what is known of drift.
+//!
+//! It runs beside the writer on a thread of its own and hands back sums and events as a chore, in
+//! steps, so it delays no record by more than one small transaction. What it wrote and how far it
+//! had come are one transaction: killed at any moment, it goes on where the store says, and counts
+//! nothing twice and nothing never. The state of the monitors is a pure fold over the same order;
+//! it lies in a file of its own ([`checkpoint`]) only so that a start need not fold from the
+//! beginning. Without the file, or with another program's, that is what it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Deadline, Late, Stopwatch, Timestamp};
+use crate::domain::Route as Asked;
+use crate::drift::event::Event;
+use crate::drift::judged::{Route, image_key};
+use crate::drift::monitor;
+use crate::drift::standing::{Standing, Told};
+use crate::ledger::follow::checkpoint::Checkpoint;
+use crate::ledger::follow::stretch::Stretch;
+use crate::ledger::follow::view::{Known, View};
+use crate::ledger::form::RecordForm;
+use crate::ledger::inbox::Chore;
+use crate::ledger::marks::{DRIFT, Mark, REVISION};
+use crate::ledger::reader::Reader;
+use crate::ledger::rollup::{Cells, judged};
+use crate::ledger::writing::{Count, Followed, Writing};
+use crate::ledger::{Ledger, LedgerError};
+use crate::telemetry;
+
+mod checkpoint;
+mod stretch;
+pub mod view;
+
+/// Records in one step: bounds how long a record may wait for the chore.
+const STEP_RECORDS: u32 = 200;
+
+/// How long records gather before they are counted.
+const GATHER: Duration = Duration::from_millis(300);
+
+/// Between two tries while the store fails.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How the records are followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Whole days that a baseline is learnt from.
+    pub baseline_days: u32,
+    /// False alarms allowed in thirty days, over all detectors of a policy together.
+    pub false_alarms_per_30_days: f64,
+    /// Where the state of the monitors is kept between two runs.
+    pub checkpoint: PathBuf,
+}
+
+impl Settings {
+    /// A week's baseline and one false alarm in sixty days, kept at `checkpoint`.
+    #[must_use]
+    pub fn usual(checkpoint: PathBuf) -> Self {
+        Self { baseline_days: 7, false_alarms_per_30_days: 0.5, checkpoint }
+    }
+
+    fn monitor(&self) -> monitor::Settings {
+        // nobody runs a burst: whatever pairs there are must do
+        monitor::Settings {
+            false_alarms_per_30_days: self.false_alarms_per_30_days,
+            burst_images: 0,
+        }
+    }
+}
+
+/// A drift event as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredEvent {
+    /// The record at which it was told.
+    pub seq: i64,
+    /// What was told.
+    pub event: Event,
+}
+
+/// The handle on a running follower. Dropped, the follower stops where it is.
+#[derive(Debug)]
+pub struct Follower {
+    known: Arc<ArcSwap<Known>>,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Follower {
+    /// What is known now.
+    #[must_use]
+    pub fn known(&self) -> Arc<Known> {
+        self.known.load_full()
+    }
+
+    /// A look at what is known that outlives this handle.
+    #[must_use]
+    pub fn looking(&self) -> Arc<ArcSwap<Known>> {
+        Arc::clone(&self.known)
+    }
+
+    /// Counts what is there, keeps the state, and ends.
+    ///
+    /// # Errors
+    /// [`Late`] when the deadline came first: the next start counts the rest.
+    pub async fn finish(mut self, deadline: Deadline) -> Result<(), Late> {
+        self.stop.cancel();
+        // an end without a word is an end
+        deadline.bound(&mut self.ended).await.map(drop)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Ledger {
+    /// Follows the records from where the store says on. A store that cannot be read now is read
+    /// once it can.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn follow(&self, settings: Settings) -> Result<Follower, LedgerError> {
+        let reader = self.reader.alone();
+        let followed = Followed::default();
+        let broken = |why: std::io::Error| LedgerError::Store(format!("the follower: {why}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(broken)?;
+        let known = Arc::new(ArcSwap::from_pointee(Known::new(followed, &settings)));
+        let stop = CancellationToken::new();
+        let (ends, ended) = oneshot::channel();
+        let following = Following {
+            reader,
+            chores: self.chores.clone(),
+            grown: self.grown(),
+            known: Arc::clone(&known),
+            stop: stop.clone(),
+            revisions: BTreeSet::new(),
+            standings: BTreeMap::new(),
+            shown: BTreeSet::new(),
+            followed,
+            old_n: 0,
+            kept: Keeping::default(),
+            settings,
+        };
+        start(following, runtime, ends).map_err(broken)?;
+        Ok(Follower { known, stop, ended })
+    }
+}
+
+fn start(
+    following: Following,
+    runtime: Runtime,
+    ends: oneshot::Sender<()>,
+) -> Result<(), std::io::Error> {
+    let named = thread::Builder::new().name("vlmgate-follower".to_owned());
+    // not joined: it tells its end
+    let spawned = named.spawn(move || {
+        let following = AssertUnwindSafe(following.run()).catch_unwind();
+        if runtime.block_on(following).is_err() {
+            tracing::error!("the follower panicked: nothing is counted until the next start");
+            telemetry::count_panic();
+        }
+        drop(ends);
+    });
+    spawned.map(drop)
+}
+
+/// The follower at work.
+struct Following {
+    reader: Reader,
+    chores: tokio::sync::mpsc::Sender<Chore>,
+    grown: watch::Receiver<i64>,
+    known: Arc<ArcSwap<Known>>,
+    stop: CancellationToken,
+    /// Policies and revisions of which a verdict was seen.
+    revisions: BTreeSet<(String, String)>,
+    standings: BTreeMap<String, Standing>,
+    /// Policies and detectors whose evidence is on the gauges.
+    shown: BTreeSet<(String, String)>,
+    /// Up to where sums and events are in the store.
+    followed: Followed,
+    /// Up to where older programs stored.
+    old_n: i64,
+    kept: Keeping,
+    settings: Settings,
+}
+
+/// When the state was written last, and at what cost.
+#[derive(Debug, Default)]
+struct Keeping {
+    n: i64,
+    since: Option<Stopwatch>,
+    took: Duration,
+}
+
+/// Why following ends.
+enum End {
+    /// The ledger is closed.
+    Closed,
+    /// Told to.
+    Stopped,
+}
+
+impl Following {
+    async fn run(mut self) {
+        if let Err(End::Closed | End::Stopped) = self.take_up().await {
+            return;
+        }
+        loop {
+            if let Err(End::Closed) = self.advance().await {
+                return;
+            }
+            let stopped = self.stop.clone();
+            tokio::select! {
+                () = stopped.cancelled() => break,
+                grown = self.grown.changed() => if grown.is_err() { break },
+            }
+            // cut short by the end, which counts what is there
+            Deadline::after(GATHER).bound(stopped.cancelled()).await.ok();
+        }
+        if self.advance().await.is_ok() {
+            self.keep();
+        }
+    }
+
+    /// Brings the monitors to where sums and events are: from the file, and what came after it.
+    async fn take_up(&mut self) -> Result<(), End> {
+        loop {
+            match self.begin().await {
+                Ok(()) => break,
+                Err(LedgerError::Closed) => return Err(End::Closed),
+                Err(why) => tracing::warn!(%why, "records cannot be followed yet, trying again"),
+            }
+            self.pause().await?;
+        }
+        let mut n = 0;
+        let file = &self.settings.checkpoint;
+        match Checkpoint::read(file, &self.settings) {
+            Ok(Some(kept)) if kept.n <= self.followed.n => {
+                n = kept.n;
+                self.standings = kept.standings;
+            }
+            Ok(_) => {}
+            Err(why) => {
+                tracing::warn!(file = %file.display(), %why, "what was known of drift is folded anew");
+            }
+        }
+        self.kept.n = n;
+        while n < self.followed.n {
+            let stretch = self.read(n, self.followed.n).await?;
+            let Some(to) = stretch.to else { break };
+            n = to.n;
+            let mut silent = Cells::default();
+            for form in &stretch.records {
+                self.fold(form, &mut silent);
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Reads where to go on.
+    async fn begin(&mut self) -> Result<(), LedgerError> {
+        self.followed = self.reader.followed().await?;
+        self.old_n = self.reader.old_n().await?;
+        self.revisions = self.reader.revisions().await?;
+        Ok(())
+    }
+
+    /// Counts everything that is there, step by step; between two of them others have the machine
+    /// for as long as the step took.
+    async fn advance(&mut self) -> Result<(), End> {
+        loop {
+            let watch = Stopwatch::start();
+            let stretch = self.read(self.followed.n, i64::MAX).await?;
+            let Some(to) = stretch.to else { return Ok(()) };
+            let count = self.count(&stretch.records, to);
+            self.store(count).await?;
+            self.followed = to;
+            self.publish();
+            self.keep_at_times();
+            if stretch.is_last {
+                return Ok(());
+            }
+            let pause = Deadline::after(watch.elapsed());
+            pause.bound(self.stop.cancelled()).await.ok();
+        }
+    }
+
+    fn count(&mut self, records: &[RecordForm], to: Followed) -> Count {
+        let mut count = Count { to, ..Count::default() };
+        for form in records {
+            let revision = (form.policy.name.clone(), form.policy.revision.to_string());
+            if !self.revisions.contains(&revision) {
+                count.marks.push(revision_mark(form));
+                self.revisions.insert(revision);
+            }
+            for event in self.fold(form, &mut count.cells) {
+                let policy = &form.policy.name;
+                telemetry::drift::count_event(policy, &event.label.to_string());
+                let seq = form.seq.unwrap_or_default();
+                count.marks.extend(event_mark(policy, &StoredEvent { seq, event }));
+            }
+        }
+        count
+    }
+
+    /// Folds one record into its policy's standing and adds it to `cells`.
+    fn fold(&mut self, form: &RecordForm, cells: &mut Cells) -> Vec<Event> {
+        let at_ms = form.at.0.div_euclid(1_000);
+        let said = judged(form);
+        let Some((_, judge, _)) = said.first() else {
+            cells.add(form, "");
+            return Vec::new();
+        };
+        let settings = &self.settings;
+        let standing = self.standings.entry(form.policy.name.clone());
+        let standing = standing
+            .or_insert_with(|| Standing::new(settings.monitor(), at_ms, settings.baseline_days));
+        let config = standing.configs.name(judge, &form.judged_by.to_string(), at_ms);
+        cells.add(form, &config);
+        let image = image_key(&form.image.digest.to_string());
+        let mut events = Vec::new();
+        for (route, judge, reject) in said {
+            let (route, risk) = (drift_route(route), form.pre);
+            let told = Told { image, at_ms, judge, config: &config, route, reject, risk };
+            events.extend(standing.observe(&told));
+        }
+        for detecting in standing.monitor.detecting() {
+            cells.note(&form.policy.name, at_ms, &detecting.watched, detecting.ratio);
+        }
+        events
+    }
+
+    /// Up to [`STEP_RECORDS`] records behind the `after`th, not past the `until`th. While the store
+    /// fails it is tried again.
+    async fn read(&self, after: i64, until: i64) -> Result<Stretch, End> {
+        loop {
+            match self.reader.counted((after, until), self.old_n, STEP_RECORDS).await {
+                Ok(stretch) => return Ok(stretch),
+                Err(LedgerError::Closed) => return Err(End::Closed),
+                Err(why) => tracing::warn!(%why, "records cannot be followed, trying again"),
+            }
+            self.pause().await?;
+        }
+    }
+
+    /// Hands the sums to the writer. They are one transaction: what failed is tried again whole.
+    async fn store(&self, count: Count) -> Result<(), End> {
+        let count = Arc::new(count);
+        loop {
+            let (reply, told) = oneshot::channel();
+            let chore = Chore::Write(Writing::Count(Arc::clone(&count)), reply);
+            self.chores.send(chore).await.map_err(|_| End::Closed)?;
+            match told.await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(why)) => tracing::warn!(why, "sums cannot be written, trying again"),
+                Err(_) if self.chores.is_closed() => return Err(End::Closed),
+                Err(_) => tracing::warn!("the writer broke over some sums, trying again"),
+            }
+            self.pause().await?;
+        }
+    }
+
+    async fn pause(&self) -> Result<(), End> {
+        match Deadline::after(PAUSE).bound(self.stop.cancelled()).await {
+            Ok(()) => Err(End::Stopped),
+            Err(_late) => Ok(()),
+        }
+    }
+
+    fn publish(&mut self) {
+        let mut known = Known::new(self.followed, &self.settings);
+        let mut shown = BTreeSet::new();
+        for (policy, standing) in &self.standings {
+            let view = View::of(standing);
+            let gauges = view.gauges();
+            telemetry::drift::set(policy, &gauges);
+            let detectors = gauges.evidence.into_iter();
+            shown.extend(detectors.map(|(detector, _)| (policy.clone(), detector)));
+            known.policies.insert(policy.clone(), Arc::new(view));
+        }
+        // nothing watches while a baseline is learnt: what was seen before is not seen now
+        for (policy, detector) in self.shown.difference(&shown) {
+            telemetry::drift::set_evidence(policy, detector, 0.0);
+        }
+        self.shown = shown;
+        self.known.store(Arc::new(known));
+    }
+
+    /// Keeps the state now and then, so that a start after a kill has little to fold: never for
+    /// more than a fiftieth of the time.
+    fn keep_at_times(&mut self) {
+        let least = Duration::from_secs(10).max(self.kept.took * 50);
+        let is_due = self.kept.since.is_none_or(|since| least <= since.elapsed());
+        if is_due {
+            self.keep();
+        }
+    }
+
+    fn keep(&mut self) {
+        if self.kept.n == self.followed.n {
+            return;
+        }
+        let watch = Stopwatch::start();
+        let file = &self.settings.checkpoint;
+        let kept = Checkpoint::write(file, &self.settings, (self.followed.n, &self.standings));
+        if let Err(why) = kept {
+            tracing::warn!(file = %file.display(), %why, "what is known of drift is not kept");
+        }
+        self.kept = Keeping { n: self.followed.n, since: Some(watch), took: watch.elapsed() };
+    }
+}
+
+fn revision_mark(form: &RecordForm) -> Mark {
+    Mark {
+        id: 0,
+        kind: REVISION.to_owned(),
+        at: form.at,
+        until: None,
+        policy: Some(form.policy.name.clone()),
+        judge: None,
+        form: serde_json::json!({ "revision": form.policy.revision.to_string() }).to_string(),
+    }
+}
+
+/// An event that cannot be written as JSON holds a number that is none: a defect, and logged.
+fn event_mark(policy: &str, stored: &StoredEvent) -> Option<Mark> {
+    let form = serde_json::to_string(stored);
+    let form = form.inspect_err(|why| tracing::error!(%why, "a drift event cannot be kept"));
+    Some(Mark {
+        id: 0,
+        kind: DRIFT.to_owned(),
+        at: Timestamp(stored.event.at_ms.saturating_mul(1_000)),
+        until: None,
+        policy: Some(policy.to_owned()),
+        judge: None,
+        form: form.ok()?,
+    })
+}
+
+/// A probe is asked for its judge's sake, not the image's: like a shadow it says how the judge
+/// judges and is not served.
+fn drift_route(asked: Asked) -> Route {
+    match asked {
+        Asked::Primary => Route::Primary,
+        Asked::Hedge => Route::Hedge,
+        Asked::Failover => Route::Failover,
+        Asked::SecondOpinion => Route::SecondOpinion,
+        Asked::Probe | Asked::Shadow => Route::Shadow,
+    }
+}

@@ -1,0 +1,86 @@
+//! A writing is what goes into the store beside records: sums with how far they go, marks, labels.
+//!
+//! It is a chore of the one writer: one transaction, when no record waits.
+
+use std::sync::Arc;
+
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::clock::Timestamp;
+use crate::ledger::labels::{self, NewLabel};
+use crate::ledger::marks::{self, Mark};
+use crate::ledger::rollup::Cells;
+
+const ADVANCE: &str = "UPDATE followed SET n = ?1, seq = ?2, at_us = ?3 WHERE id = 1 AND n < ?1";
+
+const END_MARK: &str = "UPDATE mark SET until_us = ?2 WHERE id = ?1";
+
+const END_OPEN_MARKS: &str = "UPDATE mark SET until_us = ?2 WHERE kind = ?1 AND until_us IS NULL";
+
+/// How far the records were followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// In the order in which records count.
+    pub n: i64,
+    /// The record there.
+    pub seq: i64,
+    /// When its check began.
+    pub at_us: i64,
+}
+
+/// What some records add up to, and what was learnt from them.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    /// Up to where, with these.
+    pub(crate) to: Followed,
+    pub(crate) cells: Cells,
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) enum Writing {
+    Count(Arc<Count>),
+    Mark(Box<Mark>),
+    EndMark {
+        id: i64,
+        at: Timestamp,
+    },
+    /// Ends every mark of a kind that is still open.
+    EndMarks {
+        kind: &'static str,
+        at: Timestamp,
+    },
+    Label(Box<NewLabel>),
+}
+
+impl Writing {
+    /// Writes it in one transaction; the id of the row, where it makes one.
+    pub(crate) async fn write(&self, conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+        let id = match self {
+            Self::Count(count) => {
+                count.cells.write(&mut tx).await?;
+                for mark in &count.marks {
+                    marks::insert(&mut tx, mark).await?;
+                }
+                let Followed { n, seq, at_us } = count.to;
+                sqlx::query(ADVANCE).bind(n).bind(seq).bind(at_us).execute(&mut *tx).await?;
+                n
+            }
+            Self::Mark(mark) => marks::insert(&mut tx, mark).await?,
+            Self::EndMark { id, at } => {
+                sqlx::query(END_MARK).bind(id).bind(at.0).execute(&mut *tx).await?;
+                *id
+            }
+            Self::EndMarks { kind, at } => {
+                sqlx::query(END_OPEN_MARKS).bind(kind).bind(at.0).execute(&mut *tx).await?;
+                0
+            }
+            Self::Label(label) => labels::insert(&mut tx, label).await?,
+        };
+        tx.commit().await?;
+        Ok(id)
+    }
+}

@@ -1,0 +1,220 @@
+//! What is counted, is counted once: sums, marks and the state of the monitors are the same however
+//! often the gate was killed, to the last bit.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use vlmgate::clock::{Deadline, Timestamp};
+use vlmgate::config::environment::Environment;
+use vlmgate::config::{Config, Overrides};
+use vlmgate::domain::{AttemptOutcome, Decision, Digest};
+use vlmgate::ledger::follow::Settings as Follow;
+use vlmgate::ledger::{Entry, Ledger, Settings};
+
+use crate::crash::Gate;
+use crate::ledger::records::{judge, record};
+use crate::ledger::settings;
+use crate::world::{Plan, client, mug, start_providers, write_files};
+
+/// How often the gate is killed.
+const KILLS: usize = 50;
+
+const TABLES: [(&str, &str); 7] = [
+    ("verdict_rollup", "step_s, start_s, policy, revision, judge, route, basis"),
+    ("attempt_rollup", "step_s, start_s, policy, judge, route, outcome"),
+    ("judged_rollup", "step_s, start_s, policy, judge, config, route, risk"),
+    ("flag_rollup", "step_s, start_s, policy, flag"),
+    ("score_rollup", "step_s, start_s, policy, judge, criterion, pass_at"),
+    ("pair_rollup", "step_s, start_s, policy, first, second, route"),
+    ("evidence_rollup", "step_s, start_s, policy, detector"),
+];
+
+pub(super) async fn connect(file: &Path) -> SqliteConnection {
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap()
+}
+
+/// Every sum and mark as text, and the order in which records count.
+pub(super) async fn dump(file: &Path) -> Vec<String> {
+    let mut conn = connect(file).await;
+    let mut told = Vec::new();
+    for (table, key) in TABLES {
+        let columns: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT name FROM pragma_table_info('{table}')"
+        )))
+        .fetch_all(&mut conn)
+        .await
+        .unwrap();
+        let columns = columns.join(", ");
+        let sql = format!("SELECT json_array({columns}) FROM {table} ORDER BY {key}");
+        let rows: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut conn).await.unwrap();
+        told.extend(rows.into_iter().map(|row| format!("{table} {row}")));
+    }
+    let marks = "SELECT json_array(kind, at_us, policy, form) FROM mark \
+                 WHERE kind IN ('drift', 'revision') ORDER BY id";
+    let marks: Vec<String> = sqlx::query_scalar(marks).fetch_all(&mut conn).await.unwrap();
+    told.extend(marks.into_iter().map(|mark| format!("mark {mark}")));
+    let followed = "SELECT json_array(n, seq, at_us) FROM followed";
+    told.push(sqlx::query_scalar(followed).fetch_one(&mut conn).await.unwrap());
+    conn.close().await.unwrap();
+    told
+}
+
+/// Records in the store.
+pub(super) async fn records(file: &Path) -> i64 {
+    let mut conn = connect(file).await;
+    sqlx::query_scalar("SELECT count(*) FROM record").fetch_one(&mut conn).await.unwrap()
+}
+
+/// Verdicts that the sums hold, by step.
+pub(super) async fn sums(file: &Path) -> Vec<(i64, i64)> {
+    let sums = "SELECT step_s, sum(n) FROM verdict_rollup GROUP BY 1 ORDER BY 1";
+    sqlx::query_as(sums).fetch_all(&mut connect(file).await).await.unwrap()
+}
+
+/// Forgets everything but the records.
+pub(super) async fn forget(file: &Path, state: &Path) {
+    let mut conn = connect(file).await;
+    for (table, _) in TABLES {
+        let delete = AssertSqlSafe(format!("DELETE FROM {table}"));
+        sqlx::query(delete).execute(&mut conn).await.unwrap();
+    }
+    sqlx::query("DELETE FROM mark").execute(&mut conn).await.unwrap();
+    sqlx::query("UPDATE followed SET n = 0, seq = 0, at_us = 0").execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    fs::remove_file(state).unwrap();
+}
+
+pub(super) fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
+/// Follows everything that is there, and ends.
+pub(super) async fn follow(settings: Settings, follow: Follow) {
+    let ledger = Ledger::open(settings).await.unwrap();
+    let follower = ledger.follow(follow).unwrap();
+    follower.finish(soon()).await.unwrap();
+    ledger.close(soon()).await.unwrap();
+}
+
+/// A made-up stream in which the second judge is stricter and takes over for a while.
+pub(super) fn judged(n: u32) -> Entry {
+    let mut one = record(n);
+    let is_away = (2_600..3_000).contains(&n) && n % 5 < 3;
+    let name = if is_away { "claude-haiku" } else { "openai-mini" };
+    let rejects = n.wrapping_mul(2_654_435_761) % 100 < if is_away { 25 } else { 8 };
+    let said = if rejects { Decision::Fail } else { Decision::Pass };
+    one.judge = Some(judge(name));
+    one.route = Some(if is_away {
+        vlmgate::domain::Route::Failover
+    } else {
+        vlmgate::domain::Route::Primary
+    });
+    one.verdict.decision = said;
+    one.verdict.first_verdict = Some(said);
+    one.pre = f64::from(n % 17) / 17.0;
+    one.judged_by = Digest::of(name.as_bytes());
+    for attempt in &mut one.attempts {
+        attempt.judge = judge(name);
+        attempt.outcome = AttemptOutcome::Judged;
+        attempt.said = Some(said);
+    }
+    Entry { record: one, keep: Vec::new(), mark: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let state = folder.path().join("drift.json");
+    // a baseline of no days: as soon as two thousand were served
+    let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
+    // the follower ends and begins again in the middle of everything
+    for (from, to) in [(0, 700), (700, 2_300), (2_300, 2_702), (2_702, 3_300)] {
+        let ledger = Ledger::open(settings.clone()).await.unwrap();
+        let follower = ledger.follow(usual.clone()).unwrap();
+        for n in from..to {
+            let slot = ledger.reserve().unwrap();
+            let written = ledger.append(slot, judged(n), soon());
+            if n % 50 == 49 || n + 1 == to {
+                assert!(written.await.recorded);
+            }
+        }
+        follower.finish(soon()).await.unwrap();
+        ledger.close(soon()).await.unwrap();
+    }
+    let (stopped, kept) = (dump(&settings.path).await, fs::read(&state).unwrap());
+    let events: Vec<_> =
+        stopped.iter().filter(|line| line.starts_with("mark [\"drift\"")).collect();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].contains("\\\"label\\\":\\\"routing\\\""), "{events:?}");
+    forget(&settings.path, &state).await;
+    follow(settings.clone(), usual).await;
+    assert_eq!(dump(&settings.path).await, stopped);
+    assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+}
+
+/// A store whose monitors watch: eight days of records up to now, counted.
+async fn watched(config: &Config) {
+    const RECORDS: u32 = 2_400;
+    const EIGHT_DAYS_US: i64 = 8 * 24 * 3_600 * 1_000_000;
+    let ledger = Ledger::open(config.ledger_settings()).await.unwrap();
+    let follower = ledger.follow(Follow::usual(config.store.drift_file())).unwrap();
+    let began_us = Timestamp::now().0 - EIGHT_DAYS_US;
+    for n in 0..RECORDS {
+        let mut one = judged(n);
+        one.record.at_us = began_us + i64::from(n) * (EIGHT_DAYS_US / i64::from(RECORDS));
+        let written = ledger.append(ledger.reserve().unwrap(), one, soon());
+        if n % 50 == 49 {
+            assert!(written.await.recorded);
+        }
+    }
+    follower.finish(soon()).await.unwrap();
+    ledger.close(soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_changes_no_sum_and_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let providers = start_providers();
+    let config = write_files(folder.path(), &providers, &Plan::default());
+    let read = Config::read(&config, &Environment::of([]), &Overrides::default());
+    let read = read.unwrap_or_else(|problems| panic!("{problems}"));
+    watched(&read).await;
+    let client = client();
+    for round in 0..KILLS {
+        let gate = Gate::start(&config);
+        // killed at another record of each round, and at another moment behind its answer
+        for _ in 0..=round * 7 % 5 {
+            let sent = client.post(format!("{}/v1/verdicts?vars.background=white", gate.url));
+            let sent = sent.header("content-type", "image/jpeg").body(mug());
+            assert_eq!(sent.send().await.unwrap().status(), 200);
+        }
+        tokio::time::sleep(Duration::from_millis(round as u64 * 37 % 400)).await;
+        drop(gate);
+    }
+    check_fold(&read).await;
+    println!("{KILLS} kills, nothing counted twice or never");
+}
+
+/// The store as the kills left it, once the rest is counted, is what a run over its records makes.
+async fn check_fold(config: &Config) {
+    let (store, state) = (config.ledger_settings(), config.store.drift_file());
+    let usual = Follow::usual(state.clone());
+    follow(store.clone(), usual.clone()).await;
+    let (killed, kept) = (dump(&store.path).await, fs::read(&state).unwrap());
+    assert!(killed.iter().any(|line| line.starts_with("evidence_rollup")), "monitors watch");
+    let records = records(&store.path).await;
+    assert!(2_400 < records);
+    for step_s in [60, 3_600] {
+        let counted = sums(&store.path).await.into_iter().find(|(step, _)| *step == step_s);
+        assert_eq!(counted, Some((step_s, records)), "each counts once");
+    }
+    forget(&store.path, &state).await;
+    follow(store.clone(), usual).await;
+    assert_eq!(dump(&store.path).await, killed);
+    assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+}
