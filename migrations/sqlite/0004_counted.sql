@@ -27,6 +27,17 @@ INSERT INTO followed (id, n, seq, at_us, old_n)
     SELECT 1, 0, 0, 0, coalesce(max(seq), 0) FROM record;
 INSERT INTO sqlite_sequence (name, seq) SELECT 'counted', old_n FROM followed;
 
+-- What was known of a policy's drift when its baseline was frozen: what watches rests on this row and
+-- on what was counted behind it, however old the records get that it was learnt from.
+CREATE TABLE baseline (
+    policy TEXT    NOT NULL,
+    n      INTEGER NOT NULL, -- the place, in the order above, at which it was frozen
+    at_us  INTEGER NOT NULL,
+    hash   TEXT    NOT NULL, -- of the form
+    form   TEXT    NOT NULL, -- JSON
+    PRIMARY KEY (policy, n)
+) STRICT, WITHOUT ROWID;
+
 -- What happened that a picture of the figures must show: a new revision, a breaker, drift. Appended;
 -- only `until_us`, the end of a stretch that lasts, is filled in later.
 CREATE TABLE mark (

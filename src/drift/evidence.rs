@@ -19,8 +19,9 @@ const MAX_ROWS: usize = 1 << 18;
 /// Most images remembered while a second judge may still be asked.
 const MAX_IMAGES: usize = 1 << 16;
 
-/// One verdict.
+/// One verdict. A state holds a quarter of a million of them, so they are written as bare lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RowForm", into = "RowForm")]
 pub struct Row {
     /// When.
     pub at_ms: i64,
@@ -36,8 +37,23 @@ pub struct Row {
     pub reject: bool,
 }
 
+type RowForm = (i64, u8, u16, u16, Route, bool);
+
+impl From<RowForm> for Row {
+    fn from((at_ms, bin, judge, config, route, reject): RowForm) -> Self {
+        Self { at_ms, bin, judge, config, route, reject }
+    }
+}
+
+impl From<Row> for RowForm {
+    fn from(row: Row) -> Self {
+        (row.at_ms, row.bin, row.judge, row.config, row.route, row.reject)
+    }
+}
+
 /// One image that two judges have seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PairForm", into = "PairForm")]
 pub struct PairRow {
     /// When the earlier of them judged it.
     pub since_ms: i64,
@@ -47,13 +63,42 @@ pub struct PairRow {
     pub rejects: [bool; 2],
 }
 
+type PairForm = (i64, [u16; 2], [bool; 2]);
+
+impl From<PairForm> for PairRow {
+    fn from((since_ms, judges, rejects): PairForm) -> Self {
+        Self { since_ms, judges, rejects }
+    }
+}
+
+impl From<PairRow> for PairForm {
+    fn from(row: PairRow) -> Self {
+        (row.since_ms, row.judges, row.rejects)
+    }
+}
+
 /// What one judge said of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SaidForm", into = "SaidForm")]
 struct Said {
     at_ms: i64,
     judge: u16,
     config: u16,
     reject: bool,
+}
+
+type SaidForm = (i64, u16, u16, bool);
+
+impl From<SaidForm> for Said {
+    fn from((at_ms, judge, config, reject): SaidForm) -> Self {
+        Self { at_ms, judge, config, reject }
+    }
+}
+
+impl From<Said> for SaidForm {
+    fn from(said: Said) -> Self {
+        (said.at_ms, said.judge, said.config, said.reject)
+    }
 }
 
 /// The verdicts remembered.

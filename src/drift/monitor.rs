@@ -124,6 +124,8 @@ impl Monitor {
             }
             let baseline = learning.freeze(&self.judges, &self.configs);
             self.phase = Phase::Watching(Box::new(Watch::new(baseline, self.settings)));
+            // what was seen so far is in the baseline, and no onset lies before it
+            self.recent = Recent::default();
         }
         let Phase::Watching(watch) = &mut self.phase else { return Vec::new() };
         self.seen += 1;

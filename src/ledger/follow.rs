@@ -6,7 +6,8 @@
 //! had come are one transaction: killed at any moment, it goes on where the store says, and counts
 //! nothing twice and nothing never. The state of the monitors is a pure fold over the same order;
 //! it lies in a file of its own ([`checkpoint`]) only so that a start need not fold from the
-//! beginning. Without the file, or with another program's, that is what it does.
+//! last kept baseline ([`baselines`]). Without the file, or with another program's, that is what it
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -40,7 +41,9 @@ use crate::ledger::writing::{Count, Followed, Writing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry;
 
+pub(crate) mod baselines;
 mod checkpoint;
+mod start;
 mod stretch;
 pub mod view;
 
@@ -52,6 +55,12 @@ const GATHER: Duration = Duration::from_millis(300);
 
 /// Between two tries while the store fails.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest pause between two starts of a follower that breaks over something.
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+
+/// Bytes a second that keeping the state may write, on average.
+const KEEP_BYTES_PER_S: u64 = 100_000;
 
 /// How the records are followed.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,41 +151,53 @@ impl Ledger {
         let known = Arc::new(ArcSwap::from_pointee(Known::new(followed, &settings)));
         let stop = CancellationToken::new();
         let (ends, ended) = oneshot::channel();
-        let following = Following {
+        let means = Means {
             reader,
             chores: self.chores.clone(),
             grown: self.grown(),
             known: Arc::clone(&known),
             stop: stop.clone(),
-            revisions: BTreeSet::new(),
-            standings: BTreeMap::new(),
-            shown: BTreeSet::new(),
-            followed,
-            old_n: 0,
-            kept: Keeping::default(),
             settings,
         };
-        start(following, runtime, ends).map_err(broken)?;
+        start(means, runtime, ends).map_err(broken)?;
         Ok(Follower { known, stop, ended })
     }
 }
 
-fn start(
-    following: Following,
-    runtime: Runtime,
-    ends: oneshot::Sender<()>,
-) -> Result<(), std::io::Error> {
+fn start(means: Means, runtime: Runtime, ends: oneshot::Sender<()>) -> Result<(), std::io::Error> {
     let named = thread::Builder::new().name("vlmgate-follower".to_owned());
     // not joined: it tells its end
     let spawned = named.spawn(move || {
-        let following = AssertUnwindSafe(following.run()).catch_unwind();
-        if runtime.block_on(following).is_err() {
-            tracing::error!("the follower panicked: nothing is counted until the next start");
-            telemetry::count_panic();
-        }
+        let stop = means.stop.clone();
+        runtime.block_on(again(stop, || Following::new(means.clone()).run()));
         drop(ends);
     });
     spawned.map(drop)
+}
+
+/// Runs it until it ends of itself. One that breaks begins anew from what the store says, after a
+/// pause that grows: a record that breaks it each time must not keep a core busy.
+async fn again<F: Future<Output = ()>>(stop: CancellationToken, mut run: impl FnMut() -> F) {
+    let mut pause = PAUSE;
+    while AssertUnwindSafe(run()).catch_unwind().await.is_err() {
+        tracing::error!(?pause, "the follower panicked: nothing is counted until it begins anew");
+        telemetry::count_panic();
+        if Deadline::after(pause).bound(stop.cancelled()).await.is_ok() {
+            return;
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// What a follower works with.
+#[derive(Clone)]
+struct Means {
+    reader: Reader,
+    chores: tokio::sync::mpsc::Sender<Chore>,
+    grown: watch::Receiver<i64>,
+    known: Arc<ArcSwap<Known>>,
+    stop: CancellationToken,
+    settings: Settings,
 }
 
 /// The follower at work.
@@ -186,6 +207,7 @@ struct Following {
     grown: watch::Receiver<i64>,
     known: Arc<ArcSwap<Known>>,
     stop: CancellationToken,
+    settings: Settings,
     /// Policies and revisions of which a verdict was seen.
     revisions: BTreeSet<(String, String)>,
     standings: BTreeMap<String, Standing>,
@@ -195,8 +217,9 @@ struct Following {
     followed: Followed,
     /// Up to where older programs stored.
     old_n: i64,
+    /// The hashes of the kept baselines that the standings rest on, by policy.
+    baselines: BTreeMap<String, String>,
     kept: Keeping,
-    settings: Settings,
 }
 
 /// When the state was written last, and at what cost.
@@ -205,6 +228,7 @@ struct Keeping {
     n: i64,
     since: Option<Stopwatch>,
     took: Duration,
+    bytes: u64,
 }
 
 /// Why following ends.
@@ -216,6 +240,25 @@ enum End {
 }
 
 impl Following {
+    fn new(means: Means) -> Self {
+        let Means { reader, chores, grown, known, stop, settings } = means;
+        Self {
+            reader,
+            chores,
+            grown,
+            known,
+            stop,
+            settings,
+            revisions: BTreeSet::new(),
+            standings: BTreeMap::new(),
+            shown: BTreeSet::new(),
+            followed: Followed::default(),
+            old_n: 0,
+            baselines: BTreeMap::new(),
+            kept: Keeping::default(),
+        }
+    }
+
     async fn run(mut self) {
         if let Err(End::Closed | End::Stopped) = self.take_up().await {
             return;
@@ -235,50 +278,6 @@ impl Following {
         if self.advance().await.is_ok() {
             self.keep();
         }
-    }
-
-    /// Brings the monitors to where sums and events are: from the file, and what came after it.
-    async fn take_up(&mut self) -> Result<(), End> {
-        loop {
-            match self.begin().await {
-                Ok(()) => break,
-                Err(LedgerError::Closed) => return Err(End::Closed),
-                Err(why) => tracing::warn!(%why, "records cannot be followed yet, trying again"),
-            }
-            self.pause().await?;
-        }
-        let mut n = 0;
-        let file = &self.settings.checkpoint;
-        match Checkpoint::read(file, &self.settings) {
-            Ok(Some(kept)) if kept.n <= self.followed.n => {
-                n = kept.n;
-                self.standings = kept.standings;
-            }
-            Ok(_) => {}
-            Err(why) => {
-                tracing::warn!(file = %file.display(), %why, "what was known of drift is folded anew");
-            }
-        }
-        self.kept.n = n;
-        while n < self.followed.n {
-            let stretch = self.read(n, self.followed.n).await?;
-            let Some(to) = stretch.to else { break };
-            n = to.n;
-            let mut silent = Cells::default();
-            for form in &stretch.records {
-                self.fold(form, &mut silent);
-            }
-        }
-        self.publish();
-        Ok(())
-    }
-
-    /// Reads where to go on.
-    async fn begin(&mut self) -> Result<(), LedgerError> {
-        self.followed = self.reader.followed().await?;
-        self.old_n = self.reader.old_n().await?;
-        self.revisions = self.reader.revisions().await?;
-        Ok(())
     }
 
     /// Counts everything that is there, step by step; between two of them others have the machine
@@ -301,15 +300,17 @@ impl Following {
         }
     }
 
-    fn count(&mut self, records: &[RecordForm], to: Followed) -> Count {
+    fn count(&mut self, records: &[(i64, RecordForm)], to: Followed) -> Count {
         let mut count = Count { to, ..Count::default() };
-        for form in records {
+        for (n, form) in records {
             let revision = (form.policy.name.clone(), form.policy.revision.to_string());
             if !self.revisions.contains(&revision) {
                 count.marks.push(revision_mark(form));
                 self.revisions.insert(revision);
             }
-            for event in self.fold(form, &mut count.cells) {
+            let (events, frozen) = self.fold_kept((*n, form), &mut count.cells);
+            count.baselines.extend(frozen);
+            for event in events {
                 let policy = &form.policy.name;
                 telemetry::drift::count_event(policy, &event.label.to_string());
                 let seq = form.seq.unwrap_or_default();
@@ -405,7 +406,8 @@ impl Following {
     /// Keeps the state now and then, so that a start after a kill has little to fold: never for
     /// more than a fiftieth of the time.
     fn keep_at_times(&mut self) {
-        let least = Duration::from_secs(10).max(self.kept.took * 50);
+        let by_bytes = Duration::from_secs(self.kept.bytes / KEEP_BYTES_PER_S);
+        let least = Duration::from_secs(10).max(self.kept.took * 50).max(by_bytes);
         let is_due = self.kept.since.is_none_or(|since| least <= since.elapsed());
         if is_due {
             self.keep();
@@ -418,11 +420,14 @@ impl Following {
         }
         let watch = Stopwatch::start();
         let file = &self.settings.checkpoint;
-        let kept = Checkpoint::write(file, &self.settings, (self.followed.n, &self.standings));
-        if let Err(why) = kept {
+        let upto = (self.followed.n, &self.baselines);
+        let kept = Checkpoint::write(file, &self.settings, upto, &self.standings);
+        let bytes = kept.unwrap_or_else(|why| {
             tracing::warn!(file = %file.display(), %why, "what is known of drift is not kept");
-        }
-        self.kept = Keeping { n: self.followed.n, since: Some(watch), took: watch.elapsed() };
+            self.kept.bytes
+        });
+        self.kept =
+            Keeping { n: self.followed.n, since: Some(watch), took: watch.elapsed(), bytes };
     }
 }
 
@@ -462,5 +467,31 @@ fn drift_route(asked: Asked) -> Route {
         Asked::Failover => Route::Failover,
         Asked::SecondOpinion => Route::SecondOpinion,
         Asked::Probe | Asked::Shadow => Route::Shadow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_that_breaks_begins_anew_and_one_that_is_told_to_stop_does_not() {
+        let mut runs = 0;
+        let broken = || {
+            runs += 1;
+            let breaks = runs < 3;
+            async move { assert!(!breaks, "over a record") }
+        };
+        again(CancellationToken::new(), broken).await;
+        assert_eq!(runs, 3);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let mut runs = 0;
+        let broken = || {
+            runs += 1;
+            async { panic!("over a record") }
+        };
+        again(stop, broken).await;
+        assert_eq!(runs, 1);
     }
 }

@@ -8,6 +8,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
+use crate::ledger::follow::baselines::KeptBaseline;
 use crate::ledger::labels::{self, NewLabel};
 use crate::ledger::marks::{self, Mark};
 use crate::ledger::rollup::Cells;
@@ -36,6 +37,7 @@ pub(crate) struct Count {
     pub(crate) to: Followed,
     pub(crate) cells: Cells,
     pub(crate) marks: Vec<Mark>,
+    pub(crate) baselines: Vec<KeptBaseline>,
 }
 
 /// What is to be written.
@@ -64,6 +66,9 @@ impl Writing {
                 count.cells.write(&mut tx).await?;
                 for mark in &count.marks {
                     marks::insert(&mut tx, mark).await?;
+                }
+                for baseline in &count.baselines {
+                    baseline.insert(&mut tx).await?;
                 }
                 let Followed { n, seq, at_us } = count.to;
                 sqlx::query(ADVANCE).bind(n).bind(seq).bind(at_us).execute(&mut *tx).await?;

@@ -11,20 +11,35 @@ use serde::{Deserialize, Serialize};
 use crate::drift::standing::Standing;
 use crate::ledger::follow::Settings;
 
-/// Of the file's form and of how records are folded: a change of either is a new number.
-const FORM: u32 = 2;
+/// Of the form and of how records are folded: a change of either is a new number.
+const FORM: u32 = 3;
 
 /// A file larger than this is none of ours.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// The state of the monitors after some records.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Checkpoint {
+/// How records were folded: a state folded otherwise is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Folded {
     form: u32,
     baseline_days: u32,
     false_alarms_per_30_days: f64,
+}
+
+impl Folded {
+    pub(super) fn by(settings: &Settings) -> Self {
+        let Settings { baseline_days, false_alarms_per_30_days, .. } = *settings;
+        Self { form: FORM, baseline_days, false_alarms_per_30_days }
+    }
+}
+
+/// The state of the monitors after some records.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    folded: Folded,
     /// The last record folded, in the order in which they count.
     pub(super) n: i64,
+    /// The hashes of the kept baselines that it rests on, by policy.
+    pub(super) baselines: BTreeMap<String, String>,
     /// By policy.
     pub(super) standings: BTreeMap<String, Standing>,
 }
@@ -32,10 +47,9 @@ pub(super) struct Checkpoint {
 /// The same, borrowed.
 #[derive(Serialize)]
 struct Writing<'a> {
-    form: u32,
-    baseline_days: u32,
-    false_alarms_per_30_days: f64,
+    folded: Folded,
     n: i64,
+    baselines: &'a BTreeMap<String, String>,
     standings: &'a BTreeMap<String, Standing>,
 }
 
@@ -52,27 +66,21 @@ impl Checkpoint {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let kept: Self = serde_json::from_slice(&fs::read(file)?)?;
-        let is_ours = kept.form == FORM
-            && kept.baseline_days == settings.baseline_days
-            && kept.false_alarms_per_30_days.total_cmp(&settings.false_alarms_per_30_days).is_eq();
-        Ok(is_ours.then_some(kept))
+        Ok((kept.folded == Folded::by(settings)).then_some(kept))
     }
 
-    /// Puts the state after the `n`th record in the place of the file's.
+    /// Puts the state after the `n`th record in the place of the file's; its bytes.
     pub(super) fn write(
         file: &Path,
         settings: &Settings,
-        (n, standings): (i64, &BTreeMap<String, Standing>),
-    ) -> io::Result<()> {
-        let kept = Writing {
-            form: FORM,
-            baseline_days: settings.baseline_days,
-            false_alarms_per_30_days: settings.false_alarms_per_30_days,
-            n,
-            standings,
-        };
+        (n, baselines): (i64, &BTreeMap<String, String>),
+        standings: &BTreeMap<String, Standing>,
+    ) -> io::Result<u64> {
+        let kept = Writing { folded: Folded::by(settings), n, baselines, standings };
         let beside = file.with_extension("new");
-        fs::write(&beside, serde_json::to_vec(&kept)?)?;
-        fs::rename(&beside, file)
+        let text = serde_json::to_vec(&kept)?;
+        fs::write(&beside, &text)?;
+        fs::rename(&beside, file)?;
+        Ok(text.len() as u64)
     }
 }

@@ -25,8 +25,8 @@ const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record
 /// Some records as they count.
 #[derive(Debug)]
 pub(super) struct Stretch {
-    /// Those that can be read.
-    pub(super) records: Vec<RecordForm>,
+    /// Those that can be read, each with its place in the order.
+    pub(super) records: Vec<(i64, RecordForm)>,
     /// Up to where it goes, with those that cannot; `None` where there is nothing.
     pub(super) to: Option<Followed>,
     /// Whether there was room for more.
@@ -87,9 +87,10 @@ fn read(rows: &[SqliteRow], is_last: bool) -> Result<Stretch, LedgerError> {
     let mut records = Vec::with_capacity(rows.len());
     let mut to = None;
     for row in rows {
-        to = Some(Followed { n: row.try_get(3)?, seq: row.try_get(0)?, at_us: row.try_get(4)? });
+        let n = row.try_get(3)?;
+        to = Some(Followed { n, seq: row.try_get(0)?, at_us: row.try_get(4)? });
         match read_record(row) {
-            Ok(form) => records.push(form),
+            Ok(form) => records.push((n, form)),
             Err(why) => tracing::error!(%why, "a record does not count"),
         }
     }

@@ -57,6 +57,9 @@ pub(super) async fn dump(file: &Path) -> Vec<String> {
                  WHERE kind IN ('drift', 'revision') ORDER BY id";
     let marks: Vec<String> = sqlx::query_scalar(marks).fetch_all(&mut conn).await.unwrap();
     told.extend(marks.into_iter().map(|mark| format!("mark {mark}")));
+    let baselines = "SELECT json_array(policy, n, at_us, hash) FROM baseline ORDER BY policy, n";
+    let baselines: Vec<String> = sqlx::query_scalar(baselines).fetch_all(&mut conn).await.unwrap();
+    told.extend(baselines.into_iter().map(|baseline| format!("baseline {baseline}")));
     let followed = "SELECT json_array(n, seq, at_us) FROM followed";
     told.push(sqlx::query_scalar(followed).fetch_one(&mut conn).await.unwrap());
     conn.close().await.unwrap();
@@ -82,6 +85,7 @@ pub(super) async fn forget(file: &Path, state: &Path) {
         let delete = AssertSqlSafe(format!("DELETE FROM {table}"));
         sqlx::query(delete).execute(&mut conn).await.unwrap();
     }
+    sqlx::query("DELETE FROM baseline").execute(&mut conn).await.unwrap();
     sqlx::query("DELETE FROM mark").execute(&mut conn).await.unwrap();
     sqlx::query("UPDATE followed SET n = 0, seq = 0, at_us = 0").execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
@@ -125,6 +129,41 @@ pub(super) fn judged(n: u32) -> Entry {
     Entry { record: one, keep: Vec::new(), mark: None }
 }
 
+/// Stores what comes next of the stream, and follows it to the end.
+async fn grow(settings: &Settings, usual: &Follow, (from, to): (u32, u32)) {
+    let ledger = Ledger::open(settings.clone()).await.unwrap();
+    let follower = ledger.follow(usual.clone()).unwrap();
+    for n in from..to {
+        let slot = ledger.reserve().unwrap();
+        let written = ledger.append(slot, judged(n), soon());
+        if n % 50 == 49 || n + 1 == to {
+            assert!(written.await.recorded);
+        }
+    }
+    follower.finish(soon()).await.unwrap();
+    ledger.close(soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_baseline_outlives_the_records_it_was_learnt_from_and_a_lost_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let state = folder.path().join("drift.json");
+    let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
+    grow(&settings, &usual, (0, 2_500)).await;
+    let kept = fs::read(&state).unwrap();
+    let mut conn = connect(&settings.path).await;
+    // retention came by, and the file is gone
+    sqlx::query("DELETE FROM record WHERE seq < 1900").execute(&mut conn).await.unwrap();
+    fs::remove_file(&state).unwrap();
+    follow(settings.clone(), usual.clone()).await;
+    assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+    // a file that rests on another baseline than the store's is not this store's
+    sqlx::query("UPDATE baseline SET hash = 'b3:0'").execute(&mut conn).await.unwrap();
+    follow(settings.clone(), usual).await;
+    assert!(fs::read(&state).unwrap() != kept, "the damaged baseline is left out");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,17 +173,7 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
     let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
     // the follower ends and begins again in the middle of everything
     for (from, to) in [(0, 700), (700, 2_300), (2_300, 2_702), (2_702, 3_300)] {
-        let ledger = Ledger::open(settings.clone()).await.unwrap();
-        let follower = ledger.follow(usual.clone()).unwrap();
-        for n in from..to {
-            let slot = ledger.reserve().unwrap();
-            let written = ledger.append(slot, judged(n), soon());
-            if n % 50 == 49 || n + 1 == to {
-                assert!(written.await.recorded);
-            }
-        }
-        follower.finish(soon()).await.unwrap();
-        ledger.close(soon()).await.unwrap();
+        grow(&settings, &usual, (from, to)).await;
     }
     let (stopped, kept) = (dump(&settings.path).await, fs::read(&state).unwrap());
     let events: Vec<_> =

@@ -15,10 +15,12 @@ use crate::ledger::settings;
 use crate::world::World;
 
 /// The tables of figures, which older programs did not have.
-const NEW: [&str; 12] = [
+const NEW: [&str; 14] = [
     "label",
     "counted",
     "awaited",
+    "shadow",
+    "baseline",
     "followed",
     "mark",
     "verdict_rollup",
