@@ -22,7 +22,7 @@ const MOST_BYTES: u64 = 1 << 30;
 pub(super) struct Checkpoint {
     form: u32,
     baseline_days: u32,
-    false_alarms_per_30_days: f64,
+    pub(super) false_alarms_per_30_days: f64,
     /// The last record folded, in the order in which they count.
     pub(super) n: i64,
     /// By policy.
@@ -42,6 +42,18 @@ struct Writing<'a> {
 impl Checkpoint {
     /// The state in `file`; `None` where there is none, or one folded under other settings.
     pub(super) fn read(file: &Path, settings: &Settings) -> io::Result<Option<Self>> {
+        let is_ours = |kept: &Self| {
+            kept.baseline_days == settings.baseline_days
+                && kept
+                    .false_alarms_per_30_days
+                    .total_cmp(&settings.false_alarms_per_30_days)
+                    .is_eq()
+        };
+        Ok(Self::load(file)?.filter(is_ours))
+    }
+
+    /// The state in `file`, under whatever settings; `None` where there is none of this program.
+    pub(super) fn load(file: &Path) -> io::Result<Option<Self>> {
         let size = match fs::metadata(file) {
             Ok(found) => found.len(),
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -52,10 +64,7 @@ impl Checkpoint {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let kept: Self = serde_json::from_slice(&fs::read(file)?)?;
-        let is_ours = kept.form == FORM
-            && kept.baseline_days == settings.baseline_days
-            && kept.false_alarms_per_30_days.total_cmp(&settings.false_alarms_per_30_days).is_eq();
-        Ok(is_ours.then_some(kept))
+        Ok((kept.form == FORM).then_some(kept))
     }
 
     /// Puts the state after the `n`th record in the place of the file's.
