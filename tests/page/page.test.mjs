@@ -246,8 +246,7 @@ test('a failover is told as routing in one sentence, with its size and no judge 
   await ready(page, 'why');
   const told = await page.locator('.told').innerText();
   // routing may be a little more than the whole change: then both are told with their signs
-  const part =
-    /^(\d+\.\d) of (\d+\.\d) points are routing: (\d+).% of images went to claude-haiku/;
+  const part = /^(\d+\.\d) of (\d+\.\d) points are routing: (\d+).% of images went to claude-haiku/;
   const more =
     /^\+(\d+\.\d) points, of a change of \+(\d+\.\d), are routing: (\d+).% of images went to claude-haiku/;
   const [routing, total, share] = (part.exec(told) ?? more.exec(told) ?? assert.fail(told))
@@ -269,7 +268,9 @@ test('a failover is told as routing in one sentence, with its size and no judge 
       await own.context().close();
     }
   }
-  const list = await browser.open(`${gate.url}/ui/verdicts?since=${said.began}&until=${said.ended}`);
+  const list = await browser.open(
+    `${gate.url}/ui/verdicts?since=${said.began}&until=${said.ended}`,
+  );
   await ready(list, 'verdicts');
   await list.locator('[data-filter="route"][data-value="failover"]').check();
   await list.locator('[data-filter="failed"][data-value="edge_artifacts"]').check();

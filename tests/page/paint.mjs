@@ -44,7 +44,9 @@ try {
     console.log(
       `${name.padEnd(6)} median ${Math.round(median(values))} ms, slowest ${Math.round(Math.max(...values))} ms`,
     );
-  console.log(`${n} records, opened ${OPENED} times with an empty cache; promised ${PROMISED_MS} ms`);
+  console.log(
+    `${n} records, opened ${OPENED} times with an empty cache; promised ${PROMISED_MS} ms`,
+  );
   process.exitCode = median(figures.drawn) < PROMISED_MS ? 0 : 1;
 } finally {
   await browser.close();

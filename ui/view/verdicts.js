@@ -352,8 +352,7 @@ function facets(stats, place) {
 // Criteria by how many judgements were under the line, most first.
 function failing(stats) {
   const sums = {};
-  for (const one of stats.criteria)
-    sums[one.criterion] = (sums[one.criterion] ?? 0) + one.failed;
+  for (const one of stats.criteria) sums[one.criterion] = (sums[one.criterion] ?? 0) + one.failed;
   return Object.entries(sums)
     .filter(([, n]) => n)
     .sort((a, b) => b[1] - a[1])

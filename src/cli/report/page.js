@@ -95,7 +95,9 @@ function drawFall() {
   draw(place, {
     height: fallHeight(rows),
     label: rows
-      .map(row => `${row.name} ${row.total === undefined ? points(row.effect) : percent(row.total)}`)
+      .map(
+        row => `${row.name} ${row.total === undefined ? points(row.effect) : percent(row.total)}`,
+      )
       .join(', '),
     body: fall(rows),
   });
