@@ -7,6 +7,7 @@ pub mod drift;
 pub mod drill;
 pub mod files;
 pub mod rehearse;
+pub mod report;
 pub mod serve;
 pub mod table;
 
@@ -80,6 +81,8 @@ enum Command {
     /// Say what made the reject rate move: the images, the routing, the policy or a judge
     #[command(subcommand)]
     Drift(drift::DriftCommand),
+    /// Tell a stretch of time as one HTML file: what moved, who judged, how fast, for how much
+    Report(report::ReportArgs),
 }
 
 /// Where the configuration comes from.
@@ -130,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Drift(command) => drift::run(&command),
+        Command::Report(args) => report::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

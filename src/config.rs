@@ -135,6 +135,18 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
+    /// The SQLite file of a data folder.
+    #[must_use]
+    pub fn file_in(dir: &Path) -> PathBuf {
+        dir.join("vlmgate.db")
+    }
+
+    /// The store of a data folder, as a gate without a file has it.
+    #[must_use]
+    pub fn in_folder(dir: &Path) -> Self {
+        Self { sqlite: Self::file_in(dir), sync: Sync::Normal }
+    }
+
     /// Where kept images go: beside the records.
     #[must_use]
     pub fn images_dir(&self) -> PathBuf {
@@ -423,7 +435,7 @@ impl Config {
         }
         let data = overrides.data.clone().or_else(|| variable("VLMGATE_DATA").map(PathBuf::from));
         if let Some(dir) = data {
-            self.store.sqlite = dir.join("vlmgate.db");
+            self.store.sqlite = StoreConfig::file_in(&dir);
         }
         let policies =
             overrides.policies.clone().or_else(|| variable("VLMGATE_POLICIES").map(PathBuf::from));

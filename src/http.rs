@@ -13,9 +13,9 @@
 mod admin;
 pub mod auth;
 pub mod body;
-mod drift;
+pub(crate) mod drift;
 mod drills;
-mod events;
+pub mod events;
 pub mod filter;
 pub mod headers;
 pub mod idempotency;
@@ -24,14 +24,14 @@ mod labels;
 mod linger;
 mod marks;
 mod multipart;
-mod page;
+pub(crate) mod page;
 pub mod presence;
 pub mod problem;
 pub mod query;
-mod range;
+pub(crate) mod range;
 mod records;
-mod sentence;
-mod stats;
+pub(crate) mod sentence;
+pub(crate) mod stats;
 pub mod upload;
 mod verdicts;
 
@@ -48,7 +48,6 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -57,6 +56,7 @@ use crate::drill::Drills;
 use crate::gate::Gate;
 use crate::gate::policies::Reload;
 use crate::http::auth::{Auth, Key, authenticate};
+use crate::http::events::Streams;
 use crate::http::headers::identify;
 use crate::http::idempotency::Running;
 use crate::http::linger::linger;
@@ -120,7 +120,7 @@ pub struct Face {
     /// What is known of drift.
     pub known: Arc<ArcSwap<Known>>,
     /// Leave to stream events.
-    pub streams: Arc<Semaphore>,
+    pub streams: Arc<Streams>,
     /// Renders the metrics; `None` where no recorder is installed.
     pub metrics: Option<Metrics>,
 }
@@ -133,8 +133,8 @@ impl fmt::Debug for Face {
 
 /// Leave for as many streams of events as there may be.
 #[must_use]
-pub fn streams() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(events::MAX_STREAMS))
+pub fn streams() -> Arc<Streams> {
+    Arc::new(Streams::new())
 }
 
 /// Every route, outermost layer first.

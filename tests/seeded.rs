@@ -26,7 +26,7 @@ const SEED: u64 = 7;
 const AT_MOST: Duration = Duration::from_millis(100);
 const ASKED: usize = 15;
 
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 11] = [
     "/v1/stats",
     "/v1/stats?since=6h",
     "/v1/stats?since=24h",
@@ -36,6 +36,8 @@ const QUESTIONS: [&str; 9] = [
     "/v1/drift",
     "/v1/drift?since=24h&against_since=14d&against_until=7d",
     "/v1/verdicts?verdict=fail&since=24h",
+    "/v1/verdicts?route=failover&since=24h",
+    "/v1/verdicts?failed=cutout&route=failover&since=30d",
 ];
 
 /// Seeds a store, asks every question of the page, prints how long each took; whether none took
@@ -172,7 +174,7 @@ fn verdict((said, basis): (Decision, Basis), scores: Vec<Scored>, flagged: bool)
         would_be: None,
         basis,
         scores,
-        failed: Vec::new(),
+        failed: (said == Decision::Fail).then(|| "cutout".to_owned()).into_iter().collect(),
         flags: flagged.then(|| "halo".to_owned()).into_iter().collect(),
         borderline: basis == Basis::SecondOpinion,
         first_verdict: Some(said),

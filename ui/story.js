@@ -1,7 +1,7 @@
 // The story: sentences that say what happened, by the answer's own figures. Answer first: state, cause,
 // size. Nothing is claimed beyond an interval.
 import { html } from '/ui/markup.js';
-import { age, clock, count, digest, list, percent, plain, points } from '/ui/words.js';
+import { age, count, digest, list, percent, plain, points, span, when } from '/ui/words.js';
 
 // A judge stands in where the usual one's share is this much under what it usually is.
 const MISSING = 0.1;
@@ -77,9 +77,9 @@ export function state(stats, judges, policies) {
     lead = `${list(away.map(one => one.name))} ${away.length > 1 ? 'are' : 'is'} ${away.some(one => one.breaker === 'open') ? 'left alone' : 'being tried again'}; the others serve.`;
   } else if (moved && !moved.isOver) {
     mood = 'drift';
-    lead = `${moved.to_judge} stands in for ${moved.judge} since ${clock(moved.from)}.`;
+    lead = `${moved.to_judge} stands in for ${moved.judge} since ${when(moved.from)}.`;
   } else if (moved) {
-    lead = `Serving normally since ${clock(moved.to)}.`;
+    lead = `Serving normally since ${when(moved.to)}.`;
   }
   const rest = moved ? tell(moved) : quiet(stats);
   if (idle.length)
@@ -98,7 +98,7 @@ function tell(moved) {
     ? `${count(moved.undecided)} of ${count(moved.n)} got no judge in time`
     : 'every image got a judge in time';
   return [
-    `From ${clock(moved.from)} to ${clock(moved.to)} ${failing}; ${percent(moved.share, 0)} of images went to ${moved.to_judge} and ${missed}.`,
+    `Between ${span(moved.from, moved.to)} ${failing}; ${percent(moved.share, 0)} of images went to ${moved.to_judge} and ${missed}.`,
   ];
 }
 
@@ -153,12 +153,12 @@ export function gainer(drift) {
 
 // The answer of *Why* in one sentence: {lead, rest}.
 export function answer(drift, window) {
-  const span = `${clock(window.from)} and ${clock(window.to)}`;
+  const told = span(window.from, window.to);
   const total = drift.change?.total;
   if (!total)
     return {
       lead: 'Too few images to tell:',
-      rest: `${count(drift.after.first_reject.n)} were rated between ${span}; it takes 30.`,
+      rest: `${count(drift.after.first_reject.n)} were rated between ${told}; it takes 30.`,
     };
   const n = drift.after.first_reject.n;
   if (n < ENOUGH) {
@@ -167,14 +167,14 @@ export function answer(drift, window) {
       : '';
     return {
       lead: 'Too few images to tell causes apart:',
-      rest: `${count(n)} were rated between ${span}, it takes ${ENOUGH}${mix}.`,
+      rest: `${count(n)} were rated between ${told}, it takes ${ENOUGH}${mix}.`,
     };
   }
   if (drift.label === 'routing') {
     const to = gainer(drift);
     return {
       lead: `${ofTotal(part(drift, 'routing').effect, total.effect)} routing:`,
-      rest: `${percent(to.share_after.share, 0)} of images went to ${to.judge} between ${span}.`,
+      rest: `${percent(to.share_after.share, 0)} of images went to ${to.judge} between ${told}.`,
     };
   }
   if (drift.label.startsWith('provider_drift:')) {
@@ -207,7 +207,7 @@ export function answer(drift, window) {
   if (drift.label === 'none' || (total.low <= 0 && total.high >= 0))
     return {
       lead: 'Nothing measurably moved:',
-      rest: `${points(total.effect)} points between ${span}, and the interval spans zero.`,
+      rest: `${points(total.effect)} points between ${told}, and the interval spans zero.`,
     };
   return {
     lead: `${points(total.effect)} points, and the causes cannot be told apart yet.`,
@@ -251,7 +251,7 @@ export function event(mark) {
       icon: until ? 'closed' : 'open',
       words: until
         ? html`${mark.judge} was left alone for ${age(until - at)}`
-        : html`<b>${mark.judge}</b> is left alone since ${clock(at)}`,
+        : html`<b>${mark.judge}</b> is left alone since ${when(at)}`,
     };
   }
   if (mark.kind === 'revision')

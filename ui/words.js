@@ -58,28 +58,53 @@ const two = n => String(n).padStart(2, '0');
 // Milliseconds since 1970 of an RFC 3339 text.
 export const ms = text => Date.parse(text);
 
-// Local time of day, "14:02".
-export const clock = at => {
-  const d = new Date(at);
-  return `${two(d.getHours())}:${two(d.getMinutes())}`;
+// Times are local, as the page's reader lives; a file that is forwarded tells everybody the same.
+let isUtc = false;
+export const useUtc = () => {
+  isUtc = true;
 };
 
-export const clockSeconds = at => `${clock(at)}:${two(new Date(at).getSeconds())}`;
+// How far the clock that is told lies behind UTC, ms.
+export const behindUtc = at => (isUtc ? 0 : new Date(at).getTimezoneOffset() * 60_000);
 
-const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
+// A date whose UTC parts are those of the clock that is told.
+const told = at => new Date(at - behindUtc(at));
 
-export const day = at => DAY.format(new Date(at));
+// Time of day, "14:02".
+export const clock = at => {
+  const d = told(at);
+  return `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`;
+};
 
-const isToday = at => new Date(at).toDateString() === new Date().toDateString();
+export const clockSeconds = at => `${clock(at)}:${two(told(at).getUTCSeconds())}`;
+
+const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
+
+export const day = at => DAY.format(told(at));
+
+const dayOf = at => Math.floor((at - behindUtc(at)) / 864e5);
+
+// What is forwarded is read on another day.
+const isToday = at => !isUtc && dayOf(at) === dayOf(Date.now());
 
 // The time of day, with the day where that is not today.
 export const when = at => (isToday(at) ? clock(at) : `${day(at)} ${clock(at)}`);
 
 // "14:02 – 14:08", with the days where they are needed.
 export function between(from, to) {
-  const isOneDay = new Date(from).toDateString() === new Date(to - 1).toDateString();
-  if (isOneDay) return `${isToday(from) ? '' : `${day(from)} `}${clock(from)} – ${clock(to)}`;
+  if (dayOf(from) === dayOf(to - 1))
+    return `${isToday(from) ? '' : `${day(from)} `}${clock(from)} – ${clock(to)}`;
   return `${day(from)} ${clock(from)} – ${day(to)} ${clock(to)}`;
+}
+
+const MOST_UNDATED_MS = 432e5;
+
+// "14:02 and 14:08" behind "between", with the days where the clock alone would not tell which.
+export function span(from, to) {
+  if (dayOf(from) !== dayOf(to - 1))
+    return `${day(from)} ${clock(from)} and ${day(to)} ${clock(to)}`;
+  const isClear = isToday(from) && to - from <= MOST_UNDATED_MS;
+  return `${clock(from)} and ${clock(to)}${isClear ? '' : ` on ${day(from)}`}`;
 }
 
 const utc = at =>

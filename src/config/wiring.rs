@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::environment::Environment;
 use crate::config::problem::Problems;
-use crate::config::{Config, GoogleAuth, JudgeConfig, ProviderConfig, ProviderKind};
+use crate::config::{Config, GoogleAuth, JudgeConfig, ProviderConfig, ProviderKind, StoreConfig};
 use crate::gate::admission::Limits;
 use crate::http;
 use crate::http::auth::{Key, KeyDigest};
@@ -27,21 +27,30 @@ const READERS: u32 = 4;
 /// Where Google's own libraries look for a key file.
 const GOOGLE_KEY_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
-impl Config {
-    /// What the ledger runs on. Slots outnumber the checks in flight: a record that waits for the
-    /// disk must not keep the next check out.
+impl StoreConfig {
+    /// How the store is opened by who only reads it.
     #[must_use]
-    pub fn ledger_settings(&self) -> ledger::Settings {
+    pub fn settings(&self) -> ledger::Settings {
         ledger::Settings {
-            path: self.store.sqlite.clone(),
-            images_dir: self.store.images_dir(),
-            sync: self.store.sync,
-            max_pending: self.server.max_in_flight.saturating_mul(2),
+            path: self.sqlite.clone(),
+            images_dir: self.images_dir(),
+            sync: self.sync,
+            max_pending: 1,
             append_wait: APPEND_WAIT,
             readers: READERS,
             max_file_bytes: None,
             spare_bytes: SPARE_BYTES,
         }
+    }
+}
+
+impl Config {
+    /// What the ledger runs on. Slots outnumber the checks in flight: a record that waits for the
+    /// disk must not keep the next check out.
+    #[must_use]
+    pub fn ledger_settings(&self) -> ledger::Settings {
+        let max_pending = self.server.max_in_flight.saturating_mul(2);
+        ledger::Settings { max_pending, ..self.store.settings() }
     }
 
     /// How records are counted and watched.

@@ -26,7 +26,7 @@ use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, unreadable, wi
 use crate::http::sentence::{ENOUGH, SHOWN, Windows, change_sentence};
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{JudgedSum, Scope};
-use crate::ledger::follow::view::View;
+use crate::ledger::follow::view::{Known, View};
 use crate::ledger::reader::Reader;
 
 mod adjusted;
@@ -46,38 +46,85 @@ struct Summed {
     rejects: Tally,
 }
 
+/// Two windows of one policy that are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The policy's name.
+    pub(crate) policy: String,
+    /// From when until when.
+    pub(crate) window: (Timestamp, Timestamp),
+    /// With which; `None`: the baseline, or the week before where there is none.
+    pub(crate) against: Option<(Timestamp, Timestamp)>,
+    /// The present.
+    pub(crate) now: Timestamp,
+}
+
+/// What a window and the one that it is compared with add up to.
+struct Sides {
+    before: Summed,
+    after: Summed,
+    over_dispersion: f64,
+}
+
 /// `GET /v1/drift`.
 pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<Value>, Problem> {
     let now = Timestamp::now();
     let query = RangeQuery::of(&uri, now, &KNOWN)?;
     let reader = face.gate.ledger.reader();
     let policy = policy(reader, &face, query.policy.clone()).await?;
-    let known = face.known.load();
-    let view = known.policies.get(&policy).map(AsRef::as_ref);
-    let (against, is_baseline) = against(&query, view);
-    let after = window(&policy, (query.since, query.until), now);
-    let before = window(&policy, against, now);
-    let told = async {
+    let (window, against) = ((query.since, query.until), query.against);
+    let asked = Asked { policy, window, against, now };
+    told(reader, &face.known.load(), &asked).await.map(Json).map_err(unreadable)
+}
+
+/// What moved, what is watched, and how far judges agree, in the form in which it is answered.
+pub(crate) async fn told(
+    reader: &Reader,
+    known: &Known,
+    asked: &Asked,
+) -> Result<Value, LedgerError> {
+    let Asked { policy, window: (_, until), .. } = asked;
+    let view = known.policies.get(policy).map(AsRef::as_ref);
+    let sides = Sides::of(reader, view, asked).await?;
+    let Sides { before, after, .. } = &sides;
+    let mut body = change(&sides, asked.now);
+    let mut add = |key: &str, value: Value| body.insert(key.to_owned(), value);
+    add("policy", json!(policy));
+    add("as_of", json!(AsOf::of(known.followed)));
+    add("adjusted", adjusted(reader, (&before.first, &after.first), &after.scope).await?);
+    add("watch", watch(view, known.false_alarms_per_30_days));
+    add("evidence", evidence(reader, &after.scope).await?);
+    add("events", events(reader, policy, *until).await?);
+    add("agreement", agreement(reader, policy, *until).await?);
+    add("scores", scores(reader, policy, *until).await?);
+    add("people", people(reader, policy, *until).await?);
+    let primary = primary(&before.first, &after.first);
+    add("calibration", calibration(reader, policy, (*until, primary)).await?);
+    Ok(Value::Object(body))
+}
+
+/// What moved alone: its sentence and its figures.
+pub(crate) async fn moved(
+    reader: &Reader,
+    known: &Known,
+    asked: &Asked,
+) -> Result<Value, LedgerError> {
+    let view = known.policies.get(&asked.policy).map(AsRef::as_ref);
+    let sides = Sides::of(reader, view, asked).await?;
+    Ok(Value::Object(change(&sides, asked.now)))
+}
+
+impl Sides {
+    async fn of(reader: &Reader, view: Option<&View>, asked: &Asked) -> Result<Self, LedgerError> {
+        let (against, is_baseline) = against(asked, view);
+        let after = window(&asked.policy, asked.window, asked.now);
+        let before = window(&asked.policy, against, asked.now);
         let after = summed(reader, after, false).await?;
         let before = summed(reader, before, is_baseline).await?;
         let over_dispersion = view.and_then(|view| view.baseline.as_ref());
         let over_dispersion = over_dispersion.map_or(1.0, |baseline| baseline.over_dispersion);
-        let mut body = change(&before, &after, over_dispersion);
-        let mut add = |key: &str, value: Value| body.insert(key.to_owned(), value);
-        add("policy", json!(policy));
-        add("as_of", json!(AsOf::of(known.followed)));
-        add("adjusted", adjusted(reader, (&before.first, &after.first), &after.scope).await?);
-        add("watch", watch(view, known.false_alarms_per_30_days));
-        add("evidence", evidence(reader, &after.scope).await?);
-        add("events", events(reader, &policy, query.until).await?);
-        add("agreement", agreement(reader, &policy, query.until).await?);
-        add("scores", scores(reader, &policy, query.until).await?);
-        add("people", people(reader, &policy, query.until).await?);
-        let primary = primary(&before.first, &after.first);
-        add("calibration", calibration(reader, &policy, (query.until, primary)).await?);
-        Ok(Value::Object(body))
-    };
-    told.await.map(Json).map_err(unreadable)
+        Ok(Self { before, after, over_dispersion })
+    }
 }
 
 /// The policy that is meant: the only one, where none is named.
@@ -108,19 +155,18 @@ async fn policy(reader: &Reader, face: &Face, named: Option<String>) -> Result<S
 
 /// What the window is compared with: as asked, else the baseline's stretch of time, else the week
 /// before.
-fn against(query: &RangeQuery, view: Option<&View>) -> ((Timestamp, Timestamp), bool) {
-    if let Some(asked) = query.against {
-        return (asked, false);
+fn against(asked: &Asked, view: Option<&View>) -> ((Timestamp, Timestamp), bool) {
+    if let Some(against) = asked.against {
+        return (against, false);
     }
+    let (since, _) = asked.window;
     let learnt = view.and_then(|view| Some((view.learnt_since_ms, view.learnt_until_ms?)));
     match learnt {
         Some((since_ms, until_ms)) if since_ms < until_ms => {
             let moment = |ms: i64| Timestamp(ms.saturating_mul(1_000));
             ((moment(since_ms), moment(until_ms)), true)
         }
-        Some(_) | None => {
-            ((Timestamp(query.since.0.saturating_sub(BEFORE_US)), query.since), false)
-        }
+        Some(_) | None => ((Timestamp(since.0.saturating_sub(BEFORE_US)), since), false),
     }
 }
 
@@ -158,7 +204,9 @@ fn primary(before: &[Sum], after: &[Sum]) -> Option<String> {
     most.map(|(judge, _)| judge)
 }
 
-fn change(before: &Summed, after: &Summed, over_dispersion: f64) -> serde_json::Map<String, Value> {
+fn change(sides: &Sides, now: Timestamp) -> serde_json::Map<String, Value> {
+    let Sides { before, after, over_dispersion } = sides;
+    let over_dispersion = *over_dispersion;
     let n = served(&after.first).n;
     let compared = compare(&before.first, &after.first, over_dispersion);
     let windows = Windows {
@@ -166,6 +214,7 @@ fn change(before: &Summed, after: &Summed, over_dispersion: f64) -> serde_json::
         after: &after.first,
         since_ms: after.scope.since_s * 1_000,
         until_ms: after.scope.until_s * 1_000,
+        now_ms: now.0.div_euclid(1_000),
     };
     // who came before is what a change is measured from: few of them make any story
     let is_measurable = ENOUGH <= served(&before.first).n;

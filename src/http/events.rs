@@ -1,7 +1,8 @@
 //! `GET /v1/events`: what happens, as it happens, as server-sent events.
 //!
 //! A stream looks once a second at what is new and says it in one message, so a gate under load
-//! sends no more than an idle one. It reads the store and holds nothing of its own but its place,
+//! sends no more than an idle one. Those at the same place share one look ([`looks`]). It reads the
+//! store and holds nothing of its own but its place,
 //! which is the message's id: a client that comes again with it misses nothing, or is told how much
 //! at most (`passed_over`: records of any policy that were not looked at).
 
@@ -16,9 +17,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
+use crate::http::events::looks::{Looks, Told};
 use crate::http::filter::text;
 use crate::http::marks::MarkForm;
 use crate::http::problem::{Problem, pointer};
@@ -29,6 +31,9 @@ use crate::ledger::LedgerError;
 use crate::ledger::form::RecordForm;
 use crate::ledger::marks::MarkFilter;
 use crate::ledger::news::News;
+use crate::ledger::reader::Reader;
+
+mod looks;
 
 /// Most streams at a time.
 pub(super) const MAX_STREAMS: usize = 64;
@@ -38,6 +43,19 @@ const EVERY: Duration = Duration::from_secs(1);
 const QUIET_LOOKS: u32 = 15;
 /// Verdicts listed in one message at most.
 const MAX_LISTED: u32 = 50;
+
+/// Leave to stream, and what the streams share.
+#[derive(Debug)]
+pub struct Streams {
+    permits: Arc<Semaphore>,
+    looks: Looks,
+}
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self { permits: Arc::new(Semaphore::new(MAX_STREAMS)), looks: Looks::new(EVERY) }
+    }
+}
 
 /// A judge's state as it is told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,7 +85,7 @@ pub(super) async fn get(
         Some(id) => Some(place(id)?),
         None => None,
     };
-    let permit = Arc::clone(&face.streams).try_acquire_owned().map_err(|_| {
+    let permit = Arc::clone(&face.streams.permits).try_acquire_owned().map_err(|_| {
         let detail = format!("{MAX_STREAMS} streams are open already");
         Problem::overloaded(detail, RETRY_AFTER)
     })?;
@@ -136,7 +154,7 @@ impl Tail {
         }
         loop {
             if !self.is_first {
-                time::sleep(EVERY).await;
+                time::sleep(self.face.streams.looks.wait()).await;
             }
             if self.face.gate.door.is_draining() {
                 return Ok(None);
@@ -181,24 +199,14 @@ impl Tail {
             return Ok(());
         }
         let reader = self.face.gate.ledger.reader();
-        let last_seq = reader.last_seq().await?;
-        let stretch = (self.last_seq, last_seq);
-        let news = reader.news(stretch, self.policy.as_deref(), MAX_LISTED).await;
-        // the same look at more records would fail again: it is told that there were some
-        let news = news.unwrap_or_else(|why| {
-            tracing::warn!(%why, "a stream of events passes records over");
-            News::unread(self.last_seq, last_seq)
-        });
-        self.last_seq = self.last_seq.max(news.last_seq);
-        if news.n == 0 && news.passed_over == 0 {
-            return Ok(());
+        let (after, policy) = (self.last_seq, self.policy.as_deref());
+        let looks = &self.face.streams.looks;
+        let told =
+            looks.told((after, policy), async || written(reader, after, policy).await).await?;
+        self.last_seq = self.last_seq.max(told.last_seq);
+        if let Some(data) = &told.data {
+            self.say_text(text, "verdicts", data);
         }
-        let listed: Vec<_> =
-            news.records.iter().map(|(form, image)| summary(form, *image)).collect();
-        let left_out = news.n.saturating_sub(listed.len() as u64);
-        let said = json!({ "n": news.n, "left_out": left_out, "passed_over": news.passed_over,
-            "last_seq": self.last_seq, "verdicts": listed });
-        self.say(text, "verdicts", &said);
         Ok(())
     }
 
@@ -229,13 +237,35 @@ impl Tail {
 
     fn say(&self, text: &mut String, event: &str, data: &impl Serialize) {
         match serde_json::to_string(data) {
-            Ok(data) => {
-                let id = format!("{}-{}", self.last_seq, self.last_mark);
-                text.push_str(&format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));
-            }
+            Ok(data) => self.say_text(text, event, &data),
             Err(why) => tracing::error!(%why, event, "an event cannot be written as JSON"),
         }
     }
+
+    fn say_text(&self, text: &mut String, event: &str, data: &str) {
+        let id = format!("{}-{}", self.last_seq, self.last_mark);
+        text.push_str(&format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));
+    }
+}
+
+/// What was written behind `after`, of `policy` or of all.
+async fn written(reader: &Reader, after: i64, policy: Option<&str>) -> Result<Told, LedgerError> {
+    let last_seq = reader.last_seq().await?;
+    let news = reader.news((after, last_seq), policy, MAX_LISTED).await;
+    // the same look at more records would fail again: it is told that there were some
+    let news = news.unwrap_or_else(|why| {
+        tracing::warn!(%why, "streams of events pass records over");
+        News::unread(after, last_seq)
+    });
+    let last_seq = after.max(news.last_seq);
+    if news.n == 0 && news.passed_over == 0 {
+        return Ok(Told { last_seq, data: None });
+    }
+    let listed: Vec<_> = news.records.iter().map(|(form, image)| summary(form, *image)).collect();
+    let left_out = news.n.saturating_sub(listed.len() as u64);
+    let said = json!({ "n": news.n, "left_out": left_out, "passed_over": news.passed_over,
+        "last_seq": last_seq, "verdicts": listed });
+    Ok(Told { last_seq, data: Some(said.to_string()) })
 }
 
 /// A verdict as a list shows it.

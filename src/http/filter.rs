@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, Uri};
 
 use crate::clock::Timestamp;
-use crate::domain::{Basis, Decision};
+use crate::domain::{Basis, Decision, Route};
 use crate::http::problem::{Problem, pointer};
 use crate::http::query::Parameters;
 
@@ -17,10 +17,17 @@ pub const MAX_LIMIT: u32 = 500;
 const TEXT_CHARS: usize = 200;
 const CURSOR_BYTES: usize = 512;
 
-const LIST: [&str; 10] =
-    ["policy", "verdict", "basis", "judge", "team", "since", "until", "flag", "cursor", "limit"];
-const EXPORT: [&str; 9] =
-    ["policy", "verdict", "basis", "judge", "team", "since", "until", "flag", "format"];
+const LIST: [&str; 12] = [
+    "policy", "verdict", "basis", "judge", "team", "since", "until", "flag", "route", "failed",
+    "cursor", "limit",
+];
+const EXPORT: [&str; 11] = [
+    "policy", "verdict", "basis", "judge", "team", "since", "until", "flag", "route", "failed",
+    "format",
+];
+
+/// Why a judge was asked whose judgement an answer rests on.
+pub(crate) const SERVED_ROUTES: [Route; 3] = [Route::Primary, Route::Hedge, Route::Failover];
 
 /// What a record must be to be shown; `None` means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +44,10 @@ pub struct Filters {
     pub team: Option<String>,
     /// A flag the verdict carries.
     pub flag: Option<String>,
+    /// Why the judge was asked.
+    pub route: Option<Route>,
+    /// A criterion it failed on.
+    pub failed: Option<String>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Before.
@@ -91,6 +102,7 @@ impl Filters {
     pub fn take(parameters: &mut Parameters, now: Timestamp) -> Result<Self, Problem> {
         let decisions = Decision::ALL.map(|one| (one.label(), one));
         let bases = Basis::ALL.map(|one| (one.label(), one));
+        let routes = SERVED_ROUTES.map(|one| (one.label(), one));
         let filters = Self {
             policy: text(parameters, "policy")?,
             verdict: one_of(parameters, "verdict", &decisions)?,
@@ -98,6 +110,8 @@ impl Filters {
             judge: text(parameters, "judge")?,
             team: text(parameters, "team")?,
             flag: text(parameters, "flag")?,
+            route: one_of(parameters, "route", &routes)?,
+            failed: text(parameters, "failed")?,
             since: moment(parameters, "since", now)?,
             until: moment(parameters, "until", now)?,
         };
@@ -202,15 +216,17 @@ pub(crate) fn moment(
     let Some(text) = parameters.take(name) else {
         return Ok(None);
     };
-    if let Some(ago) = read_ago(&text) {
-        return Ok(Some(now.before(ago)));
+    let refuse = |why: String| Problem::bad_field(&pointer(&[name]), why);
+    read_moment(&text, now).map(Some).map_err(refuse)
+}
+
+/// A moment as people write it, counted back from `now` where it says how long ago.
+pub(crate) fn read_moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Some(ago) = read_ago(text) {
+        return Ok(now.before(ago));
     }
-    let refuse = |_| {
-        let expected =
-            "RFC 3339 (2026-11-21T14:02:00Z, a plus sign sent as %2B) or 90s, 30m, 24h, 7d";
-        Problem::bad_field(&pointer(&[name]), format!("is {text:?}, expected {expected}"))
-    };
-    Timestamp::parse(&text).map(Some).map_err(refuse)
+    let expected = "RFC 3339 (2026-11-21T14:02:00Z, a plus sign sent as %2B) or 90s, 30m, 24h, 7d";
+    Timestamp::parse(text).map_err(|_| format!("is {text:?}, expected {expected}"))
 }
 
 /// `90s`, `30m`, `24h`, `7d`, `2w`.
@@ -252,7 +268,7 @@ mod tests {
     #[test]
     fn every_filter_is_read() {
         let query = "policy=product-photo&verdict=fail&basis=second_opinion&judge=openai-mini\
-                     &team=studio&flag=halo&since=24h&until=2026-11-21T11:00:00Z&cursor=abc&limit=500";
+                     &team=studio&flag=halo&route=hedge&failed=cutout&since=24h&until=2026-11-21T11:00:00Z&cursor=abc&limit=500";
         let expected = ListQuery {
             filters: Filters {
                 policy: Some("product-photo".to_owned()),
@@ -261,6 +277,8 @@ mod tests {
                 judge: Some("openai-mini".to_owned()),
                 team: Some("studio".to_owned()),
                 flag: Some("halo".to_owned()),
+                route: Some(Route::Hedge),
+                failed: Some("cutout".to_owned()),
                 since: Some(Timestamp::parse("2026-11-20T12:00:00Z").unwrap()),
                 until: Some(Timestamp::parse("2026-11-21T11:00:00Z").unwrap()),
             },
@@ -272,9 +290,9 @@ mod tests {
 
     #[test]
     fn the_known_names_are_the_filters_and_the_routes_own() {
-        assert_eq!(LIST.split_at(8).0, EXPORT.split_at(8).0);
-        assert_eq!(LIST.split_at(8).1, ["cursor", "limit"]);
-        assert_eq!(EXPORT.split_at(8).1, ["format"]);
+        assert_eq!(LIST.split_at(10).0, EXPORT.split_at(10).0);
+        assert_eq!(LIST.split_at(10).1, ["cursor", "limit"]);
+        assert_eq!(EXPORT.split_at(10).1, ["format"]);
     }
 
     #[test]
@@ -283,6 +301,10 @@ mod tests {
         assert_eq!(
             refused("verdict=failed"),
             "/verdict: is \"failed\", expected one of pass, review, fail"
+        );
+        assert_eq!(
+            refused("route=probe"),
+            "/route: is \"probe\", expected one of primary, hedge, failover"
         );
         assert_eq!(refused("limit=0"), "/limit: is \"0\", expected 1 to 500");
         assert_eq!(refused("limit=501"), "/limit: is \"501\", expected 1 to 500");

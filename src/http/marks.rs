@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::drill::form::DrillForm;
-use crate::http::Face;
 use crate::http::sentence::event_sentence;
 use crate::ledger::LedgerError;
 use crate::ledger::figures::Scope;
 use crate::ledger::follow::StoredEvent;
 use crate::ledger::marks::{BREAKER, DRIFT, MAX_MARKS, Mark, MarkFilter};
+use crate::ledger::reader::Reader;
 
 /// Drills that are looked at for a range.
 const DRILLS: u32 = 200;
@@ -29,7 +29,7 @@ pub(super) struct MarkForm {
 }
 
 /// The newest marks of a range, newest first.
-pub(super) async fn marks(face: &Face, scope: &Scope) -> Result<Vec<MarkForm>, LedgerError> {
+pub(super) async fn marks(reader: &Reader, scope: &Scope) -> Result<Vec<MarkForm>, LedgerError> {
     let moment = |s: i64| Timestamp(s.saturating_mul(1_000_000));
     let (since, until) = (moment(scope.since_s), moment(scope.until_s));
     let filter = MarkFilter {
@@ -38,7 +38,6 @@ pub(super) async fn marks(face: &Face, scope: &Scope) -> Result<Vec<MarkForm>, L
         until: Some(until),
         ..MarkFilter::default()
     };
-    let reader = face.gate.ledger.reader();
     let mut all: Vec<(i64, MarkForm)> =
         reader.marks(&filter).await?.iter().map(|mark| (mark.at.0, MarkForm::of(mark))).collect();
     for row in reader.drills(DRILLS).await? {

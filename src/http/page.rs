@@ -37,7 +37,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 42] = files![
+const FILES: [(&str, &[u8]); 43] = files![
     "api.js",
     "base.css",
     "chart/adjusted.js",
@@ -68,6 +68,7 @@ const FILES: [(&str, &[u8]); 42] = files![
     "pictures.js",
     "place.js",
     "queue.js",
+    "reading.js",
     "record.js",
     "shell.js",
     "story.js",
@@ -101,6 +102,12 @@ fn media_type(ending: &str) -> Option<&'static str> {
         "svg" => "image/svg+xml",
         _ => return None,
     })
+}
+
+/// The text of the page's file at `path` under `ui/`.
+pub(crate) fn text_of(path: &str) -> Option<&'static str> {
+    let (_, bytes) = FILES.iter().find(|(name, _)| *name == path)?;
+    str::from_utf8(bytes).ok()
 }
 
 /// `GET /ui`: the page has its files under `/ui/`.

@@ -89,19 +89,32 @@ impl RangeQuery {
 
     /// The whole buckets of the range.
     pub(super) fn scope(&self) -> Result<Scope, Problem> {
-        let old = self.now.0.div_euclid(1_000_000) - self.since.0.div_euclid(1_000_000);
-        let is_old = MINUTES_FOR_S < old;
-        let bucket_s = match self.bucket_s {
-            Some(bucket_s) if bucket_s < HOUR_S && is_old => {
+        let range = (self.since, self.until);
+        match self.bucket_s {
+            Some(bucket_s) if bucket_s < HOUR_S && is_old(self.since, self.now) => {
                 let detail = "is less than an hour: of more than 32 days ago hours are the finest";
-                return Err(Problem::bad_field("/bucket", detail));
+                Err(Problem::bad_field("/bucket", detail))
             }
-            Some(bucket_s) => bucket_s,
-            None if is_old => auto((self.until.0 - self.since.0) / 1_000_000).max(HOUR_S),
-            None => auto((self.until.0 - self.since.0) / 1_000_000),
-        };
-        Ok(cut(self.policy.clone(), (self.since, self.until), bucket_s))
+            Some(bucket_s) => Ok(cut(self.policy.clone(), range, bucket_s)),
+            None => Ok(shown(self.policy.clone(), range, self.now)),
+        }
     }
+}
+
+/// Whether sums by the minute may be gone already.
+fn is_old(since: Timestamp, now: Timestamp) -> bool {
+    MINUTES_FOR_S < now.0.div_euclid(1_000_000) - since.0.div_euclid(1_000_000)
+}
+
+/// A range in as many buckets as a picture shows.
+pub(crate) fn shown(
+    policy: Option<String>,
+    (since, until): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Scope {
+    let bucket_s = auto((until.0 - since.0) / 1_000_000);
+    let bucket_s = if is_old(since, now) { bucket_s.max(HOUR_S) } else { bucket_s };
+    cut(policy, (since, until), bucket_s)
 }
 
 /// Buckets of about as many as a picture shows.
@@ -116,7 +129,7 @@ fn auto(range_s: i64) -> i64 {
 }
 
 /// A range moved out to whole buckets.
-pub(super) fn cut(
+pub(crate) fn cut(
     policy: Option<String>,
     (since, until): (Timestamp, Timestamp),
     bucket_s: i64,

@@ -143,8 +143,10 @@ fn line(record: &RecordForm, format: ExportFormat) -> Result<Bytes, LedgerError>
 }
 
 fn filter(filters: Filters) -> Filter {
-    let Filters { policy, verdict, basis, judge, team, flag, since, until } = filters;
-    Filter { policy, verdict, basis, judge, team, flag, since, until, ..Filter::default() }
+    let Filters { policy, verdict, basis, judge, team, flag, route, failed, since, until } =
+        filters;
+    let rest = Filter::default();
+    Filter { policy, verdict, basis, judge, team, flag, route, failed, since, until, ..rest }
 }
 
 /// The id as text; one that is not even text names no record.

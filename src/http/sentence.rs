@@ -11,6 +11,11 @@ use crate::drift::summed::{Compared, Sum, served, served_by_judge};
 /// Served verdicts from which causes are told apart.
 pub(super) const ENOUGH: u64 = 300;
 
+const DAY_MS: i64 = 86_400_000;
+
+/// The longest window that is told without a date.
+const MOST_UNDATED_MS: i64 = DAY_MS / 2;
+
 /// The fewest verdicts that a rate is told of.
 pub(super) const SHOWN: u64 = 30;
 
@@ -21,6 +26,8 @@ pub(super) struct Windows<'a> {
     pub(super) after: &'a [Sum],
     pub(super) since_ms: i64,
     pub(super) until_ms: i64,
+    /// The present: of another day the date is told.
+    pub(super) now_ms: i64,
 }
 
 /// A drift event in a sentence.
@@ -47,17 +54,12 @@ pub(super) fn event_sentence(event: &Event) -> String {
 /// What moved between two windows in a sentence.
 pub(super) fn change_sentence(windows: Windows<'_>, compared: Option<&Compared>) -> String {
     let n = served(windows.after).n;
-    let between =
-        format!("between {} and {} UTC", clock(windows.since_ms), clock(windows.until_ms));
+    let between = told_between(windows);
     let n_before = served(windows.before).n;
     match compared.filter(|_| SHOWN <= n && SHOWN <= n_before) {
         None if n == 0 => format!("No image was judged {between}."),
-        Some(_) if n_before < ENOUGH => format!(
-            "{n} images were judged {between}, only {n_before} before: too few to compare with."
-        ),
-        None if SHOWN <= n && 0 < n_before => format!(
-            "{n} images were judged {between}, only {n_before} before: too few to compare with."
-        ),
+        Some(_) if n_before < ENOUGH => too_few_before(n, n_before, &between),
+        None if SHOWN <= n && 0 < n_before => too_few_before(n, n_before, &between),
         None => {
             format!("Only {n} images were judged {between}, or none before: too few to compare.")
         }
@@ -68,6 +70,11 @@ pub(super) fn change_sentence(windows: Windows<'_>, compared: Option<&Compared>)
         ),
         Some(compared) => cause_sentence(windows, compared, &between),
     }
+}
+
+fn too_few_before(n: u64, n_before: u64, between: &str) -> String {
+    let (n, n_before) = (count(n), count(n_before));
+    format!("{n} images were judged {between}, only {n_before} before: too few to compare with.")
 }
 
 /// What is told of enough verdicts.
@@ -116,9 +123,10 @@ fn cause_sentence(windows: Windows<'_>, compared: &Compared, between: &str) -> S
         Label::PolicyAnnotation | Label::None => {
             let interval = total.interval();
             format!(
-                "Nothing material moved: {} of {n} images would not pass {between}, {} points \
+                "Nothing material moved: {} of {} images would not pass {between}, {} points \
                  ({} to {}) from usual.",
                 percent(change.rate_after),
+                count(n),
                 points(total.effect),
                 points(interval.low),
                 points(interval.high),
@@ -159,9 +167,27 @@ fn moved_to(windows: Windows<'_>, between: &str) -> String {
     }
 }
 
-/// A share as points with a sign.
-fn points(share: f64) -> String {
-    format!("{:+.1}", share * 100.0)
+/// `12,345`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at != 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share as points with a sign; a rounded zero has none.
+pub(crate) fn points(share: f64) -> String {
+    let text = format!("{:.1}", (share * 100.0).abs());
+    match () {
+        () if text == "0.0" => text,
+        () if share < 0.0 => format!("\u{2212}{text}"),
+        () => format!("+{text}"),
+    }
 }
 
 /// A share in percent, whole from ten on.
@@ -170,12 +196,26 @@ fn percent(share: f64) -> String {
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
-fn clock(at_ms: i64) -> String {
-    told(at_ms, "%H:%M")
+/// `between 14:02 and 14:08 UTC`, with the dates where the clock alone would not tell which.
+fn told_between(Windows { since_ms, until_ms, now_ms, .. }: Windows<'_>) -> String {
+    let day = |ms: i64| ms.div_euclid(DAY_MS);
+    let is_one_day = day(since_ms) == day(until_ms - 1);
+    let is_clear = day(since_ms) == day(now_ms) && until_ms - since_ms <= MOST_UNDATED_MS;
+    let (since, until) = (told(since_ms, "%H:%M"), told(until_ms, "%H:%M"));
+    match (is_one_day, is_clear) {
+        (true, true) => format!("between {since} and {until} UTC"),
+        (true, false) => {
+            format!("on {} between {since} and {until} UTC", told(since_ms, "%-d %b"))
+        }
+        (false, _) => {
+            let (since, until) = (told(since_ms, "%-d %b %H:%M"), told(until_ms, "%-d %b %H:%M"));
+            format!("between {since} and {until} UTC")
+        }
+    }
 }
 
 fn clock_s(at_ms: i64) -> String {
-    told(at_ms, "%H:%M:%S UTC")
+    told(at_ms, "%-d %b %H:%M:%S UTC")
 }
 
 /// A moment in UTC; a number that is none is shown as it is.
@@ -201,7 +241,8 @@ mod tests {
         // 14:02 to 14:08 of some day
         let (since_ms, until_ms) = (50_520_000, 50_880_000);
         let compared = compare(before, after, 1.0);
-        change_sentence(Windows { before, after, since_ms, until_ms }, compared.as_ref())
+        let windows = Windows { before, after, since_ms, until_ms, now_ms: until_ms };
+        change_sentence(windows, compared.as_ref())
     }
 
     #[test]
@@ -219,6 +260,21 @@ mod tests {
             "2.9 of 3.0 points are routing: 41 % of images went to claude-haiku between 14:02 and \
              14:08 UTC, usually 1.6 %."
         );
+    }
+
+    #[test]
+    fn a_window_of_another_day_or_of_many_hours_is_told_with_its_date() {
+        let said = |(since_ms, until_ms): (i64, i64), now_ms| {
+            told_between(Windows { before: &[], after: &[], since_ms, until_ms, now_ms })
+        };
+        let (afternoon, hour) = (50_520_000, 3_600_000);
+        let window = (afternoon, afternoon + 360_000);
+        assert_eq!(said(window, afternoon + hour), "between 14:02 and 14:08 UTC");
+        assert_eq!(said(window, DAY_MS), "on 1 Jan between 14:02 and 14:08 UTC");
+        assert_eq!(said((0, 12 * hour), 13 * hour), "between 00:00 and 12:00 UTC");
+        assert_eq!(said((0, 13 * hour), 14 * hour), "on 1 Jan between 00:00 and 13:00 UTC");
+        let week = (afternoon, afternoon + 7 * DAY_MS);
+        assert_eq!(said(week, week.1), "between 1 Jan 14:02 and 8 Jan 14:02 UTC");
     }
 
     #[test]

@@ -10,15 +10,18 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::domain::{AttemptOutcome, Basis, Route};
+use crate::domain::{AttemptOutcome, Basis};
 use crate::drift::interval::Tally;
 use crate::http::Face;
+use crate::http::filter::SERVED_ROUTES;
 use crate::http::marks::{MarkForm, marks};
-use crate::http::problem::{Problem, ProblemKind};
+use crate::http::problem::Problem;
 use crate::http::range::{AsOf, RangeQuery, ShareForm, SpreadForm, unreadable};
 use crate::http::stats::series::{Series, series};
+use crate::ledger::LedgerError;
 use crate::ledger::figures::{AttemptBucket, AttemptSum, FlagSum, Scope, VerdictSum};
-use crate::ledger::follow::view::View;
+use crate::ledger::follow::view::{Known, View};
+use crate::ledger::reader::Reader;
 use crate::ledger::spread::Spread;
 
 mod series;
@@ -108,22 +111,29 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
         return Err(Problem::bad_field("/bucket", detail));
     }
     let reader = face.gate.ledger.reader();
+    told(reader, &face.known.load(), &scope).await.map(Json).map_err(unreadable)
+}
+
+/// What `scope` adds up to, in the form in which it is answered.
+pub(crate) async fn told(
+    reader: &Reader,
+    known: &Known,
+    scope: &Scope,
+) -> Result<Value, LedgerError> {
     let (buckets, sums, attempt_buckets, attempt_sums, flags, scores) = tokio::try_join!(
-        reader.verdict_buckets(&scope),
-        reader.verdict_sums(&scope),
-        reader.attempt_buckets(&scope),
-        reader.attempt_sums(&scope),
-        reader.flag_sums(&scope),
-        reader.score_sums(&scope),
-    )
-    .map_err(unreadable)?;
-    let known = face.known.load();
+        reader.verdict_buckets(scope),
+        reader.verdict_sums(scope),
+        reader.attempt_buckets(scope),
+        reader.attempt_sums(scope),
+        reader.flag_sums(scope),
+        reader.score_sums(scope),
+    )?;
     let usual = match &scope.policy {
         Some(policy) => known.policies.get(policy),
         None if known.policies.len() == 1 => known.policies.values().next(),
         None => None,
     };
-    let (series, times) = series(&scope, &buckets, &attempt_buckets);
+    let (series, times) = series(scope, &buckets, &attempt_buckets);
     let mut total = total(&sums);
     total.total_ms = SpreadForm::of(&times);
     total.cost_micro_usd = buckets.iter().map(|one| one.cost_micro_usd).sum();
@@ -146,16 +156,11 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
         criteria: criteria
             .map(|((judge, criterion), (n, failed))| CriterionForm { judge, criterion, n, failed })
             .collect(),
-        marks: marks(&face, &scope).await.map_err(unreadable)?,
+        marks: marks(reader, scope).await?,
     };
-    let stats = serde_json::to_value(&stats);
-    stats.map(Json).map_err(|why| {
-        tracing::error!(%why, "figures cannot be written as JSON");
-        Problem::new(ProblemKind::Internal, "the request id names this event in the gate's log")
-    })
+    let unwritten = |why| LedgerError::Store(format!("figures cannot be written as JSON: {why}"));
+    serde_json::to_value(&stats).map_err(unwritten)
 }
-
-const SERVED_ROUTES: [Route; 3] = [Route::Primary, Route::Hedge, Route::Failover];
 
 fn total(sums: &[VerdictSum]) -> Total {
     let mut total = Total {

@@ -23,7 +23,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::clock::{Deadline, Timestamp};
-use crate::domain::{Basis, Decision, Digest};
+use crate::domain::{Basis, Decision, Digest, Route};
 use crate::imaging::VIEW_MEDIA_TYPE;
 use crate::ledger::form::RecordForm;
 use crate::ledger::pictures::Pictures;
@@ -58,6 +58,10 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Carries this flag.
     pub flag: Option<String>,
+    /// Why the judge was asked.
+    pub route: Option<Route>,
+    /// Failed on this criterion.
+    pub failed: Option<String>,
     /// The caller's own name for the image.
     pub external_id: Option<String>,
     /// The digest of the bytes as they came.
@@ -344,13 +348,23 @@ pub(crate) async fn bounded<T>(
 /// The query for one page. `head` is empty, or asks for the query's plan.
 fn select(head: &str, filter: &Filter, cursor: Option<Cursor>, rows: u32) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(head);
-    // a flag is the narrowest filter, and its table has the same order: it always leads
-    let lead = if filter.flag.is_some() { "flag" } else { "record" };
+    // a flag or a criterion is the narrowest filter, and its table has the same order: it leads
+    let lead = match (&filter.flag, &filter.failed) {
+        (Some(_), _) => "flag",
+        (None, Some(_)) => "failed",
+        (None, None) => "record",
+    };
     sql.push("SELECT record.seq, record.form, late.form FROM ").push(lead);
-    if filter.flag.is_some() {
-        sql.push(" CROSS JOIN record ON record.seq = flag.seq");
+    if lead != "record" {
+        sql.push(format_args!(" CROSS JOIN record ON record.seq = {lead}.seq"));
+    }
+    if filter.flag.is_some() && filter.failed.is_some() {
+        // its whole key: at most one row for each that carries the flag
+        sql.push(" CROSS JOIN failed ON failed.seq = flag.seq AND failed.at_us = flag.at_us");
     }
     sql.push(" LEFT JOIN late ON late.seq = record.seq WHERE true");
+    equal(&mut sql, "failed.criterion", filter.failed.as_deref());
+    equal(&mut sql, "record.route", filter.route.map(Route::label));
     equal(&mut sql, "flag.flag", filter.flag.as_deref());
     equal(&mut sql, "record.policy", filter.policy.as_deref());
     equal(&mut sql, "record.verdict", filter.verdict.map(Decision::label));

@@ -21,7 +21,7 @@ impl Spare {
     /// The spare at `path`, as an earlier process left it.
     pub(crate) fn new(path: PathBuf, size_bytes: u64) -> Self {
         let found = fs::metadata(&path).map_or(0, |file| file.len());
-        Self { path, size_bytes, held: found == size_bytes }
+        Self { path, size_bytes, held: size_bytes != 0 && found == size_bytes }
     }
 
     /// Whether there is room for more than records. A spare of no size is always held.

@@ -55,6 +55,9 @@ const INSERT_ATTEMPTS: &str = "INSERT INTO attempt SELECT ?1, key, value ->> 'ju
 const INSERT_FLAGS: &str =
     "INSERT OR IGNORE INTO flag SELECT value, ?2, ?1 FROM json_each(?3, '$.flags')";
 
+const INSERT_FAILED: &str =
+    "INSERT OR IGNORE INTO failed SELECT value, ?2, ?1 FROM json_each(?3, '$.failed')";
+
 /// A record that was lost, or is too old, has no remainder either. The first one stands.
 const INSERT_LATE: &str = "INSERT INTO late (seq, cost_micro_usd, form) \
     SELECT seq, ?2, ?3 FROM record WHERE id = ?1 ON CONFLICT (seq) DO NOTHING RETURNING seq";
@@ -293,6 +296,10 @@ async fn append_whole(
     }
     if !form.flags.is_empty() {
         let insert = sqlx::query(INSERT_FLAGS).bind(seq).bind(form.at.0).bind(&row.json);
+        insert.execute(&mut *conn).await?;
+    }
+    if !form.failed.is_empty() {
+        let insert = sqlx::query(INSERT_FAILED).bind(seq).bind(form.at.0).bind(&row.json);
         insert.execute(&mut *conn).await?;
     }
     for (idx, picture) in (0_i64..).zip(&row.pictures) {

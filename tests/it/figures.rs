@@ -1,6 +1,6 @@
 //! Figures, drift and events as the page asks for them, and what a kill does to them: nothing.
 
-mod counting;
+pub(crate) mod counting;
 mod stores;
 
 use std::time::Duration;

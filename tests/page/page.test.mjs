@@ -15,7 +15,7 @@ const FLAWLESS = {};
 const BAD = { cutout: 0.2 };
 const DOUBTFUL = { contact_shadow: 0.2 };
 
-let browser, world;
+let browser, world, outage;
 
 before(async () => {
   browser = await Browser.start(process.env.CHROMIUM ?? '/usr/bin/chromium');
@@ -25,7 +25,17 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await world?.stop();
+  await outage?.world.stop();
 });
+
+// A gate with a made-up week and an hour with a failover, made once.
+async function failover() {
+  if (!outage) {
+    outage = { world: await World.start() };
+    outage.said = await outage.world.seed('--day', '2500', '--minute', '500');
+  }
+  return outage;
+}
 
 const ids = page =>
   page.locator('tr[data-id]').evaluateAll(rows => rows.map(row => row.dataset.id));
@@ -231,44 +241,78 @@ test('a gate with keys asks for one, once, and keeps it for the tab alone', asyn
 });
 
 test('a failover is told as routing in one sentence, with its size and no judge to blame', async () => {
-  const outage = await World.start();
-  try {
-    const said = await outage.seed('--day', '2500', '--minute', '500');
-    const page = await browser.open(`${outage.url}/ui/why?since=${said.began}&until=${said.ended}`);
-    await ready(page, 'why');
-    const told = await page.locator('.told').innerText();
-    // routing may be a little more than the whole change: then both are told with their signs
-    const part =
-      /^(\d+\.\d) of (\d+\.\d) points are routing: (\d+).% of images went to claude-haiku/;
-    const more =
-      /^\+(\d+\.\d) points, of a change of \+(\d+\.\d), are routing: (\d+).% of images went to claude-haiku/;
-    const [routing, total, share] = (part.exec(told) ?? more.exec(told) ?? assert.fail(told))
-      .slice(1)
-      .map(Number);
-    const truth = 100 * said.routing;
-    assert.ok(Math.abs(routing - truth) < 1.2, `${told}; the truth is ${truth}`);
-    assert.ok(Math.abs(total - truth) < 2 && Math.abs(share - 41) < 5, told);
-    assert.match(
-      await page.locator('.told-more').innerText(),
-      /No judge is to blame, none measurably changed/,
-    );
-    for (const [view, path] of Object.entries(VIEWS)) {
-      for (const theme of ['light', 'dark']) {
-        const own = await browser.open(outage.url + path, { theme });
-        await ready(own, view);
-        if (view === 'verdicts') await own.locator('tr[data-id]').first().click();
-        assert.deepEqual(await serious(own), [], `${view}, ${theme}`);
-        await own.context().close();
-      }
+  const { world: gate, said } = await failover();
+  const page = await browser.open(`${gate.url}/ui/why?since=${said.began}&until=${said.ended}`);
+  await ready(page, 'why');
+  const told = await page.locator('.told').innerText();
+  // routing may be a little more than the whole change: then both are told with their signs
+  const part = /^(\d+\.\d) of (\d+\.\d) points are routing: (\d+).% of images went to claude-haiku/;
+  const more =
+    /^\+(\d+\.\d) points, of a change of \+(\d+\.\d), are routing: (\d+).% of images went to claude-haiku/;
+  const [routing, total, share] = (part.exec(told) ?? more.exec(told) ?? assert.fail(told))
+    .slice(1)
+    .map(Number);
+  const truth = 100 * said.routing;
+  assert.ok(Math.abs(routing - truth) < 1.2, `${told}; the truth is ${truth}`);
+  assert.ok(Math.abs(total - truth) < 2 && Math.abs(share - 41) < 5, told);
+  assert.match(
+    await page.locator('.told-more').innerText(),
+    /No judge is to blame, none measurably changed/,
+  );
+  for (const [view, path] of Object.entries(VIEWS)) {
+    for (const theme of ['light', 'dark']) {
+      const own = await browser.open(gate.url + path, { theme });
+      await ready(own, view);
+      if (view === 'verdicts') await own.locator('tr[data-id]').first().click();
+      assert.deepEqual(await serious(own), [], `${view}, ${theme}`);
+      await own.context().close();
     }
-    const now = await browser.open(`${outage.url}/ui/`);
-    await ready(now, 'now');
-    assert.match(await now.locator('.say').innerText(), /% of images went to claude-haiku/);
-    await page.context().close();
-    await now.context().close();
-  } finally {
-    await outage.stop();
   }
+  const list = await browser.open(
+    `${gate.url}/ui/verdicts?since=${said.began}&until=${said.ended}`,
+  );
+  await ready(list, 'verdicts');
+  await list.locator('[data-filter="route"][data-value="failover"]').check();
+  await list.locator('[data-filter="failed"][data-value="edge_artifacts"]').check();
+  await until('the failed-over rejects', async () => {
+    const rows = await list.locator('tr[data-id]').allInnerTexts();
+    return rows.length > 3 && rows.every(row => /failover/.test(row) && /edge_artifacts/.test(row));
+  });
+  assert.match(list.url(), /route=failover&failed=edge_artifacts/);
+  await list.context().close();
+  const now = await browser.open(`${gate.url}/ui/`);
+  await ready(now, 'now');
+  assert.match(await now.locator('.say').innerText(), /% of images went to claude-haiku/);
+  await page.context().close();
+  await now.context().close();
+});
+
+test('a report opens from a disk, draws its charts and asks nobody, in light, dark and on paper', async () => {
+  const { world: gate, said } = await failover();
+  const url = gate.report('--since', said.began, '--until', said.ended);
+  for (const theme of ['light', 'dark']) {
+    const page = await browser.open(url, { theme });
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), theme);
+    for (const name of ['routing', 'fall', 'evidence']) {
+      const marks = page.locator(`[data-chart="${name}"] svg`).locator('path, line, rect');
+      assert.ok((await marks.count()) > 8, `${name} is drawn`);
+    }
+    assert.equal(await page.locator('[data-spark] svg').count(), 4);
+    assert.match(await page.locator('.told').innerText(), /routing[\s\S]*went to claude-haiku/);
+    assert.match(await page.locator('.told-more').innerText(), /none measurably changed/);
+    assert.match(await page.locator('.sim').innerText(), /simulated/);
+    for (const details of await page.locator('details').all())
+      await details.evaluate(node => {
+        node.open = true;
+      });
+    assert.deepEqual(await serious(page), [], theme);
+    assert.ok((await page.pdf({ format: 'A4' })).length > 20_000, 'it can be printed');
+    await page.context().close();
+  }
+  const bare = await browser.open(url, { hasScript: false });
+  assert.match(await bare.locator('.told').innerText(), /went to claude-haiku/);
+  assert.ok((await bare.locator('tbody tr').count()) > 12, 'its tables stand without the script');
+  await bare.context().close();
 });
 
 // last: what every page of the tests above did

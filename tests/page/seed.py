@@ -274,6 +274,10 @@ def main():
             form = record(template, chance, at_us, is_out)
             seq = store.execute(insert, row(form, at_us)).lastrowid
             store.execute("INSERT INTO counted (seq) VALUES (?)", (seq,))
+            store.executemany(
+                "INSERT INTO failed (criterion, at_us, seq) VALUES (?, ?, ?)",
+                [(one, at_us, seq) for one in form["failed"]],
+            )
             count["n"] += 1
             count["out"] += is_out
             count["rejected"] += is_out and form["first_verdict"] != "pass"

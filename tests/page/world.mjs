@@ -6,7 +6,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import { chromium } from 'playwright-core';
 
@@ -145,6 +145,14 @@ export class World {
     return said;
   }
 
+  // Writes a report of the store beside the running gate; where it is, as an address.
+  report(...args) {
+    const file = join(this.folder, 'report.html');
+    const data = ['--data', dirname(this.store), '--out', file];
+    execFileSync(join(bin, 'vlmgate'), ['report', ...data, ...args], { stdio: 'pipe' });
+    return pathToFileURL(file).href;
+  }
+
   async stop() {
     this.providers.kill('SIGTERM');
     await Promise.all([this.stopGate(), this.providers.ended]);
@@ -207,21 +215,25 @@ export class Browser {
     return browser;
   }
 
-  async open(url, { theme = 'light', isAsking = false } = {}) {
+  async open(url, { theme = 'light', isAsking = false, hasScript = true } = {}) {
     const context = await this.inner.newContext({
       viewport: { width: 1440, height: 1000 },
+      javaScriptEnabled: hasScript,
       colorScheme: theme,
       timezoneId: 'Europe/Berlin',
       locale: 'en-GB',
     });
     const page = await context.newPage();
-    const { origin } = new URL(url);
+    const { origin, protocol } = new URL(url);
+    // a file has no origin that others could not have too: it may ask for itself alone
+    const isOwn = asked =>
+      protocol === 'file:' ? asked === url : new URL(asked).origin === origin;
     const fault = text => this.faults.push(`${page.url()}: ${text}`);
     page.on('request', request => {
       if (
         !request.url().startsWith('blob:') &&
         !request.url().startsWith('data:') &&
-        new URL(request.url()).origin !== origin
+        !isOwn(request.url())
       )
         fault(`asked ${request.url()}`);
     });

@@ -1,5 +1,5 @@
 // Scales: numbers and moments to pixels, and where ticks stand.
-import { clock, day } from '/ui/words.js';
+import { behindUtc, clock, day } from '/ui/words.js';
 
 // Maps d0..d1 to r0..r1; not clamped.
 export const linear = (d0, d1, r0, r1) => value => r0 + ((value - d0) * (r1 - r0)) / (d1 - d0 || 1);
@@ -54,10 +54,10 @@ const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 720
   minutes => minutes * MINUTE,
 );
 
-// Moments at round local times with their text: the day where a day begins.
+// Moments at round times of the told clock with their text: the day where a day begins.
 export function timeTicks(from, to, most) {
   const step = TIME_STEPS.find(one => (to - from) / one <= most) ?? TIME_STEPS.at(-1);
-  const offset = new Date(from).getTimezoneOffset() * MINUTE;
+  const offset = behindUtc(from);
   const found = [];
   for (let at = Math.ceil((from - offset) / step) * step + offset; at <= to; at += step) {
     const isDay = (at - offset) % (1440 * MINUTE) === 0;

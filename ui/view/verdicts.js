@@ -11,7 +11,8 @@ import { lowest, reason } from '/ui/record.js';
 import { drawer } from '/ui/view/drawer.js';
 import { clockSeconds, count, moment, plural, score, seconds } from '/ui/words.js';
 
-const FILTERS = ['verdict', 'basis', 'judge', 'flag', 'team'];
+const FILTERS = ['verdict', 'basis', 'judge', 'route', 'failed', 'flag', 'team'];
+const ROUTES = ['primary', 'hedge', 'failover'];
 const PAGE = 60;
 const BASES = ['judge', 'second_opinion', 'check', 'deadline', 'no_judge', 'budget', 'cache'];
 
@@ -275,6 +276,8 @@ function matches(one, query) {
     is('verdict') &&
     is('basis') &&
     is('judge') &&
+    is('route') &&
+    (!query.has('failed') || one.failed.includes(query.get('failed'))) &&
     (!query.has('flag') || one.flags.includes(query.get('flag')))
   );
 }
@@ -322,6 +325,10 @@ function facets(stats, place) {
     name,
     stats.judges.find(one => one.judge === name).served.count,
   ]);
+  const routes = ROUTES.map(name => [name, total.by_route[name] ?? 0]).filter(
+    ([name, n]) => n || name === place.query.get('route'),
+  );
+  const words = one => html`<span class="name">${one.replaceAll('_', ' ')}</span>`;
   return html`${group(
     'verdict',
     'verdict',
@@ -332,14 +339,24 @@ function facets(stats, place) {
     ],
     verdict,
   )}
-    ${group('basis', 'basis', bases, one => html`<span>${one.replaceAll('_', ' ')}</span>`)}${group('judge', 'judge', judges, judge)}
-    ${group(
+    ${group('basis', 'basis', bases, words)}${group('judge', 'judge', judges, judge)}${group('route', 'route', routes, words)}
+    ${group('failed', 'failed on', failing(stats), words)}${group(
       'flag',
       'flag',
       stats.flags.slice(0, 8).map(one => [one.flag, one.n]),
       one => html`<span class="name">${one}</span>`,
     )}${place.query.has('team') ? group('team', 'team', []) : ''}
     <p class="small q">Counts are of the window, before filters.</p>`;
+}
+
+// Criteria by how many judgements were under the line, most first.
+function failing(stats) {
+  const sums = {};
+  for (const one of stats.criteria) sums[one.criterion] = (sums[one.criterion] ?? 0) + one.failed;
+  return Object.entries(sums)
+    .filter(([, n]) => n)
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, 12);
 }
 
 function chips(stats, place, rows) {

@@ -10,6 +10,7 @@ import { icon } from '/ui/icons.js';
 import { html, paint } from '/ui/markup.js';
 import { colour, judge, sorted } from '/ui/palette.js';
 import { address, iso, shared } from '/ui/place.js';
+import { effectRows, evidenceRows, fallRows } from '/ui/reading.js';
 import * as story from '/ui/story.js';
 import {
   FEW,
@@ -143,7 +144,8 @@ function windows(place, drift, window_) {
   const before = drift.before;
   const from = Date.parse(before.since),
     to = Date.parse(before.until);
-  const days = Math.round((to - from) / 864e5);
+  // a day that was not whole is none
+  const days = Math.floor((to - from) / 864e5);
   const base = before.baseline
     ? `the baseline, ${days >= 1 ? `${plural(days, 'day')} to ${day(to - 1)}` : between(from, to)}`
     : between(from, to);
@@ -185,74 +187,6 @@ function missing(drift) {
   return html`<div class="empty"><p>Telling causes apart needs 30 verdicts in the window and a time to compare it with; the window has ${count(n)}, the time before ${count(drift.before.first_reject.n)}.</p>
     ${learning ? html`<p>What is usual is still being learnt: ${learnt(learning)}.</p>` : ''}
     <p>Choose a longer window in the bar, or drag across the chart of <a href="/ui/">Now</a>.</p></div>`;
-}
-
-const NOTES = {
-  input: part =>
-    Math.abs(part.effect) < 5e-4
-      ? 'images as hard as usual'
-      : part.effect > 0
-        ? 'images harder than usual'
-        : 'images easier than usual',
-  policy: part =>
-    part.low === part.high ? 'one judging throughout' : 'revisions between the windows',
-  within: () => 'judges on their own images',
-};
-
-function fallRows(drift, window_) {
-  const to = story.gainer(drift);
-  const routingNote =
-    to && to.share_before.share !== null
-      ? `${to.judge} ${percent(to.share_before.share)} → ${percent(to.share_after.share)} of images`
-      : 'who judged';
-  const parts = drift.change.parts.map(part => ({
-    ...part,
-    name: part.cause,
-    note: part.cause === 'routing' ? routingNote : NOTES[part.cause](part),
-    colour: isLeading(drift, part)
-      ? part.cause === 'routing' && to
-        ? colour(to.judge)
-        : 'var(--warn)'
-      : undefined,
-  }));
-  return [
-    {
-      name: drift.before.baseline ? 'usual' : 'before',
-      note: drift.before.baseline
-        ? 'frozen baseline'
-        : between(Date.parse(drift.before.since), Date.parse(drift.before.until)),
-      total: drift.before.first_reject.share,
-      n: `n ${count(drift.before.first_reject.n)}`,
-    },
-    ...parts,
-    {
-      name: 'window',
-      note: between(window_.from, window_.to),
-      total: drift.after.first_reject.share,
-      n: `n ${count(drift.after.first_reject.n)}`,
-    },
-  ];
-}
-
-// The part that the change is mostly made of, when its interval leaves zero out: the only one in colour.
-function isLeading(drift, part) {
-  const top = Math.max(...drift.change.parts.map(one => Math.abs(one.effect)));
-  return drift.label !== 'none' && Math.abs(part.effect) === top && (part.low > 0 || part.high < 0);
-}
-
-function effectRows(drift) {
-  const to = story.gainer(drift);
-  const tone = drift.label === 'routing' && to ? colour(to.judge) : undefined;
-  return [
-    drift.expected && {
-      name: 'expected',
-      note: 'from the mix alone',
-      ...drift.expected,
-      colour: tone,
-    },
-    { name: 'observed', note: 'the whole change', ...drift.change.total },
-    drift.left_over && { name: 'left over', note: 'what the mix leaves', ...drift.left_over },
-  ].filter(Boolean);
 }
 
 function ownRows(drift) {
@@ -355,21 +289,9 @@ function learnt(learning) {
     : `from ${count(learning.n)} verdicts so far${until}`;
 }
 
-const DETECTORS = { share: 'routing share', input: 'input' };
-
 function drawEvidence(part, drift, around, window_) {
   const watch = drift.watch;
-  const rows = around.evidence.map(one => ({
-    name: one.judge ?? DETECTORS[one.detector] ?? one.detector,
-    judge: one.judge,
-    tone: one.judge ? colour(one.judge) : 'var(--ink-2)',
-    points: one.start_ms
-      .map((start, at) => [start, one.ratio[at]])
-      .filter(([, ratio]) => ratio !== null),
-    peak: Math.max(0, ...one.ratio.filter(ratio => ratio !== null)),
-  }));
-  const order = ['routing share', 'input', ...sorted(rows.map(row => row.judge).filter(Boolean))];
-  rows.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
+  const rows = evidenceRows(around.evidence);
   if (rows.length) {
     draw(part('evidence'), {
       height: evidenceHeight(rows),

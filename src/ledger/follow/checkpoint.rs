@@ -22,7 +22,7 @@ const MOST_BYTES: u64 = 1 << 30;
 pub(super) struct Folded {
     form: u32,
     baseline_days: u32,
-    false_alarms_per_30_days: f64,
+    pub(super) false_alarms_per_30_days: f64,
 }
 
 impl Folded {
@@ -35,7 +35,7 @@ impl Folded {
 /// The state of the monitors after some records.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
-    folded: Folded,
+    pub(super) folded: Folded,
     /// The last record folded, in the order in which they count.
     pub(super) n: i64,
     /// The hashes of the kept baselines that it rests on, by policy.
@@ -56,6 +56,11 @@ struct Writing<'a> {
 impl Checkpoint {
     /// The state in `file`; `None` where there is none, or one folded under other settings.
     pub(super) fn read(file: &Path, settings: &Settings) -> io::Result<Option<Self>> {
+        Ok(Self::load(file)?.filter(|kept| kept.folded == Folded::by(settings)))
+    }
+
+    /// The state in `file`, under whatever settings; `None` where there is none of this program.
+    pub(super) fn load(file: &Path) -> io::Result<Option<Self>> {
         let size = match fs::metadata(file) {
             Ok(found) => found.len(),
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -66,7 +71,7 @@ impl Checkpoint {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let kept: Self = serde_json::from_slice(&fs::read(file)?)?;
-        Ok((kept.folded == Folded::by(settings)).then_some(kept))
+        Ok((kept.folded.form == FORM).then_some(kept))
     }
 
     /// Puts the state after the `n`th record in the place of the file's; its bytes.

@@ -2,6 +2,8 @@
 //! without waiting for it.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::drift::baseline::Baseline;
@@ -10,6 +12,7 @@ use crate::drift::interval::Estimate;
 use crate::drift::monitor::Detecting;
 use crate::drift::standing::Standing;
 use crate::ledger::follow::Settings;
+use crate::ledger::follow::checkpoint::Checkpoint;
 use crate::ledger::rollup::detector_name;
 pub use crate::ledger::writing::Followed;
 use crate::telemetry::drift::Gauges;
@@ -30,6 +33,24 @@ impl Known {
     pub(super) fn new(followed: Followed, settings: &Settings) -> Self {
         let false_alarms_per_30_days = settings.false_alarms_per_30_days;
         Self { followed, false_alarms_per_30_days, policies: BTreeMap::new() }
+    }
+
+    /// What a gate knew when it last kept its state in `file`, and up to where its store counts:
+    /// for who reads beside it. Nothing where there is no such file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none of a gate.
+    pub fn kept(file: &Path, followed: Followed) -> io::Result<Self> {
+        let Some(kept) = Checkpoint::load(file)? else {
+            return Ok(Self { followed, ..Self::default() });
+        };
+        let policies = kept.standings.iter();
+        let policies = policies.map(|(name, own)| (name.clone(), Arc::new(View::of(own))));
+        Ok(Self {
+            followed,
+            false_alarms_per_30_days: kept.folded.false_alarms_per_30_days,
+            policies: policies.collect(),
+        })
     }
 }
 

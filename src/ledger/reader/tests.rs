@@ -7,7 +7,7 @@ use crate::clock::Stopwatch;
 use crate::ledger::form::tests::sample;
 use crate::ledger::{Entry, Ledger, Sync};
 
-const SETTERS: [fn(&mut Filter); 10] = [
+const SETTERS: [fn(&mut Filter); 12] = [
     |one| one.policy = Some("product-photo".to_owned()),
     |one| one.verdict = Some(Decision::Fail),
     |one| one.basis = Some(Basis::Judge),
@@ -16,6 +16,8 @@ const SETTERS: [fn(&mut Filter); 10] = [
     |one| one.since = Some(Timestamp(1)),
     |one| one.until = Some(Timestamp(2)),
     |one| one.flag = Some("halo".to_owned()),
+    |one| one.route = Some(Route::Failover),
+    |one| one.failed = Some("cutout".to_owned()),
     |one| one.external_id = Some("sku-1".to_owned()),
     |one| one.image = Some(Digest::of(b"image")),
 ];
@@ -64,7 +66,8 @@ async fn no_filter_nor_any_mix_of_them_sorts_or_reads_the_whole_table() {
             }
         }
     }
-    let indexes = ["at", "policy", "verdict", "basis", "judge", "team", "external_id", "image"];
+    let indexes =
+        ["at", "policy", "verdict", "basis", "judge", "team", "external_id", "image", "route"];
     for index in indexes {
         let used = seen.iter().any(|step| step.contains(&format!("INDEX record_{index} ")));
         assert!(used, "no list uses record_{index}: {seen:#?}");

@@ -92,7 +92,7 @@ pub(super) async fn forget(file: &Path, state: &Path) {
     fs::remove_file(state).unwrap();
 }
 
-pub(super) fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn follow(settings: Settings, follow: Follow) {
 }
 
 /// A made-up stream in which the second judge is stricter and takes over for a while.
-pub(super) fn judged(n: u32) -> Entry {
+pub(crate) fn judged(n: u32) -> Entry {
     let mut one = record(n);
     let is_away = (2_600..3_000).contains(&n) && n % 5 < 3;
     let name = if is_away { "claude-haiku" } else { "openai-mini" };

@@ -5,8 +5,10 @@ use std::path::Path;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use vlmgate::clock::Timestamp;
+use vlmgate::domain::Decision;
 use vlmgate::ledger::follow::Settings as Follow;
 use vlmgate::ledger::marks::{Mark, REVISION};
+use vlmgate::ledger::reader::{Filter, Reader};
 use vlmgate::ledger::{Ledger, LedgerError, Settings};
 
 use crate::figures::counting::{connect, dump, follow, forget, judged, records, soon, sums};
@@ -14,8 +16,9 @@ use crate::figures::read_events;
 use crate::ledger::settings;
 use crate::world::World;
 
-/// The tables of figures, which older programs did not have.
-const NEW: [&str; 14] = [
+/// The tables of figures and of what failed, which older programs did not have.
+const NEW: [&str; 15] = [
+    "failed",
     "label",
     "counted",
     "awaited",
@@ -36,7 +39,12 @@ const NEW: [&str; 14] = [
 async fn write(settings: &Settings, from: u32, to: u32) {
     let ledger = Ledger::open(settings.clone()).await.unwrap();
     for n in from..to {
-        let written = ledger.append(ledger.reserve().unwrap(), judged(n), soon());
+        let mut entry = judged(n);
+        if n % 2 == 0 {
+            entry.record.verdict.decision = Decision::Fail;
+            entry.record.verdict.failed = vec!["cutout".to_owned()];
+        }
+        let written = ledger.append(ledger.reserve().unwrap(), entry, soon());
         if n % 50 == 49 || n + 1 == to {
             assert!(written.await.recorded);
         }
@@ -62,11 +70,15 @@ async fn a_store_of_an_older_program_counts_each_of_its_records_once() {
     for table in NEW {
         run(&store.path, format!("DROP TABLE {table}")).await;
     }
-    run(&store.path, "DELETE FROM _sqlx_migrations WHERE version = 4".to_owned()).await;
+    run(&store.path, "DROP INDEX record_route".to_owned()).await;
+    run(&store.path, "DELETE FROM _sqlx_migrations WHERE version >= 4".to_owned()).await;
     write(&store, 450, 500).await;
     follow(store.clone(), usual.clone()).await;
     assert_eq!(records(&store.path).await, 500);
     assert_eq!(sums(&store.path).await, [(60, 500), (3_600, 500)]);
+    let reader = Reader::open(&store).await.unwrap();
+    let listed = Filter { failed: Some("cutout".to_owned()), ..Filter::default() };
+    assert_eq!(reader.list(&listed, None, 500).await.unwrap().records.len(), 250);
     let counted = dump(&store.path).await;
     assert!(counted.last().unwrap().starts_with("[500,500,"), "{:?}", counted.last());
     forget(&store.path, &usual.checkpoint).await;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use tokio::runtime::Runtime;
 use vlmgate::clock::Timestamp;
-use vlmgate::domain::{Basis, Decision, Digest};
+use vlmgate::domain::{Basis, Decision, Digest, Route};
 use vlmgate::ledger::Appended;
 use vlmgate::ledger::form::RecordForm;
 use vlmgate::ledger::reader::Filter;
@@ -34,6 +34,11 @@ proptest! {
                 let found = all(reader, &filter, 9).await;
                 prop_assert!(found.contains(&one), "flag {:?}", flag);
             }
+            for failed in &one.failed {
+                let filter = Filter { failed: Some(failed.clone()), ..Filter::default() };
+                let found = all(reader, &filter, 9).await;
+                prop_assert!(found.contains(&one), "failed on {:?}", failed);
+            }
             prop_assert_eq!(all(reader, &Filter::default(), 9).await, vec![other, one]);
             Ok::<_, TestCaseError>(())
         })?;
@@ -54,11 +59,13 @@ fn means(filter: &Filter, one: &RecordForm) -> bool {
         && filter.since.is_none_or(|since| since <= one.at)
         && filter.until.is_none_or(|until| one.at < until)
         && filter.flag.as_ref().is_none_or(|flag| one.flags.contains(flag))
+        && fits(filter.route.as_ref(), one.route.as_ref())
+        && filter.failed.as_ref().is_none_or(|failed| one.failed.contains(failed))
 }
 
 #[tokio::test]
 async fn every_pair_of_filters_finds_what_both_mean_newest_first() {
-    let setters: [fn(&mut Filter); 10] = [
+    let setters: [fn(&mut Filter); 12] = [
         |one| one.policy = Some("banner".to_owned()),
         |one| one.verdict = Some(Decision::Fail),
         |one| one.basis = Some(Basis::Judge),
@@ -67,6 +74,8 @@ async fn every_pair_of_filters_finds_what_both_mean_newest_first() {
         |one| one.since = Some(Timestamp(START_US + 10_000_000)),
         |one| one.until = Some(Timestamp(START_US + 50_000_000)),
         |one| one.flag = Some("soft".to_owned()),
+        |one| one.route = Some(Route::Failover),
+        |one| one.failed = Some("cutout".to_owned()),
         |one| one.external_id = Some("sku-3".to_owned()),
         |one| one.image = Some(Digest::of(&31_u32.to_be_bytes())),
     ];

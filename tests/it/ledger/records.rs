@@ -61,6 +61,9 @@ pub(crate) fn mixed(n: u32) -> Record {
     one.verdict = verdict(Decision::ALL[n as usize % 3], Basis::ALL[n as usize % 5]);
     one.verdict.flags =
         ["halo", "soft"].iter().take(n as usize % 3).map(|&f| f.to_owned()).collect();
+    one.verdict.failed =
+        ["cutout", "edges"].iter().take(n as usize / 2 % 3).map(|&one| one.to_owned()).collect();
+    one.route = Some([Route::Primary, Route::Hedge, Route::Failover][n as usize / 3 % 3]);
     one.judge = Some(judge(["openai-mini", "claude-mini"][n as usize % 2]));
     one.team = n.is_multiple_of(4).then(|| "shoes".to_owned());
     one.external_id = Some(format!("sku-{}", n % 7));
