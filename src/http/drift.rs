@@ -74,7 +74,10 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
         add("scores", scores(reader, &policy, query.until).await?);
         add("people", people(reader, &policy, query.until).await?);
         let primary = primary(&before.first, &after.first);
-        add("calibration", calibration(reader, &policy, (query.until, primary)).await?);
+        let loaded = face.gate.policies.load();
+        let loaded = loaded.iter().find(|one| one.name == policy).map(|one| &one.loaded.policy);
+        let fitted = calibration(reader, (&policy, loaded), (query.until, primary)).await?;
+        add("calibration", fitted);
         Ok(Value::Object(body))
     };
     told.await.map(Json).map_err(unreadable)
