@@ -128,7 +128,10 @@ fn asked(policy: &Policy) -> Json {
 fn judging(policy: &Policy) -> Json {
     let told = policy.checks.iter().filter(|one| one.on_fail == OnFail::Flag);
     let offset = |(judge, one): (&String, &Offset)| json!([judge, one.add, one.at_line]);
-    let offsets: Vec<_> = policy.route.offset_by_judge.iter().map(offset).collect();
+    // one that adds nothing says only that somebody looked
+    let decides = |(_, one): &(&String, &Offset)| 0.0 < one.add.abs() || 0.0 < one.at_line;
+    let offsets = policy.route.offset_by_judge.iter().filter(decides);
+    let offsets: Vec<_> = offsets.map(offset).collect();
     let mut json = json!({
         "views": policy.input.views.iter().map(view_json).collect::<Vec<_>>(),
         "encode": encode_json(&policy.input),

@@ -433,11 +433,12 @@ fn an_offset_is_another_way_of_judging_and_what_it_rests_on_is_not() {
     let read = &offset.route.offset_by_judge["claude-haiku"];
     assert_eq!((read.add, read.at_line, read.fitted), (0.08, 0.37, None));
     assert_ne!(plain.judging, offset.judging);
-    assert_ne!(
+    assert_eq!(
         plain.judging,
-        under("{ add: 0 }").judging,
-        "even one that adds nothing is a decision"
+        under("{ add: 0, fitted: 2026-11-23 }").judging,
+        "it decides nothing"
     );
+    assert_ne!(plain.judging, under("{ add: 0, at_line: 0.5 }").judging);
     assert_ne!(offset.judging, under("{ add: 0.08, at_line: 0.38 }").judging);
     assert_eq!(judging_without_offsets(&offset), plain.judging);
     // what judges are asked has no part in it, and neither has the paper around an offset

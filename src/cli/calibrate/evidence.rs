@@ -7,7 +7,8 @@
 //! the primary is slow, and rejects, which give reasons, are slower; then the faster answer wins. Both
 //! stay out; where a policy draws its second opinions by `sample` alone they may be let in. What was
 //! asked because a detector had alarmed stays out too: one of the judges was perhaps not itself. A
-//! probe and a failover come when a judge was ill, which no image is to blame for.
+//! probe and a failover come when a judge was ill, which no image is to blame for; what is made up for
+//! after a failover counts like a sample, for those are the images that the offset is for.
 //!
 //! Scores compare only where the same was asked of the same model. A record names what decided its
 //! judging by a digest, which lines are a part of; so images count that were judged under the lines
@@ -31,6 +32,8 @@ use crate::provider::profile::Profile;
 /// Most pairs of one judge, the newest: bounds memory, and a line rests on no more than it needs.
 pub(super) const MOST_PAIRS: usize = 200_000;
 
+/// What shadows are stored with that no judgement is the reason for.
+const UNSELECTED: [&str; 2] = ["sample", "backfill"];
 /// What a burst's shadows are stored with.
 const BURST: &str = "burst";
 
@@ -40,6 +43,7 @@ pub(super) enum LeftOut {
     SecondOpinion,
     Hedge,
     Burst,
+    OtherReason,
     OtherConfiguration,
     SeenAgain,
     Unscored,
@@ -51,6 +55,7 @@ impl LeftOut {
             Self::SecondOpinion => "second_opinion",
             Self::Hedge => "hedge",
             Self::Burst => "burst",
+            Self::OtherReason => "other_reason",
             Self::OtherConfiguration => "other_configuration",
             Self::SeenAgain => "seen_again",
             Self::Unscored => "unscored",
@@ -63,6 +68,7 @@ impl LeftOut {
             Self::SecondOpinion => "judged twice because the first was in doubt",
             Self::Hedge => "judged twice because the first was slow",
             Self::Burst => "judged twice because of an alarm",
+            Self::OtherReason => "judged twice for a reason that is not known here",
             Self::OtherConfiguration => "judged under other questions, lines or models",
             Self::SeenAgain => "of an image that came again",
             Self::Unscored => "without a score",
@@ -258,14 +264,16 @@ impl<'a> Evidence<'a> {
         match saying.route {
             Route::SecondOpinion if !self.second_opinions => return Some(LeftOut::SecondOpinion),
             Route::Hedge => return Some(LeftOut::Hedge),
-            Route::Shadow if saying.purpose.as_deref() == Some(BURST) => {
-                return Some(LeftOut::Burst);
-            }
             Route::SecondOpinion
             | Route::Shadow
             | Route::Primary
             | Route::Failover
             | Route::Probe => {}
+        }
+        match saying.purpose.as_deref() {
+            Some(BURST) => return Some(LeftOut::Burst),
+            Some(purpose) if !UNSELECTED.contains(&purpose) => return Some(LeftOut::OtherReason),
+            Some(_) | None => {}
         }
         (!self.judges.accept(saying, all)).then_some(LeftOut::OtherConfiguration)
     }

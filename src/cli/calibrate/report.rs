@@ -229,7 +229,7 @@ impl Judged<'_> {
             Some(Verdict::NoDifference) if self.present.is_some() => {
                 "rejects alike: keep its offset".to_owned()
             }
-            Some(Verdict::NoDifference) => "rejects alike: needs no offset".to_owned(),
+            Some(Verdict::NoDifference) => "rejects alike: nothing to add".to_owned(),
             Some(Verdict::TooUnsure) => {
                 "not yet: what is left is too uncertain beside what is mended".to_owned()
             }
