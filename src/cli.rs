@@ -1,5 +1,6 @@
 //! The command line: one command, one exit code. stdout is data, stderr is for people.
 
+pub mod calibrate;
 pub mod check;
 pub mod checks;
 pub mod doctor;
@@ -74,6 +75,8 @@ enum Command {
     /// Read the configuration
     #[command(subcommand)]
     Config(files::ConfigCommand),
+    /// Say what to add to each judge's scores so that it rejects the share that the first one does
+    Calibrate(calibrate::CalibrateArgs),
     /// Say what would keep the gate from working, one line each, with the fix
     Doctor(doctor::DoctorArgs),
     /// Break one judge of a running gate for a while, and see whether anybody is worse off
@@ -130,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Checks(command) => checks::run(&command),
         Command::Policy(command) => files::run_policy(&command),
         Command::Config(command) => files::run_config(&command),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Drift(command) => drift::run(&command),

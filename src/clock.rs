@@ -10,6 +10,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{self, Instant};
 
+pub mod dates;
+
 /// The instant after which nobody waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);

@@ -17,7 +17,7 @@
 //! | what is known of one policy, and under which configuration? | [`standing`], [`configs`] |
 //! | how far do two judges agree? | [`agreement`] |
 //! | what would the primary have said? | [`adjusted`] |
-//! | where must another judge draw its line? | [`threshold`] |
+//! | where must another judge draw its line? | [`threshold`], [`fit`] |
 //! | when is a second judge asked, and who wins? | [`opinion`] |
 //!
 //! Here *reject* is the statistics' word for y = 1: the first judgement alone would not pass.
@@ -30,6 +30,7 @@ pub mod decompose;
 pub mod detector;
 pub mod event;
 pub mod evidence;
+pub mod fit;
 pub mod interval;
 pub mod judged;
 pub mod label;

@@ -154,6 +154,8 @@ struct Case<'a> {
     deadline: Deadline,
     deadline_ms: u64,
     arrived: Stopwatch,
+    /// The image's own number: settles what lies exactly on a judge's line.
+    lot: f64,
     caller_gone: CancellationToken,
     /// Whether the answer may leave at its scores.
     early: bool,
@@ -347,16 +349,18 @@ fn open_case<'a>(policy: &'a ActivePolicy, submission: &Submission) -> Result<Ca
     })?;
     let caller_gone = submission.caller_gone.clone();
     let early = submission.takes_early && route.stream;
-    Ok(Case { early, ..Case::open(policy, vars, budget, submission.arrived, caller_gone) })
+    let came = (submission.arrived, submission.digest);
+    Ok(Case { early, ..Case::open(policy, vars, budget, came, caller_gone) })
 }
 
 impl<'a> Case<'a> {
-    /// A case that must be closed `budget` after it `arrived`; its answers are waited for to their ends.
+    /// A case that must be closed `budget` after its image `arrived`; its answers are waited for to
+    /// their ends.
     fn open(
         policy: &'a ActivePolicy,
         vars: BTreeMap<String, String>,
         budget: Duration,
-        arrived: Stopwatch,
+        (arrived, image): (Stopwatch, Digest),
         caller_gone: CancellationToken,
     ) -> Self {
         let ends = Deadline::at(arrived.started(), budget);
@@ -368,6 +372,7 @@ impl<'a> Case<'a> {
             deadline: ends.less(policy.route.keep_back),
             deadline_ms: millis(budget),
             arrived,
+            lot: image.lot(),
             caller_gone,
             early: false,
         }
@@ -413,8 +418,7 @@ fn pose(case: &Case<'_>, prepared: &Prepared) -> Result<Question, RenderError> {
 /// Whether the policy wants this judgement asked again, and still may.
 fn wants_second(case: &Case<'_>, judge: &JudgeId, judgement: &Judgement) -> bool {
     let Some(second) = &case.policy.second_opinion else { return false };
-    let (said, borderline) =
-        say(case.policy, &case.asked, Opinion { judge: &judge.name, judgement });
+    let (said, borderline) = say(case.policy, &case.asked, opinion(case, judge, judgement));
     let wanted = second.when.iter().any(|when| match *when {
         SecondOpinionWhen::Borderline => borderline,
         SecondOpinionWhen::Fail => said == Decision::Fail,
@@ -433,11 +437,11 @@ fn conclude(case: &Case<'_>, prepared: Option<&Prepared>, asking: &Asking) -> Ve
         _ if case.policy.mode == Mode::Off => Evidence::Off,
         _ if prepared.is_some_and(is_blocked) => Evidence::Checked,
         Some((judge, _, judgement)) => Evidence::Judged {
-            first: Opinion { judge: &judge.name, judgement },
+            first: opinion(case, judge, judgement),
             second: asking
                 .second
                 .as_ref()
-                .map(|(judge, judgement)| Opinion { judge: &judge.name, judgement }),
+                .map(|(judge, judgement)| opinion(case, judge, judgement)),
         },
         None if asking.late => Evidence::Late,
         None => Evidence::NoJudge,
@@ -452,8 +456,11 @@ fn said(case: &Case<'_>, attempt: &Attempt) -> Option<Decision> {
         return None;
     }
     let judgement = Judgement { scores: attempt.scores.clone() };
-    let opinion = Opinion { judge: &attempt.judge.name, judgement: &judgement };
-    Some(say(case.policy, &case.asked, opinion).0)
+    Some(say(case.policy, &case.asked, opinion(case, &attempt.judge, &judgement)).0)
+}
+
+fn opinion<'a>(case: &Case<'_>, judge: &'a JudgeId, judgement: &'a Judgement) -> Opinion<'a> {
+    Opinion { judge: &judge.name, judgement, lot: case.lot }
 }
 
 fn millis(span: Duration) -> u64 {

@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::mpsc::{self, OwnedPermit, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Deadline, Late};
@@ -49,6 +48,7 @@ mod kept;
 pub mod labels;
 pub mod marks;
 pub mod news;
+pub mod pairs;
 mod pictures;
 pub mod reader;
 pub mod retention;

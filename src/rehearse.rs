@@ -331,7 +331,8 @@ impl Stage {
         loaded: &LoadedPolicy,
         test: &Test,
     ) -> Result<Played, StageError> {
-        let image = self.ready(Digest::of(&test.image), &plan(loaded, &test.vars));
+        let digest = Digest::of(&test.image);
+        let image = self.ready(digest, &plan(loaded, &test.vars));
         let image = image.ok_or_else(|| io::Error::other("an image was not prepared"))?;
         let players: Vec<_> = suite.cast.iter().map(|role| Player::new(role, test)).collect();
         let judges = players.iter().cloned().map(|one| Arc::new(one) as Arc<dyn Judge>);
@@ -347,6 +348,7 @@ impl Stage {
                     panel: &panel,
                     policy: &policy,
                     vars: &test.vars,
+                    image: digest,
                     prepared,
                     asked_deadline: test.deadline,
                 };

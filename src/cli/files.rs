@@ -7,12 +7,16 @@ use serde_json::json;
 
 use crate::app::{App, AppError};
 use crate::cli::{Exit, Source, put, rehearse, say};
+use crate::clock::Timestamp;
+use crate::clock::dates::day_of;
 use crate::config::environment::Environment;
 use crate::config::files::PolicyFiles;
 use crate::config::problem::Problems;
 use crate::config::rehearsal::untested;
 use crate::config::revision::whole;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, LOCAL_JUDGE, Overrides};
+use crate::domain::Policy;
+use crate::domain::policy::offset::Doubt;
 use crate::prompt::LoadedPolicy;
 
 /// `vlmgate policy …`
@@ -42,6 +46,9 @@ pub struct LintArgs {
     /// Configuration whose judges the policies may name
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A warning is a problem too
+    #[arg(long)]
+    strict: bool,
     /// One JSON object a problem
     #[arg(long)]
     json: bool,
@@ -120,6 +127,7 @@ fn lint(args: &LintArgs) -> Result<Exit, AppError> {
                     let json = json!({ "policy": policy.name, "valid": true,
                         "revision": policy.revision.to_string() });
                     put(&if args.json { json.to_string() } else { line })?;
+                    valid &= !(warn(policy, args.json)? && args.strict);
                 }
                 for file in untested(path) {
                     let file = file.display();
@@ -138,6 +146,40 @@ fn lint(args: &LintArgs) -> Result<Exit, AppError> {
     Ok(if valid { Exit::Done } else { Exit::Invalid })
 }
 
+/// Says which judges' lines are in doubt; whether there is one.
+fn warn(policy: &Policy, json: bool) -> Result<bool, AppError> {
+    let doubts = policy.doubts(day_of(Timestamp::now()), LOCAL_JUDGE);
+    let primary = policy.route.judges.first().map(String::as_str).unwrap_or_default();
+    let all = doubts.iter().flat_map(|(judge, doubts)| doubts.iter().map(move |one| (judge, one)));
+    for (judge, doubt) in all {
+        let told = sentence(judge, doubt, primary);
+        let json_line = || {
+            json!({ "policy": policy.name, "valid": true, "judge": judge,
+                "doubt": doubt.label(), "warning": told })
+        };
+        let line = format!("{}: warning: {told}", policy.name);
+        put(&if json { json_line().to_string() } else { line })?;
+    }
+    Ok(!doubts.is_empty())
+}
+
+fn sentence(judge: &str, doubt: &Doubt, primary: &str) -> String {
+    let again = "run `vlmgate calibrate` again";
+    match doubt {
+        Doubt::Uncalibrated => format!(
+            "{judge} stands in for {primary} and is not calibrated: when it does, the reject rate \
+             moves by what the two differ; see `vlmgate calibrate --help`"
+        ),
+        Doubt::Old { days } => format!("{judge} was calibrated {days} days ago: {again}"),
+        Doubt::OtherPrimary { against } => {
+            format!("{judge} was calibrated to {against}, and {primary} is asked first: {again}")
+        }
+        Doubt::AskedOtherwise => format!(
+            "{judge} was calibrated when judges were asked or shown something else: {again}"
+        ),
+    }
+}
+
 fn read_all(path: &Path, judges: Option<&[String]>) -> Result<Vec<LoadedPolicy>, Problems> {
     if path.is_dir() {
         return PolicyFiles::read(path)?.load(judges);
@@ -154,8 +196,8 @@ fn show(args: &ShowArgs) -> Result<Exit, AppError> {
         return Ok(Exit::Done);
     }
     put(&format!(
-        "{}: {}\nrevision {}\njudging  {}\n",
-        policy.name, policy.description, policy.revision, policy.judging
+        "{}: {}\nrevision {}\njudging  {}\nasked    {}\n",
+        policy.name, policy.description, policy.revision, policy.judging, policy.asked
     ))?;
     let pretty = serde_json::to_string_pretty(&resolved).map_err(AppError::json)?;
     put(&pretty)?;

@@ -254,13 +254,13 @@ async fn compared(
     if !is_before {
         let earlier = (Timestamp(since.0 - (until.0 - since.0)), since);
         let asked = Asked { against: Some(earlier), ..asked.clone() };
-        let told = drift::told(reader, known, &asked).await?;
+        let told = drift::told(reader, known, (&asked, None)).await?;
         let n = told.pointer("/before/first_reject/n").and_then(Value::as_u64);
         if learnt.is_none() || ENOUGH <= n.unwrap_or_default() {
             return Ok(told);
         }
     }
-    Ok(drift::told(reader, known, &asked).await?)
+    Ok(drift::told(reader, known, (&asked, None)).await?)
 }
 
 /// The newest verdicts of a judge.

@@ -7,16 +7,16 @@ use crate::config::check_file::CheckForm;
 use crate::config::files::PolicyFiles;
 use crate::config::form::{Field, List, Table, read_file};
 use crate::config::policy_file::{
-    AlwaysTrue, CriterionForm, CropForm, FileFormat, HedgeForm, KeptImage, OpinionWhen, PolicyFile,
-    RouteForm, SecondOpinionForm, VariableForm, ViewForm, ViewFormat,
+    AlwaysTrue, CriterionForm, CropForm, FileFormat, HedgeForm, KeptImage, OffsetForm, OpinionWhen,
+    PolicyFile, RouteForm, SecondOpinionForm, VariableForm, ViewForm, ViewFormat,
 };
 use crate::config::policy_rules::check_rules;
 use crate::config::problem::{Mark, Problem, Report, Spot, hint};
 use crate::config::revision::seal;
 use crate::config::units::{Name, Number, Prose, Public, Share, Word};
 use crate::domain::policy::{
-    Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Owner, Region, RouteSpec,
-    SecondOpinion, SecondOpinionWhen, Variable, ViewSpec,
+    Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Offset, Owner, Region,
+    RouteSpec, SecondOpinion, SecondOpinionWhen, Variable, ViewSpec,
 };
 use crate::domain::{CheckSpec, Digest, Policy};
 use crate::prompt::{CompileProblem, LoadedPolicy, Part};
@@ -179,6 +179,7 @@ impl Resolver<'_> {
             keep: keep(raw)?,
             revision: Digest::of(b""),
             judging: Digest::of(b""),
+            asked: Digest::of(b""),
         };
         seal(&mut policy);
         Some((policy, sources))
@@ -340,8 +341,12 @@ fn criterion(form: &CriterionForm) -> Option<Criterion> {
 }
 
 fn route(form: &RouteForm) -> Option<RouteSpec> {
+    let offsets = form.offset_by_judge.filled().into_iter().flat_map(Table::each);
     Some(RouteSpec {
         judges: names(&form.judges),
+        offset_by_judge: offsets
+            .filter_map(|(_, name, form)| Some((name.text.clone(), offset(form)?)))
+            .collect(),
         deadline: form.deadline.filled()?.0,
         floor: form.floor.filled()?.0,
         keep_back: form.keep_back.filled()?.0,
@@ -357,6 +362,17 @@ fn route(form: &RouteForm) -> Option<RouteSpec> {
         stream: *form.stream.filled()?,
         on_deadline: *form.on_deadline.filled()?,
         on_no_judge: *form.on_no_judge.filled()?,
+    })
+}
+
+fn offset(form: &OffsetForm) -> Option<Offset> {
+    Some(Offset {
+        add: form.add.filled()?.0,
+        at_line: form.at_line.filled()?.0,
+        fitted: form.fitted.filled().copied().flatten().map(|date| date.0),
+        pairs: form.pairs.filled().copied().flatten().map(|pairs| pairs.0),
+        against: form.against.filled()?.as_ref().map(|name| name.text.clone()),
+        asked: form.asked.filled().copied().flatten().map(|asked| asked.0),
     })
 }
 

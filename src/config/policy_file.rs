@@ -6,8 +6,8 @@ use crate::config::check_file::CheckForm;
 use crate::config::form::{At, Form, List, Table, Words, form, refuse, unknown_word};
 use crate::config::problem::Report;
 use crate::config::units::{
-    Bytes, Colour, Money, Name, Number, Pixels, Prose, Public, Quantile, Share, Tag, Time, Unit,
-    Whole, Word, seconds,
+    Bytes, Colour, Date, Money, Name, Number, Pixels, Prose, Public, Quantile, Sealed, Share,
+    Shift, Tag, Time, Unit, Whole, Word, seconds,
 };
 use crate::config::yaml::Value;
 use crate::domain::policy::{Combine, CriterionOnFail, Measure};
@@ -50,7 +50,6 @@ form! {
     later {
         "shadow" => "shadow judging",
         "expect" => "the drift alert",
-        "offset_by_judge" => "calibration",
         "teams" => "team budgets",
     }
 }
@@ -224,6 +223,8 @@ form! {
     RouteForm {
         /// Judges in order of preference, as vlmgate.yaml names them; `local` is built in.
         judges: List<Name<Public>, 1, 8>,
+        /// What is added to each margin of a judge, the score less its line, by the judge's name; `vlmgate calibrate` fits it.
+        offset_by_judge: Table<Name<Public>, OffsetForm, 32> = Table::default(),
         /// The whole request, from the first byte to the answer; default 5s.
         deadline: Time = seconds(5.0),
         /// A caller asking for less is refused; default 300ms.
@@ -242,6 +243,24 @@ form! {
         on_deadline: Fallback = Fallback::Review,
         /// The answer when every judge is down or refused the image; default review.
         on_no_judge: Fallback = Fallback::Review,
+    }
+}
+
+form! {
+    /// What one judge's margins are moved by, so that it rejects as often as the first judge of the route.
+    OffsetForm {
+        /// Added to each margin, from -1 to 1.
+        add: Shift,
+        /// Share that does not pass of the images whose smallest margin is then exactly 0; default 0.
+        at_line: Unit = Number(0.0),
+        /// The day it was fitted, such as 2026-11-23; after 90 days `vlmgate policy lint` says so.
+        fitted: Option<Date>,
+        /// Images that both judges judged.
+        pairs: Option<Whole<1, 1_000_000_000>>,
+        /// The judge it was fitted to.
+        against: Option<Name<Public>>,
+        /// The digest of what judges were asked then: lint says when they are asked something else.
+        asked: Option<Sealed>,
     }
 }
 

@@ -172,6 +172,13 @@ fn check_judges(raw: &PolicyFile, judges: &[String], report: &mut Report) {
     for (spot, name) in route.into_iter().chain(opinion).flat_map(List::each) {
         check(spot, &name.text);
     }
+    let offsets = raw.route.get().and_then(|route| route.offset_by_judge.get());
+    for (key, name, form) in offsets.into_iter().flat_map(Table::each) {
+        check(&key.spot, &name.text);
+        if let Some(Some(against)) = form.against.get() {
+            check(&form.against.spot, &against.text);
+        }
+    }
     for criterion in raw.criteria.get().into_iter().flat_map(List::values) {
         let lines = criterion.pass_at_by_judge.get();
         for (key, name, _) in lines.into_iter().flat_map(Table::each) {

@@ -7,16 +7,27 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::clock::dates::show_date;
 use crate::domain::policy::{
     CheckKind, CheckSpec, Combine, Criterion, CriterionOnFail, HedgeSpec, Input, Keep, KeepImage,
-    Owner, Policy, RouteSpec, SecondOpinion, SecondOpinionWhen, ViewSpec,
+    Offset, Owner, Policy, RouteSpec, SecondOpinion, SecondOpinionWhen, ViewSpec,
 };
 use crate::domain::{Digest, Fallback, OnFail};
 
-/// Sets both digests of `policy` to what the rest of it says.
+/// Sets the digests of `policy` to what the rest of it says.
 pub fn seal(policy: &mut Policy) {
     policy.revision = digest("policy 1", &whole(policy));
     policy.judging = digest("judging 1", &judging(policy));
+    policy.asked = digest("asked 1", &asked(policy));
+}
+
+/// What `judging` was before any offset was set: what was judged then is what is judged now, for
+/// whoever adds the offsets himself.
+#[must_use]
+pub fn judging_without_offsets(policy: &Policy) -> Digest {
+    let mut plain = policy.clone();
+    plain.route.offset_by_judge.clear();
+    digest("judging 1", &judging(&plain))
 }
 
 fn digest(kind: &str, json: &Json) -> Digest {
@@ -76,6 +87,7 @@ pub fn whole(policy: &Policy) -> Json {
         keep,
         revision: _,
         judging: _,
+        asked: _,
     } = policy;
     let Owner { team, on_call, runbook } = owner;
     json!({
@@ -96,11 +108,31 @@ pub fn whole(policy: &Policy) -> Json {
     })
 }
 
+/// What a judge reads and sees, whatever line its scores are held to.
+fn asked(policy: &Policy) -> Json {
+    let told = policy.checks.iter().filter(|one| one.on_fail == OnFail::Flag);
+    let question = |one: &Criterion| json!([one.id, one.ask, one.when, measured_by(one)]);
+    json!({
+        "views": policy.input.views.iter().map(view_json).collect::<Vec<_>>(),
+        "encode": encode_json(&policy.input),
+        "flags": told.map(|one| check_json(one, Lists::Out)).collect::<Vec<_>>(),
+        "criteria": policy.criteria.iter().map(question).collect::<Vec<_>>(),
+        "prompt": [&policy.system_prompt, &policy.user_prompt],
+        "answer": [json!(policy.reason_chars), json!(policy.max_output_tokens)],
+    })
+}
+
 /// What a judge reads and the lines its scores are held to. A check that only flags is a part of
-/// it, since its name is told to the judge; one that answers by itself is not, nor is any list.
+/// it, since its name is told to the judge; one that answers by itself is not, nor is any list, nor
+/// what an offset rests on.
 fn judging(policy: &Policy) -> Json {
     let told = policy.checks.iter().filter(|one| one.on_fail == OnFail::Flag);
-    json!({
+    let offset = |(judge, one): (&String, &Offset)| json!([judge, one.add, one.at_line]);
+    // one that adds nothing says only that somebody looked
+    let decides = |(_, one): &(&String, &Offset)| 0.0 < one.add.abs() || 0.0 < one.at_line;
+    let offsets = policy.route.offset_by_judge.iter().filter(decides);
+    let offsets: Vec<_> = offsets.map(offset).collect();
+    let mut json = json!({
         "views": policy.input.views.iter().map(view_json).collect::<Vec<_>>(),
         "encode": encode_json(&policy.input),
         "flags": told.map(|one| check_json(one, Lists::Out)).collect::<Vec<_>>(),
@@ -108,7 +140,16 @@ fn judging(policy: &Policy) -> Json {
         "borderline": policy.borderline,
         "prompt": [&policy.system_prompt, &policy.user_prompt],
         "answer": [json!(policy.reason_chars), json!(policy.max_output_tokens)],
-    })
+    });
+    put_offsets(&mut json, offsets);
+    json
+}
+
+/// A policy without offsets has the digests that it had before there were any.
+fn put_offsets(json: &mut Json, offsets: Vec<Json>) {
+    if let (Json::Object(object), false) = (json, offsets.is_empty()) {
+        object.insert("offset_by_judge".to_owned(), Json::Array(offsets));
+    }
 }
 
 fn input_json(input: &Input) -> Json {
@@ -191,9 +232,20 @@ fn criterion_json(criterion: &Criterion) -> Json {
     json!([id, ask, pass_at, pass_at_by_judge, when, on_fail, measured_by])
 }
 
+fn measured_by(criterion: &Criterion) -> Vec<&'static str> {
+    criterion.measured_by.iter().map(|one| one.label()).collect()
+}
+
+fn offset_json((judge, offset): (&String, &Offset)) -> Json {
+    let Offset { add, at_line, fitted, pairs, against, asked } = offset;
+    let fitted = fitted.map(show_date);
+    json!([judge, add, at_line, fitted, pairs, against, asked.map(|asked| asked.to_string())])
+}
+
 fn route_json(route: &RouteSpec) -> Json {
     let RouteSpec {
         judges,
+        offset_by_judge,
         deadline,
         floor,
         keep_back,
@@ -206,7 +258,7 @@ fn route_json(route: &RouteSpec) -> Json {
     } = route;
     let hedge =
         hedge.map(|HedgeSpec { after_quantile, budget_ratio }| [after_quantile, budget_ratio]);
-    json!({
+    let mut json = json!({
         "judges": judges,
         "deadline": deadline.as_secs_f64(),
         "floor": floor.as_secs_f64(),
@@ -217,7 +269,9 @@ fn route_json(route: &RouteSpec) -> Json {
         "stream": stream,
         "on_deadline": fallback_word(*on_deadline),
         "on_no_judge": fallback_word(*on_no_judge),
-    })
+    });
+    put_offsets(&mut json, offset_by_judge.iter().map(offset_json).collect());
+    json
 }
 
 fn second_opinion_json(opinion: &SecondOpinion) -> Json {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use crate::clock::dates::read_date;
 use crate::config::form::{At, Form, refuse};
 use crate::config::problem::Report;
 use crate::config::yaml::Value;
-use crate::domain::MicroUsd;
+use crate::domain::policy::offset::Day;
+use crate::domain::{Digest, MicroUsd};
 
 /// The characters a name is made of, as its pattern and as its check.
 pub(crate) trait NameShape {
@@ -180,6 +182,23 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
+/// What is added to a margin, -1..1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shift(pub(crate) f64);
+
+impl Form for Shift {
+    fn read(at: &At<'_>, report: &mut Report) -> Option<Self> {
+        match number(&at.node.value).filter(|number| (-1.0..=1.0).contains(number)) {
+            Some(number) => Some(Self(number)),
+            None => refuse(at, report, "a number between -1 and 1"),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": -1, "maximum": 1 })
+    }
+}
+
 /// A share: `35%`, or 0.35.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Share(pub(crate) f64);
@@ -289,6 +308,42 @@ impl Form for Pixels {
             { "type": "string", "pattern": amount("MP") },
             { "type": "integer", "minimum": 1 },
         ] })
+    }
+}
+
+/// A day: `2026-11-23`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Date(pub(crate) Day);
+
+impl Form for Date {
+    fn read(at: &At<'_>, report: &mut Report) -> Option<Self> {
+        match at.node.text().and_then(read_date) {
+            Some(day) => Some(Self(day)),
+            None => refuse(at, report, "a date such as 2026-11-23"),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" })
+    }
+}
+
+/// A digest: `b3:` and 64 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed(pub(crate) Digest);
+
+impl Form for Sealed {
+    fn read(at: &At<'_>, report: &mut Report) -> Option<Self> {
+        let text = at.node.text();
+        let digest = text.and_then(|text| text.parse::<Digest>().ok());
+        match digest.filter(|one| text.is_some_and(|text| one.to_string() == text)) {
+            Some(digest) => Some(Self(digest)),
+            None => refuse(at, report, "a digest: b3: and 64 hex digits"),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^b3:[0-9a-f]{64}$" })
     }
 }
 

@@ -82,6 +82,18 @@ impl Digest {
         &self.0
     }
 
+    /// The image's lot, 0..1: drawn once for all, alike for every judge and policy, and independent
+    /// of whatever else is drawn by the digest.
+    #[must_use]
+    pub fn lot(&self) -> f64 {
+        let [a, b, c, d, e, f, g, ..] = *blake3::keyed_hash(&self.0, b"vlmgate lot").as_bytes();
+        let bits = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
+        // 53 of the 56 bits: as many as a double holds
+        #[expect(clippy::cast_precision_loss, reason = "both are powers of two or below 2^53")]
+        let lot = (bits >> 3) as f64 / (1_u64 << 53) as f64;
+        lot
+    }
+
     /// 64 hex digits without the prefix: a file name.
     #[must_use]
     pub fn to_hex(&self) -> String {

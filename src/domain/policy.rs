@@ -11,8 +11,10 @@ use crate::domain::candidate::{Digest, Format};
 use crate::domain::money::MicroUsd;
 
 mod check;
+pub mod offset;
 
 pub use check::{CheckKind, CheckSpec, Fingerprint};
+pub use offset::Offset;
 
 /// Whether the policy's verdicts bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +211,7 @@ pub struct Criterion {
 }
 
 impl Criterion {
-    /// Where pass begins for `judge`.
+    /// Where pass begins for `judge`, no offset taken off.
     #[must_use]
     pub fn threshold(&self, judge: &str) -> f64 {
         self.pass_at_by_judge.get(judge).copied().unwrap_or(self.pass_at)
@@ -230,6 +232,8 @@ pub struct HedgeSpec {
 pub struct RouteSpec {
     /// Judges by name; at least one.
     pub judges: Vec<String>,
+    /// What a judge's margins are moved by, by the judge's name.
+    pub offset_by_judge: BTreeMap<String, Offset>,
     /// From the first byte to the answer.
     pub deadline: Duration,
     /// A caller asking for less is refused.
@@ -366,6 +370,9 @@ pub struct Policy {
     /// The digest of what decides the judging: prompt, criteria, thresholds, views; lists excluded.
     /// A record's `judged_by` joins it with the judge's model and parameters.
     pub judging: Digest,
+    /// The digest of what judges are asked and shown, whatever line their scores are held to: scores
+    /// of one digest can be compared.
+    pub asked: Digest,
 }
 
 impl Policy {
@@ -373,5 +380,14 @@ impl Policy {
     #[must_use]
     pub fn criterion(&self, id: &str) -> Option<&Criterion> {
         self.criteria.iter().find(|one| one.id == id)
+    }
+
+    /// What a record says decided the judging: `judging`, a policy's part, joined with the judge's
+    /// model and `parameters`.
+    #[must_use]
+    pub fn judged_by(judging: Digest, parameters: &str) -> Digest {
+        let mut whole = judging.as_bytes().to_vec();
+        whole.extend_from_slice(parameters.as_bytes());
+        Digest::of(&whole)
     }
 }

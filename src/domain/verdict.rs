@@ -5,10 +5,8 @@
 
 use crate::domain::finding::Finding;
 use crate::domain::judgement::Judgement;
+use crate::domain::policy::offset::{STEP, stepped};
 use crate::domain::policy::{Combine, Criterion, CriterionOnFail, Fallback, Mode, OnFail, Policy};
-
-/// Scores and lines are decimal fractions: 0.78 - 0.70 must count as 0.08.
-const ROUNDING: f64 = 1e-9;
 
 /// What the gate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,9 +83,10 @@ pub struct Scored {
     pub criterion: String,
     /// The first judge's score; `None` where the `local` judge cannot tell.
     pub score: Option<f64>,
-    /// The line that this judge is held to.
+    /// The line that this judge is held to, its offset taken off.
     pub pass_at: f64,
-    /// Whether the criterion passed, by the combined margin where two judges spoke.
+    /// Whether the criterion passed: by the combined margin where two judges spoke, and by the
+    /// image's lot where a score lies exactly on a line that an offset moved.
     pub passed: Option<bool>,
     /// The judge's words.
     pub reason: Option<String>,
@@ -129,6 +128,10 @@ pub struct Opinion<'a> {
     pub judge: &'a str,
     /// What it said.
     pub judgement: &'a Judgement,
+    /// The image's own number, 0..1: [`Digest::lot`].
+    ///
+    /// [`Digest::lot`]: crate::domain::Digest::lot
+    pub lot: f64,
 }
 
 /// What the verdict is to rest on.
@@ -178,20 +181,23 @@ pub fn decide(
 /// What `opinion` alone makes the verdict, and whether it is borderline.
 #[must_use]
 pub fn say(policy: &Policy, asked: &[&Criterion], opinion: Opinion<'_>) -> (Decision, bool) {
-    let margins: Vec<_> = asked.iter().map(|one| (*one, margin(one, opinion))).collect();
+    let margins: Vec<_> = asked.iter().map(|one| (*one, margin(policy, one, opinion))).collect();
     (weigh(&margins), is_borderline(&margins, policy.borderline))
 }
 
-/// `score - pass_at` of one criterion, `None` where the judge could not tell.
-fn margin(criterion: &Criterion, opinion: Opinion<'_>) -> Option<f64> {
+/// `score - pass_at` of one criterion, moved by the judge's offset; `None` where the judge could not
+/// tell.
+fn margin(policy: &Policy, criterion: &Criterion, opinion: Opinion<'_>) -> Option<f64> {
     let score = opinion.judgement.score(&criterion.id)?.score?;
-    Some(score - criterion.threshold(opinion.judge))
+    let margin = stepped(score - criterion.threshold(opinion.judge));
+    let offset = policy.route.offset_by_judge.get(opinion.judge);
+    Some(offset.map_or(margin, |one| one.moved(margin, opinion.lot)))
 }
 
 type Margins<'a> = [(&'a Criterion, Option<f64>)];
 
 fn is_pass(margin: f64) -> bool {
-    -ROUNDING <= margin
+    -STEP / 2.0 <= margin
 }
 
 /// The decision that margins make: any failed criterion fails the image or sends it to a person.
@@ -208,7 +214,7 @@ fn weigh(margins: &Margins<'_>) -> Decision {
 /// than with all of them failed. A doubtful criterion beside a certain defect changes nothing.
 fn is_borderline(margins: &Margins<'_>, band: f64) -> bool {
     let with = |doubtful: f64| {
-        let settle = |one: f64| if one.abs() <= band + ROUNDING { doubtful } else { one };
+        let settle = |one: f64| if one.abs() <= band + STEP { doubtful } else { one };
         let settled: Vec<_> = margins.iter().map(|(c, m)| (*c, m.map(settle))).collect();
         weigh(&settled)
     };
@@ -224,8 +230,8 @@ fn judged(
     let margins: Vec<_> = asked
         .iter()
         .map(|criterion| {
-            let one = margin(criterion, first);
-            let other = second.and_then(|second| margin(criterion, second));
+            let one = margin(policy, criterion, first);
+            let other = second.and_then(|second| margin(policy, criterion, second));
             (*criterion, combine(policy, one, other))
         })
         .collect();
@@ -245,7 +251,7 @@ fn judged(
             Scored {
                 criterion: criterion.id.clone(),
                 score: said.and_then(|said| said.score),
-                pass_at: criterion.threshold(first.judge),
+                pass_at: policy.line(criterion, first.judge),
                 passed: margin.map(is_pass),
                 reason: said.and_then(|said| said.reason.clone()),
             }

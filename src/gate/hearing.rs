@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Stopwatch;
-use crate::domain::{Attempt, Finding, JudgeId, Route, Verdict};
+use crate::domain::{Attempt, Digest, Finding, JudgeId, Route, Verdict};
 use crate::gate::policies::ActivePolicy;
 use crate::gate::{Case, Gate, Refusal, conclude, millis};
 use crate::imaging::Prepared;
@@ -25,6 +25,8 @@ pub struct Hearing<'a> {
     pub policy: &'a ActivePolicy,
     /// As [`crate::prompt::LoadedPolicy::vars`] returned them.
     pub vars: &'a BTreeMap<String, String>,
+    /// The digest of the image's bytes.
+    pub image: Digest,
     /// What was made of the image by [`crate::gate::plan`].
     pub prepared: &'a Prepared,
     /// The caller's deadline: it can only shorten the policy's.
@@ -52,7 +54,7 @@ impl Hearing<'_> {
     /// # Errors
     /// [`Refusal::BelowFloor`]: the caller's deadline is under the policy's floor.
     pub async fn hear(self) -> Result<Heard, Refusal> {
-        let Self { panel, policy, vars, prepared, asked_deadline } = self;
+        let Self { panel, policy, vars, image, prepared, asked_deadline } = self;
         let route = &policy.route;
         let budget = asked_deadline.unwrap_or(route.deadline).min(route.deadline);
         if policy.read_time(asked_deadline).is_none() {
@@ -60,7 +62,8 @@ impl Hearing<'_> {
             return Err(Refusal::BelowFloor { left_ms, floor_ms });
         }
         let arrived = Stopwatch::start();
-        let case = Case::open(policy, vars.clone(), budget, arrived, CancellationToken::new());
+        let came = (arrived, image);
+        let case = Case::open(policy, vars.clone(), budget, came, CancellationToken::new());
         let asking = Gate::ask(panel, &case, Some(prepared)).await;
         let verdict = conclude(&case, Some(prepared), &asking);
         Ok(Heard {

@@ -9,7 +9,7 @@ use crate::clock::{Stopwatch, Timestamp};
 use crate::domain::finding::local_risk;
 use crate::domain::policy::KeepImage;
 use crate::domain::record::{ImageFacts, PolicyRef, Timing};
-use crate::domain::{Candidate, Decision, Digest, Format, JudgeId, Record, Route};
+use crate::domain::{Candidate, Decision, Digest, Format, JudgeId, Policy, Record, Route};
 use crate::gate::policies::ActivePolicy;
 use crate::gate::traffic::DRILL_FLAG;
 use crate::gate::{Case, Checked, Gate, Story, Submission};
@@ -132,9 +132,7 @@ impl Gate {
     fn judged_by(&self, policy: &ActivePolicy, judge: Option<&JudgeId>) -> Digest {
         let parameters =
             judge.and_then(|judge| self.panel.judge(&judge.name)).map(Judge::parameters);
-        let mut whole = policy.judging.as_bytes().to_vec();
-        whole.extend_from_slice(parameters.unwrap_or_default().as_bytes());
-        Digest::of(&whole)
+        Policy::judged_by(policy.judging, parameters.unwrap_or_default())
     }
 }
 

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::policy::CriterionOnFail;
+use crate::clock::dates::show_date;
+use crate::domain::policy::{CriterionOnFail, Offset};
 use crate::gate::policies::{ActivePolicy, Reload};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::{Face, OPENAPI};
@@ -158,6 +159,13 @@ fn policy_json(policy: &ActivePolicy) -> Value {
                 "pass_at_by_judge": one.pass_at_by_judge, "when": one.when, "on_fail": on_fail })
         })
         .collect();
+    let offset = |(judge, one): (&String, &Offset)| {
+        let fitted = one.fitted.map(show_date);
+        let json = json!({ "add": one.add, "at_line": one.at_line, "fitted": fitted,
+            "pairs": one.pairs, "against": one.against });
+        (judge.clone(), json)
+    };
+    let offsets: serde_json::Map<_, _> = policy.route.offset_by_judge.iter().map(offset).collect();
     json!({
         "name": policy.name,
         "description": policy.description,
@@ -166,7 +174,9 @@ fn policy_json(policy: &ActivePolicy) -> Value {
         "mode": policy.mode.label(),
         "revision": policy.revision.to_string(),
         "judging": policy.judging.to_string(),
+        "asked": policy.asked.to_string(),
         "judges": policy.route.judges,
+        "offset_by_judge": offsets,
         "deadline_ms": u64::try_from(policy.route.deadline.as_millis()).unwrap_or(u64::MAX),
         "floor_ms": u64::try_from(policy.route.floor.as_millis()).unwrap_or(u64::MAX),
         "accept": policy.input.accept.iter().map(|one| one.label()).collect::<Vec<_>>(),

@@ -9,6 +9,7 @@ use axum::http::Uri;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::domain::Policy;
 use crate::drift::decompose::{Cause, Decomposition};
 use crate::drift::event::Severity;
 use crate::drift::interval::{Estimate, Tally, newcombe};
@@ -74,14 +75,19 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
     let policy = policy(reader, &face, query.policy.clone()).await?;
     let (window, against) = ((query.since, query.until), query.against);
     let asked = Asked { policy, window, against, now };
-    told(reader, &face.known.load(), &asked).await.map(Json).map_err(unreadable)
+    let policies = face.gate.policies.load_full();
+    let loaded = policies.iter().find(|one| one.name == asked.policy);
+    let loaded = loaded.map(|one| &one.loaded.policy);
+    let told = told(reader, &face.known.load(), (&asked, loaded)).await;
+    told.map(Json).map_err(unreadable)
 }
 
 /// What moved, what is watched, and how far judges agree, in the form in which it is answered.
+/// Whose lines were fitted only the loaded policy says.
 pub(crate) async fn told(
     reader: &Reader,
     known: &Known,
-    asked: &Asked,
+    (asked, loaded): (&Asked, Option<&Policy>),
 ) -> Result<Value, LedgerError> {
     let Asked { policy, window: (_, until), .. } = asked;
     let view = known.policies.get(policy).map(AsRef::as_ref);
@@ -99,7 +105,7 @@ pub(crate) async fn told(
     add("scores", scores(reader, policy, *until).await?);
     add("people", people(reader, policy, *until).await?);
     let primary = primary(&before.first, &after.first);
-    add("calibration", calibration(reader, policy, (*until, primary)).await?);
+    add("calibration", calibration(reader, (policy, loaded), (*until, primary)).await?);
     Ok(Value::Object(body))
 }
 

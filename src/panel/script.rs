@@ -1,6 +1,6 @@
 //! Judges that act by a script, for tests on the paused clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -246,6 +246,7 @@ pub(crate) fn question(criteria: &[&str]) -> Question {
 pub(crate) fn route(judges: &[&str]) -> RouteSpec {
     RouteSpec {
         judges: judges.iter().map(|&name| name.to_owned()).collect(),
+        offset_by_judge: BTreeMap::new(),
         deadline: Duration::from_secs(5),
         floor: Duration::from_millis(500),
         keep_back: Duration::ZERO,

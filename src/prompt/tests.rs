@@ -67,6 +67,7 @@ fn policy() -> Policy {
         max_output_tokens: 300,
         route: RouteSpec {
             judges: vec!["local".to_owned()],
+            offset_by_judge: BTreeMap::new(),
             deadline: Duration::from_secs(5),
             floor: Duration::from_millis(300),
             keep_back: Duration::from_millis(20),
@@ -82,6 +83,7 @@ fn policy() -> Policy {
         keep: Keep { images: Vec::new(), verdicts_for: second, images_for: second },
         revision: Digest::of(b""),
         judging: Digest::of(b""),
+        asked: Digest::of(b""),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! What no test touched can be changed by a slip of the pen without any test noticing.
 
-use crate::domain::{AttemptOutcome, Basis, CheckSpec, Mode, OnFail, Policy, Route};
+use crate::domain::{AttemptOutcome, Basis, CheckSpec, Criterion, Mode, OnFail, Policy, Route};
 use crate::gate::hearing::Heard;
 
 /// What was touched.
@@ -103,7 +103,7 @@ impl Coverage {
                 else {
                     continue;
                 };
-                let own = criterion.pass_at_by_judge.contains_key(judge).then_some(judge);
+                let own = has_own_line(policy, criterion, judge).then_some(judge);
                 let is_it = |line: &&mut LineSeen| {
                     line.criterion == criterion.id && line.judge.as_ref() == own
                 };
@@ -157,15 +157,21 @@ pub fn judges(policy: &Policy) -> Vec<String> {
     judges
 }
 
+/// Whether `judge` is held to another line than all others, or to the same one by its own name.
+fn has_own_line(policy: &Policy, criterion: &Criterion, judge: &str) -> bool {
+    criterion.pass_at_by_judge.contains_key(judge)
+        || policy.route.offset_by_judge.contains_key(judge)
+}
+
 fn lines(policy: &Policy, judges: &[String]) -> Vec<LineSeen> {
     let mut lines: Vec<LineSeen> = Vec::new();
     for criterion in &policy.criteria {
         for judge in judges {
-            let own = criterion.pass_at_by_judge.get(judge);
+            let is_own = has_own_line(policy, criterion, judge);
             let line = LineSeen {
                 criterion: criterion.id.clone(),
-                judge: own.map(|_| judge.clone()),
-                pass_at: own.copied().unwrap_or(criterion.pass_at),
+                judge: is_own.then(|| judge.clone()),
+                pass_at: policy.line(criterion, judge),
                 passing: false,
                 failing: false,
             };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use vlmgate::config::environment::Environment;
 use vlmgate::config::files::PolicyFiles;
+use vlmgate::config::revision::judging_without_offsets;
 use vlmgate::config::{Config, Overrides, as_json, policy_schema, service_schema};
 use vlmgate::domain::policy::Region;
 use vlmgate::prompt::{LoadedPolicy, RenderInput};
@@ -212,6 +213,9 @@ prompt: { system: file:prompts/system.j2, user: "{{ criteria[0].ask }}" }
 answer: { reason_chars: 160, max_output_tokens: 300 }
 route:
   judges: [openai-mini, claude-haiku, gemini-flash, mistral-vision, local]
+  offset_by_judge:
+    claude-haiku: { add: 0.08, at_line: 0.37 }
+    gemini-flash: { add: -0.05, fitted: 2026-11-23, pairs: 8120, against: openai-mini, asked: "b3:5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c5d1c" }
   deadline: 5s
   floor: 300ms
   keep_back: 20ms
@@ -221,7 +225,6 @@ route:
   on_deadline: local
   on_no_judge: pass
   stream: true
-offset_by_judge: { claude-haiku: { add: 0.08, at_line: 0.37 } }
 second_opinion:
   when: [borderline, fail, { sample: 1% }]
   ask: [claude-haiku, gemini-flash]
@@ -244,11 +247,10 @@ expect: { reject_rate: { low: 3%, high: 12% }, p95: 1500ms }
 #[test]
 fn keys_of_parts_still_to_come_are_refused_by_name_and_nothing_else_is() {
     insta::assert_snapshot!(load(EVERY_KEY).unwrap_err(), @r#"
-    policies/p.yaml:63:1: offset_by_judge: `offset_by_judge` belongs to calibration, which this version does not have yet; remove it
-    policies/p.yaml:73:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
-    policies/p.yaml:74:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it
-    policies/p.yaml:75:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it
-    policies/p.yaml:80:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
+    policies/p.yaml:75:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
+    policies/p.yaml:76:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it
+    policies/p.yaml:77:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it
+    policies/p.yaml:82:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
     "#);
 }
 
@@ -418,4 +420,36 @@ fn a_policy_directory_is_read_with_its_folders_and_without_hidden_files() {
     assert_ne!(after.fingerprint(), before.fingerprint());
     let gone = PolicyFiles::read(&dir.path().join("gone")).unwrap_err().to_string();
     assert!(gone.contains("gone: cannot be read"), "{gone}");
+}
+
+#[test]
+fn an_offset_is_another_way_of_judging_and_what_it_rests_on_is_not() {
+    let under = |offset: &str| {
+        let line = format!("route:\n  offset_by_judge: {{ claude-haiku: {offset} }}\n");
+        loaded(&with(POLICY, "route:\n", &line)).policy
+    };
+    let plain = loaded(POLICY).policy;
+    let offset = under("{ add: 0.08, at_line: 0.37 }");
+    let read = &offset.route.offset_by_judge["claude-haiku"];
+    assert_eq!((read.add, read.at_line, read.fitted), (0.08, 0.37, None));
+    assert_ne!(plain.judging, offset.judging);
+    assert_eq!(
+        plain.judging,
+        under("{ add: 0, fitted: 2026-11-23 }").judging,
+        "it decides nothing"
+    );
+    assert_ne!(plain.judging, under("{ add: 0, at_line: 0.5 }").judging);
+    assert_ne!(offset.judging, under("{ add: 0.08, at_line: 0.38 }").judging);
+    assert_eq!(judging_without_offsets(&offset), plain.judging);
+    // what judges are asked has no part in it, and neither has the paper around an offset
+    assert_eq!(plain.asked, offset.asked);
+    let noted = under("{ add: 0.08, at_line: 0.37, fitted: 2026-11-23, against: openai-mini }");
+    assert_eq!((noted.judging, noted.asked), (offset.judging, offset.asked));
+    assert_ne!(noted.revision, offset.revision);
+    // a line is no part of what is asked; a question is
+    let line = loaded(&with(POLICY, "pass_at: 0.7\n", "pass_at: 0.8\n")).policy;
+    assert_eq!(line.asked, plain.asked);
+    assert_ne!(line.judging, plain.judging);
+    let question = loaded(&with(POLICY, "outline clean", "edge clean")).policy;
+    assert_ne!(question.asked, plain.asked);
 }

@@ -6,6 +6,8 @@ mod admission;
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod calibrate;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod codecs;

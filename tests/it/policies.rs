@@ -100,6 +100,33 @@ async fn each_judge_is_held_to_its_own_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_judge_with_an_offset_is_held_to_the_line_that_results() {
+    // its own lines are 0.62, 0.70 and 0.60
+    let offset =
+        "  offset_by_judge: { claude-haiku: { add: 0.15, fitted: 2026-11-20, pairs: 8120 } }";
+    let to = format!("{offset}\n  keep_back: 20ms");
+    let world = World::of(edit("  keep_back: 20ms", &to)).await;
+    world.provider("openai-mini").set_behaviour(Behaviour::failing(Fault::status(503)));
+    world.provider("claude-haiku").set_behaviour(judging(0.75));
+    let (_, verdict) = world.post(mug()).await;
+    assert_eq!((&verdict["verdict"], &verdict["borderline"]), (&json!("pass"), &json!(false)));
+    let lines = |verdict: &Value| {
+        ["cutout", "edge_artifacts", "contact_shadow"]
+            .map(|one| verdict["scores"][one]["pass_at"].clone())
+    };
+    assert_eq!(lines(&verdict), [json!(0.47), json!(0.55), json!(0.45)], "{verdict}");
+    world.provider("claude-haiku").set_behaviour(judging(0.3));
+    let (_, verdict) = world.post(mug()).await;
+    assert_eq!(verdict["verdict"], "fail", "{verdict}");
+    let (_, policies) = world.get("/v1/policies").await;
+    let shown = &policies["policies"][0]["offset_by_judge"]["claude-haiku"];
+    let expected = json!({ "add": 0.15, "at_line": 0.0, "fitted": "2026-11-20", "pairs": 8120,
+        "against": null });
+    assert_eq!(*shown, expected);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_policy_has_one_revision_and_judged_by_tells_judges_apart() {
     let world = World::new().await;
     let (_, first) = world.post(mug()).await;

@@ -171,7 +171,7 @@ function calibration(drift) {
       <td>${one.present ? shift(one, isThin) : html`<span class="q">no pairs</span>`}</td><td class="num">${one.present ? effect(one.present) : ''}</td>${isFitted ? fitted : ''}<td class="state">${calibrated(one)}</td></tr>`;
   });
   const heads = isFitted
-    ? html`<th scope="col" class="num">line</th><th scope="col" class="num">would add</th><th scope="col" class="num">left over, 95 %</th>`
+    ? html`<th scope="col" class="num">at the line</th><th scope="col" class="num">adds</th><th scope="col" class="num">left over, 95 %</th>`
     : '';
   return html`<table><thead><tr><th scope="col">judge</th><th scope="col" class="num">pairs</th><th scope="col"><span class="sr">shift, points</span>${SHIFT_HEAD}</th><th scope="col" class="num">shift now, 95 %</th>${heads}<th scope="col" class="state">state</th></tr></thead><tbody>${rows}</tbody></table>`;
 }
@@ -183,8 +183,10 @@ function calibrated(one) {
   if (one.pairs < one.needs)
     return html`${icon('half_open')} ${plural(one.needs - one.pairs, 'pair')} short`;
   if (one.state === 'uncalibrated')
-    return html`${icon('drift')} no line of its own: <code>pass_at_by_judge</code> in the policy gives one`;
-  return html`${icon('pass')} ${one.state}`;
+    return html`${icon('drift')} no line of its own: <code>vlmgate calibrate</code> fits one`;
+  if (one.state === 'stale')
+    return html`${icon('drift')} stale: run <code>vlmgate calibrate</code> again`;
+  return html`${icon('pass')} ${one.state === 'by_hand' ? 'a line set by hand' : one.state}`;
 }
 
 function labels(drift, names) {

@@ -117,3 +117,29 @@ fn text_says_something_and_ends() {
     assert!(read::<Prose<5>>("'  '").is_err());
     assert!(read::<Prose<5>>("5").is_err());
 }
+
+#[test]
+fn a_margin_moves_by_at_most_one_either_way() {
+    let of = |text| read::<Shift>(text).map(|shift| shift.0);
+    assert_eq!((of("0.08"), of("-1"), of("1")), (Ok(0.08), Ok(-1.0), Ok(1.0)));
+    for wrong in ["1.01", "-2", "'0.1'", "8%"] {
+        assert!(of(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_digest_is_written_one_way_alone() {
+    let digest = Digest::of(b"asked").to_string();
+    assert_eq!(read::<Sealed>(&format!("\"{digest}\"")), Ok(Sealed(Digest::of(b"asked"))));
+    for wrong in [digest.to_uppercase(), digest.replace("b3:", ""), format!("{digest}0")] {
+        assert!(read::<Sealed>(&format!("\"{wrong}\"")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_date_is_written_with_all_its_digits() {
+    assert_eq!(read::<Date>("1970-01-11"), Ok(Date(Day(10))));
+    for wrong in ["70-01-11", "11.1.1970", "1970-1-11", "19700111"] {
+        assert!(read::<Date>(wrong).is_err(), "{wrong}");
+    }
+}

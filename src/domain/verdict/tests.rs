@@ -11,8 +11,8 @@ use crate::domain::candidate::{Digest, Format};
 use crate::domain::finding::{Finding, Limit};
 use crate::domain::judgement::{Judgement, Score};
 use crate::domain::policy::{
-    Combine, Criterion, CriterionOnFail, Encoding, Fallback, Input, Keep, Mode, OnFail, Owner,
-    Policy, RouteSpec, SecondOpinion, SecondOpinionWhen,
+    Combine, Criterion, CriterionOnFail, Encoding, Fallback, Input, Keep, Mode, Offset, OnFail,
+    Owner, Policy, RouteSpec, SecondOpinion, SecondOpinionWhen,
 };
 use crate::domain::verdict::{Basis, Decision, Evidence, Opinion, Verdict, decide};
 
@@ -56,6 +56,7 @@ fn policy() -> Policy {
         max_output_tokens: 300,
         route: RouteSpec {
             judges: vec!["strict".to_owned(), "kind".to_owned()],
+            offset_by_judge: BTreeMap::new(),
             deadline: Duration::from_secs(5),
             floor: Duration::from_millis(300),
             keep_back: Duration::from_millis(20),
@@ -82,6 +83,7 @@ fn policy() -> Policy {
         },
         revision: Digest::of(b"revision"),
         judging: Digest::of(b"judging"),
+        asked: Digest::of(b"asked"),
     }
 }
 
@@ -99,8 +101,14 @@ fn judged(
     first: (&str, &Judgement),
     second: Option<(&str, &Judgement)>,
 ) -> Verdict {
+    drawn(policy, (first, second), 0.5)
+}
+
+type Said<'a> = (&'a str, &'a Judgement);
+
+fn drawn(policy: &Policy, (first, second): (Said<'_>, Option<Said<'_>>), lot: f64) -> Verdict {
     let asked: Vec<_> = policy.criteria.iter().collect();
-    let opinion = |(judge, judgement)| Opinion { judge, judgement };
+    let opinion = |(judge, judgement)| Opinion { judge, judgement, lot };
     let evidence = Evidence::Judged { first: opinion(first), second: second.map(opinion) };
     decide(policy, &asked, &[], evidence)
 }
@@ -236,6 +244,83 @@ fn observe_tells_the_caller_pass_and_keeps_what_would_be() {
     assert_eq!(verdict.decided(), Decision::Fail);
 }
 
+/// The policy with an offset of the judge `strict`.
+fn moved(add: f64, at_line: f64) -> Policy {
+    let offset = Offset { add, at_line, fitted: None, pairs: None, against: None, asked: None };
+    let mut policy = policy();
+    policy.route.offset_by_judge.insert("strict".to_owned(), offset);
+    policy
+}
+
+/// What `strict` makes of these scores under an offset, for an image with this lot.
+fn check_moved((add, at_line): (f64, f64), scores: (f64, f64), lot: f64, expected: &str) {
+    let said = judgement(&[("cutout", Some(scores.0)), ("shadow", Some(scores.1))]);
+    let verdict = drawn(&moved(add, at_line), (("strict", &said), None), lot);
+    let doubt = if verdict.borderline { ", borderline" } else { "" };
+    let failed = verdict.failed.join("+");
+    assert_eq!(format!("{} [{failed}]{doubt}", verdict.decision.label()), expected, "lot {lot}");
+}
+
+#[test]
+fn an_offset_moves_every_line_of_its_judge_and_of_no_other() {
+    check_moved((0.10, 0.0), (0.69, 0.95), 0.5, "pass []");
+    check_moved((0.10, 0.0), (0.51, 0.95), 0.5, "fail [cutout]");
+    check_moved((-0.10, 0.0), (0.71, 0.95), 0.5, "fail [cutout]");
+    let said = judgement(&[("cutout", Some(0.65)), ("shadow", Some(0.95))]);
+    let ours = judged(&moved(0.10, 0.0), ("strict", &said), None);
+    let line = |verdict: &Verdict| verdict.scores.iter().map(|one| one.pass_at).collect::<Vec<_>>();
+    assert_eq!(line(&ours), [0.6, 0.5]);
+    let other = judged(&moved(0.10, 0.0), ("kind", &said), None);
+    assert_eq!(line(&other), line(&judged(&policy(), ("kind", &said), None)));
+}
+
+#[test]
+fn the_band_lies_around_the_line_that_holds() {
+    check_moved((0.10, 0.0), (0.68, 0.95), 0.5, "pass [], borderline");
+    check_moved((0.10, 0.0), (0.52, 0.95), 0.5, "fail [cutout], borderline");
+    check_moved((0.10, 0.0), (0.70, 0.95), 0.5, "pass []");
+}
+
+#[test]
+fn a_criterion_that_sends_to_a_person_still_does_under_an_offset() {
+    check_moved((-0.15, 0.0), (0.95, 0.60), 0.5, "review [shadow]");
+    check_moved((-0.15, 0.0), (0.70, 0.60), 0.5, "fail [cutout+shadow]");
+}
+
+#[test]
+fn the_image_s_lot_settles_what_lies_exactly_on_the_line() {
+    // 0.62 + 0.08 is 0.70 in decimal fractions alone
+    let on_the_line = (0.62, 0.95);
+    check_moved((0.08, 0.37), on_the_line, 0.36, "fail [cutout], borderline");
+    check_moved((0.08, 0.37), on_the_line, 0.37, "pass [], borderline");
+    check_moved((0.08, 0.0), on_the_line, 0.0, "pass [], borderline");
+    check_moved((0.08, 1.0), on_the_line, 0.999, "fail [cutout], borderline");
+    // both on it: one lot, one way
+    check_moved((0.08, 0.37), (0.62, 0.52), 0.1, "fail [cutout+shadow], borderline");
+    check_moved((0.08, 0.37), (0.62, 0.52), 0.9, "pass [], borderline");
+}
+
+#[test]
+fn margins_are_combined_after_they_were_moved() {
+    // strict: 0.65 - 0.70 + 0.10 = 0.05; kind: 0.80 - 0.60 = 0.20; their mean is out of the band
+    let first = judgement(&[("cutout", Some(0.65)), ("shadow", Some(0.95))]);
+    let second = judgement(&[("cutout", Some(0.80)), ("shadow", Some(0.95))]);
+    let of = |policy: &Policy| judged(policy, ("strict", &first), Some(("kind", &second)));
+    let (plain, offset) = (of(&policy()), of(&moved(0.10, 0.0)));
+    assert_eq!((plain.decision, plain.first_verdict), (Decision::Review, Some(Decision::Fail)));
+    assert_eq!((offset.decision, offset.first_verdict), (Decision::Pass, Some(Decision::Pass)));
+}
+
+#[test]
+fn an_image_draws_the_same_lot_every_time_and_lots_are_spread_evenly() {
+    let lots: Vec<_> = (0..4_000_u32).map(|n| Digest::of(&n.to_be_bytes()).lot()).collect();
+    assert!(lots.iter().all(|lot| (0.0..1.0).contains(lot)));
+    assert_eq!(lots[7].to_bits(), Digest::of(&7_u32.to_be_bytes()).lot().to_bits());
+    let low = lots.iter().filter(|lot| **lot < 0.37).count();
+    // 1480 expected, standard deviation 30.5
+    assert!((1_390..1_570).contains(&low), "{low}");
+}
+
 proptest! {
     #[test]
     fn a_verdict_never_passes_a_criterion_below_its_line(
@@ -251,5 +336,39 @@ proptest! {
         prop_assert!(!any_below || verdict.decided() != Decision::Pass);
         prop_assert_eq!(verdict.decided() == Decision::Pass, verdict.failed.is_empty());
         prop_assert_eq!(verdict.scores.len(), 2);
+    }
+    #[test]
+    fn an_image_fails_exactly_when_its_smallest_margin_does(
+        scores in vec(option::of(0..=20_u8), 2),
+        add in -20..=20_i8,
+        at_line in 0.0..=1.0_f64,
+        lot in 0.0..1.0_f64,
+    ) {
+        let policy = Policy { second_opinion: None, ..moved(f64::from(add) / 20.0, at_line) };
+        let scores: Vec<_> = scores.iter().map(|one| one.map(|one| f64::from(one) / 20.0)).collect();
+        let named = [("cutout", scores[0]), ("shadow", scores[1])];
+        let verdict = drawn(&policy, (("strict", &judgement(&named)), None), lot);
+        let rejects = policy
+            .smallest_margin("strict", named)
+            .is_some_and(|margin| policy.rejects("strict", margin, lot));
+        prop_assert_eq!(verdict.decision != Decision::Pass, rejects);
+        prop_assert_eq!(verdict.first_verdict, Some(verdict.decision));
+    }
+
+    #[test]
+    fn a_larger_offset_never_fails_an_image_that_passed(
+        score in 0..=20_u8,
+        adds in vec(-20..=20_i8, 2),
+        at_line in 0.0..=1.0_f64,
+        lot in 0.0..1.0_f64,
+    ) {
+        let said = judgement(&[("cutout", Some(f64::from(score) / 20.0)), ("shadow", Some(1.0))]);
+        let (low, high) = (adds[0].min(adds[1]), adds[0].max(adds[1]));
+        let passes = |add: i8| {
+            let policy = moved(f64::from(add) / 20.0, at_line);
+            let said = (("strict", &said), None);
+            drawn(&policy, said, lot).decision == Decision::Pass
+        };
+        prop_assert!(!passes(low) || passes(high));
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::domain::Route;
+use crate::clock::dates::day_of;
+use crate::domain::policy::offset::Calibration;
+use crate::domain::{Policy, Route};
 use crate::drift::agreement::{Square, agreement as measure};
 use crate::drift::interval::Tally;
 use crate::drift::threshold::MIN_PAIRS;
@@ -128,11 +130,11 @@ pub(super) async fn people(
     }))
 }
 
-/// Who stands in for the primary, and how many pairs its own line could rest on. No line is fitted
-/// here: nothing is applied that was not looked at.
+/// Who stands in for the primary, how many pairs its own line could rest on, and what `loaded` says
+/// of it. No line is fitted here: nothing is applied that was not looked at.
 pub(super) async fn calibration(
     reader: &Reader,
-    policy: &str,
+    (policy, loaded): (&str, Option<&Policy>),
     (until, primary): (Timestamp, Option<String>),
 ) -> Result<Value, LedgerError> {
     let Some(primary) = primary else { return Ok(json!([])) };
@@ -157,15 +159,18 @@ pub(super) async fn calibration(
     }
     let shown = |(judge, square): (&String, &Square)| {
         let present = measure(*square);
+        let offset = loaded.and_then(|policy| policy.route.offset_by_judge.get(judge));
+        let state = loaded.map(|policy| policy.calibration(judge, day_of(until)));
+        let state = state.unwrap_or(Calibration::None);
         json!({
             "judge": judge,
             "primary": primary,
             "pairs": present.as_ref().map_or(0, |one| one.n),
             "needs": MIN_PAIRS,
-            "state": "uncalibrated",
+            "state": state.label(),
             "present": present.map(|one| EffectForm::from(one.difference)),
-            "add": Value::Null,
-            "at_line": Value::Null,
+            "add": offset.map(|one| one.add),
+            "at_line": offset.map(|one| one.at_line),
             "residual": Value::Null,
             "usable": false,
         })

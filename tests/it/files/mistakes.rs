@@ -207,6 +207,24 @@ const SHAPE: &[Mistake] = &[
         schema: Refuses,
     },
     Mistake {
+        from: "route:\n",
+        to: "route:\n  offset_by_judge: { claude-haiku: { add: 8, at_line: 37% } }\n",
+        told: "29:43: route.offset_by_judge.claude-haiku.add: 8 is not a number between -1 and 1\n29:55: route.offset_by_judge.claude-haiku.at_line: \"37%\" is not a number between 0 and 1",
+        schema: Refuses,
+    },
+    Mistake {
+        from: "route:\n",
+        to: "route:\n  offset_by_judge: { claude-haiku: { at_lien: 0.3 } }\n",
+        told: "29:36: route.offset_by_judge.claude-haiku.add: is missing\n29:38: route.offset_by_judge.claude-haiku.at_lien: is not a key here; did you mean `at_line`?",
+        schema: Refuses,
+    },
+    Mistake {
+        from: "route:\n",
+        to: "route:\n  offset_by_judge: { claude-haiku: { add: 0.1, fitted: 23.11.2026, asked: b3:12 } }\n",
+        told: "29:56: route.offset_by_judge.claude-haiku.fitted: \"23.11.2026\" is not a date such as 2026-11-23\n29:75: route.offset_by_judge.claude-haiku.asked: \"b3:12\" is not a digest: b3: and 64 hex digits",
+        schema: Refuses,
+    },
+    Mistake {
         from: "name: base\n",
         to: "name: base\nshadow: []\n",
         told: "3:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it",
@@ -339,6 +357,18 @@ const NAMES: &[Mistake] = &[
         from: "{ claude-haiku: 0.6 }",
         to: "{ claude-hiaku: 0.6 }",
         told: r#"17:25: criteria[0].pass_at_by_judge.claude-hiaku: no judge is called "claude-hiaku"; did you mean `claude-haiku`?"#,
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "route:\n",
+        to: "route:\n  offset_by_judge: { claude-haiku: { add: 0.1, fitted: 2026-11-31 } }\n",
+        told: "29:56: route.offset_by_judge.claude-haiku.fitted: \"2026-11-31\" is not a date such as 2026-11-23",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "route:\n",
+        to: "route:\n  offset_by_judge: { claude-hiaku: { add: 0.1, against: openai-mimi } }\n",
+        told: "29:22: route.offset_by_judge.claude-hiaku: no judge is called \"claude-hiaku\"; did you mean `claude-haiku`?\n29:57: route.offset_by_judge.claude-hiaku.against: no judge is called \"openai-mimi\"; did you mean `openai-mini`?",
         schema: CannotTell,
     },
     Mistake {
