@@ -29,6 +29,7 @@ use crate::drift::judged::{Route, image_key};
 use crate::drift::monitor;
 use crate::drift::standing::{Standing, Told};
 use crate::ledger::follow::checkpoint::Checkpoint;
+use crate::ledger::follow::shown::{READ_EVERY, Shown};
 use crate::ledger::follow::stretch::Stretch;
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
@@ -41,6 +42,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry;
 
 mod checkpoint;
+mod shown;
 mod stretch;
 pub mod view;
 
@@ -150,7 +152,7 @@ impl Ledger {
             stop: stop.clone(),
             revisions: BTreeSet::new(),
             standings: BTreeMap::new(),
-            shown: BTreeSet::new(),
+            shown: Shown::default(),
             followed,
             old_n: 0,
             kept: Keeping::default(),
@@ -189,8 +191,7 @@ struct Following {
     /// Policies and revisions of which a verdict was seen.
     revisions: BTreeSet<(String, String)>,
     standings: BTreeMap<String, Standing>,
-    /// Policies and detectors whose evidence is on the gauges.
-    shown: BTreeSet<(String, String)>,
+    shown: Shown,
     /// Up to where sums and events are in the store.
     followed: Followed,
     /// Up to where older programs stored.
@@ -224,10 +225,20 @@ impl Following {
             if let Err(End::Closed) = self.advance().await {
                 return;
             }
+            self.show_rates().await;
             let stopped = self.stop.clone();
+            let next_rates = Deadline::after(READ_EVERY);
             tokio::select! {
                 () = stopped.cancelled() => break,
-                grown = self.grown.changed() => if grown.is_err() { break },
+                grown = next_rates.bound(self.grown.changed()) => match grown {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => break,
+                    // nothing came: time passes all the same
+                    Err(Late) => {
+                        self.publish();
+                        continue;
+                    }
+                },
             }
             // cut short by the end, which counts what is there
             Deadline::after(GATHER).bound(stopped.cancelled()).await.ok();
@@ -385,21 +396,23 @@ impl Following {
 
     fn publish(&mut self) {
         let mut known = Known::new(self.followed, &self.settings);
-        let mut shown = BTreeSet::new();
-        for (policy, standing) in &self.standings {
-            let view = View::of(standing);
-            let gauges = view.gauges();
-            telemetry::drift::set(policy, &gauges);
-            let detectors = gauges.evidence.into_iter();
-            shown.extend(detectors.map(|(detector, _)| (policy.clone(), detector)));
-            known.policies.insert(policy.clone(), Arc::new(view));
-        }
-        // nothing watches while a baseline is learnt: what was seen before is not seen now
-        for (policy, detector) in self.shown.difference(&shown) {
-            telemetry::drift::set_evidence(policy, detector, 0.0);
-        }
-        self.shown = shown;
+        let views = self.standings.iter();
+        let views = views.map(|(policy, standing)| (policy.clone(), Arc::new(View::of(standing))));
+        known.policies = views.collect();
+        self.shown.show(known.policies.iter().map(|(policy, view)| (policy, view.as_ref())));
         self.known.store(Arc::new(known));
+    }
+
+    /// Reads the last hour's reject rates, when it is time to.
+    async fn show_rates(&mut self) {
+        if !self.shown.is_old() {
+            return;
+        }
+        let policies = self.standings.keys();
+        let read = self.shown.read_rates(&self.reader, policies, Timestamp::now());
+        if let Err(why) = read.await {
+            tracing::warn!(%why, "the last hour's reject rates cannot be read");
+        }
     }
 
     /// Keeps the state now and then, so that a start after a kill has little to fold: never for
