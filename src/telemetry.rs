@@ -13,6 +13,7 @@ pub mod drills;
 pub mod early;
 pub mod health;
 pub mod log;
+pub mod records;
 
 use std::time::Duration;
 
@@ -265,7 +266,6 @@ fn register_failovers(policy: &str, judges: &[JudgeId]) {
 /// Registers the series that do not depend on a policy.
 pub fn register_process() {
     counter!("vlmgate_answers_late_total").increment(0);
-    counter!("vlmgate_unrecorded_total").increment(0);
     counter!("vlmgate_client_gone_total").increment(0);
     counter!("vlmgate_panics_total").increment(0);
     counter!("vlmgate_log_lines_dropped_total").increment(0);
@@ -277,16 +277,12 @@ pub fn register_process() {
     for reason in Inadmissible::LABELS {
         counter!("vlmgate_inadmissible_total", "reason" => reason).increment(0);
     }
-    for what in ["row", "image", "late"] {
-        counter!("vlmgate_records_dropped_total", "what" => what).increment(0);
-    }
     for result in ["ok", "refused"] {
         counter!("vlmgate_reloads_total", "result" => result).increment(0);
     }
     gauge!("vlmgate_last_reload_ok").set(1.0);
     door::register();
-    set_records_pending(0);
-    drift::set_uncounted(0);
+    records::register();
 }
 
 /// Says that a policy revision is no longer loaded: its series stays, at 0.
@@ -451,12 +447,6 @@ pub fn record_lag(late: Duration) {
     histogram_of_lag().record(late.as_secs_f64());
 }
 
-/// Sets how many records wait to be written.
-pub fn set_records_pending(records: u64) {
-    let records = usize::try_from(records).unwrap_or(usize::MAX);
-    gauge!("vlmgate_records_pending").set(whole(records));
-}
-
 /// Counts an upload that was not judged.
 pub fn count_inadmissible(reason: &'static str) {
     counter!("vlmgate_inadmissible_total", "reason" => reason).increment(1);
@@ -465,18 +455,6 @@ pub fn count_inadmissible(reason: &'static str) {
 /// Counts an answer that left after its deadline.
 pub fn count_late_answer() {
     counter!("vlmgate_answers_late_total").increment(1);
-}
-
-/// Counts a verdict answered before its record was written.
-pub fn count_unrecorded() {
-    counter!("vlmgate_unrecorded_total").increment(1);
-}
-
-/// Sets how many records, images and remainders of early answers were lost since the start.
-pub fn set_dropped(rows: u64, images: u64, late: u64) {
-    counter!("vlmgate_records_dropped_total", "what" => "row").absolute(rows);
-    counter!("vlmgate_records_dropped_total", "what" => "image").absolute(images);
-    counter!("vlmgate_records_dropped_total", "what" => "late").absolute(late);
 }
 
 /// Counts a policy reload.

@@ -99,12 +99,6 @@ pub fn set(policy: &str, gauges: &Gauges) {
         .set(known(learnt_until));
 }
 
-/// Sets how many records the figures do not know yet.
-pub fn set_uncounted(records: u64) {
-    #[expect(clippy::cast_precision_loss, reason = "records that wait")]
-    gauge!("vlmgate_records_uncounted").set(records as f64);
-}
-
 /// Says that nothing watches where a detector was: while a baseline is learnt anew.
 pub fn set_unwatched(policy: &str, detector: &str) {
     set_evidence(policy, detector, 0.0);

@@ -1,7 +1,7 @@
 """Scrapes a real gate with a real Prometheus, and asks it everything that the dashboard and the rules ask.
 
 The gate stands before simulated providers; its store holds a made-up past (`tests/page/seed.py`), so that it has
-a baseline. Images are checked for half a minute, while the first judge refuses calls and then is slow, so that
+a baseline. Images are checked for half a minute or so, while the first judge refuses calls and then is slow, so that
 failovers, hedges and breakers have something to show. Then every expression must have data, but those named in
 `MAY_BE_EMPTY`.
 """
@@ -32,7 +32,8 @@ MAY_BE_EMPTY = {
     "vlmgate_queue_seconds_bucket": "a percentile of nothing: nobody need stand in line in this run",
 }
 CALLERS = 6
-HEALTHY_S, REFUSED_S, SLOW_S = 10, 15, 10
+# least and most that each stretch lasts: as long as a busy machine takes to have what it is for
+LEAST_S, MOST_S = 8, 60
 WINDOW = "20s"
 
 faults = []
@@ -180,6 +181,17 @@ class World:
             return None, json.loads(why.read().decode()).get("error", str(why))
         return answer["data"], None
 
+    def driven(self, what, metric):
+        """Goes on until something was counted since the start."""
+        begun = time.monotonic()
+
+        def counted():
+            found, _ = self.ask("query", query=f"sum({metric})")
+            return found["result"] and float(found["result"][0]["value"][1]) > 0
+
+        until(what, counted, MOST_S)
+        time.sleep(max(0.0, LEAST_S - (time.monotonic() - begun)))
+
     def stop(self):
         for _, child in reversed(self.running):
             child.terminate()
@@ -190,6 +202,22 @@ class World:
                 child.kill()
                 child.wait()
                 fault(f"{name} did not end when told to")
+
+
+def break_providers(world):
+    """The first judge is well, refuses calls, and is slow; then all is well again."""
+    usual = {"latency": {"constant_ms": 60}}
+    world.driven("verdicts", "vlmgate_verdicts_total")
+    world.behave("openai", fault={"status": {"code": 529, "after_ms": 400}}, **usual)
+    world.driven("failovers", "vlmgate_failovers_total")
+    world.driven("a breaker that opens", 'vlmgate_breaker_transitions_total{to="open"}')
+    # both that come first are slow now and then, so that somebody is asked beside them
+    for name in ("openai", "anthropic"):
+        world.behave(name, fault="blackhole", share=0.3, **usual)
+    world.driven("hedges", "vlmgate_hedges_total")
+    for name in ("openai", "anthropic"):
+        world.behave(name, **usual)
+    time.sleep(2)
 
 
 def drive(world, image):
@@ -213,21 +241,12 @@ def drive(world, image):
     callers = [threading.Thread(target=call) for _ in range(CALLERS)]
     for caller in callers:
         caller.start()
-    usual = {"latency": {"constant_ms": 60}}
-    time.sleep(HEALTHY_S)
-    world.behave("openai", fault={"status": {"code": 529, "after_ms": 400}}, **usual)
-    time.sleep(REFUSED_S)
-    world.behave("openai", **usual)
-    # both that come first are slow now and then, so that somebody is asked beside them
-    world.behave("anthropic", fault="blackhole", share=0.3, **usual)
-    world.behave("openai", fault="blackhole", share=0.3, **usual)
-    time.sleep(SLOW_S)
-    world.behave("openai", **usual)
-    world.behave("anthropic", **usual)
-    time.sleep(2)
-    stop.set()
-    for caller in callers:
-        caller.join()
+    try:
+        break_providers(world)
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
     say(f"{counts['answered']} checks answered, {counts['shed']} shed")
     for why in sorted(set(told)):
         fault(f"a check was not answered: {why}")
@@ -318,6 +337,23 @@ def look_at_counts(world):
             fault(f"{what} is {number}: {why or 'nothing of it happened'}")
 
 
+def look_at_rates(world):
+    """The gauge says what the gate's page says of the last hour."""
+
+    def differ():
+        stats = json.loads(fetch(f"{world.gate_url}/v1/stats?policy=product-photo&since=1h"))
+        said = {one["judge"]: one["reject"] for one in stats["judges"]}
+        expected = {judge: one["share"] for judge, one in said.items() if one["n"] >= 30}
+        found, _ = world.ask("query", query="vlmgate_reject_ratio >= 0")
+        shown = {one["metric"]["judge"]: float(one["value"][1]) for one in found["result"]}
+        same = shown.keys() == expected.keys()
+        return same and all(abs(shown[judge] - expected[judge]) < 1e-9 for judge in shown) and shown
+
+    # it is read every ten seconds
+    same = until("the gauge to say what the page says", differ, 40)
+    say(f"reject rates of {len(same)} judges as on the page")
+
+
 def look_at_scrapes(world):
     targets, _ = world.ask("targets")
     for target in targets["activeTargets"]:
@@ -348,6 +384,7 @@ def main():
         drive(world, image)
         look_at_scrapes(world)
         look_at_counts(world)
+        look_at_rates(world)
         look_at_dashboard(world, since)
         look_at_rules(world, since)
     finally:

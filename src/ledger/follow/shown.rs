@@ -89,7 +89,8 @@ impl Shown {
     }
 }
 
-/// Rated verdicts of the sixty minutes that end with this one, and fails among them, by judge.
+/// Rated verdicts of the last hour and fails among them, by judge: in whole minutes, this one and that
+/// of an hour ago among them, as the page's range is.
 async fn rejected(
     reader: &Reader,
     policy: &str,
@@ -99,7 +100,7 @@ async fn rejected(
     let until_s = minute.saturating_add(1).saturating_mul(MINUTE_S);
     let scope = Scope {
         policy: Some(policy.to_owned()),
-        since_s: until_s.saturating_sub(HOUR_S),
+        since_s: until_s.saturating_sub(HOUR_S + MINUTE_S),
         until_s,
         bucket_s: MINUTE_S,
     };

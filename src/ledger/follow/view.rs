@@ -120,3 +120,90 @@ fn standard_error(baseline: &Baseline) -> f64 {
     let (rate, n) = (whole.smoothed(), real(whole.n.max(1)));
     (baseline.over_dispersion * rate * (1.0 - rate) / n).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drift::judged::{Route, image_key};
+    use crate::drift::monitor;
+    use crate::drift::standing::Told;
+
+    /// A standing after a baseline of 2,000 verdicts: of the primary's 1,800 every tenth rejects, of
+    /// the 180 failovers every fifth, of the twenty hedges half; a third judge looks on, a fourth just came.
+    fn watching() -> Standing {
+        let settings = monitor::Settings { burst_images: 0, ..monitor::Settings::default() };
+        let mut standing = Standing::new(settings, 0, 0);
+        let mut tell = |n: i64, judge, route, reject| {
+            let image = image_key(&format!("{n} {judge}"));
+            let told =
+                Told { image, at_ms: n * 1_000, judge, config: "one", route, reject, risk: 0.1 };
+            standing.observe(&told);
+        };
+        for n in 0..2_000 {
+            match n % 100 {
+                0 => tell(n, "standby", Route::Hedge, n % 200 == 0),
+                1..10 => tell(n, "standby", Route::Failover, n % 5 == 1),
+                _ => tell(n, "main", Route::Primary, n % 10 == 0),
+            }
+            if n % 20 == 0 {
+                tell(n, "onlooker", Route::Shadow, n % 80 == 0);
+            }
+            if n % 100 == 50 {
+                tell(n, "newcomer", Route::Shadow, true);
+            }
+        }
+        tell(2_000, "main", Route::Primary, false);
+        standing
+    }
+
+    #[test]
+    fn what_was_usual_of_a_judge_is_what_it_served_and_of_an_onlooker_what_it_said() {
+        let gauges = View::of(&watching()).gauges();
+        let close = |found: Option<f64>, expected: f64| {
+            assert!(found.is_some_and(|found| (found - expected).abs() < 1e-12), "{found:?}");
+        };
+        let usual = |judge: &str| gauges.usual.get(judge).copied().unwrap_or_default();
+        close(usual("main").share, 0.9);
+        close(usual("main").reject, 180.0 / 1_800.0);
+        close(usual("standby").share, 0.1);
+        close(usual("standby").reject, (40.0 + 10.0) / 200.0);
+        close(usual("onlooker").share, 0.0);
+        close(usual("onlooker").reject, 0.25);
+        assert_eq!(usual("newcomer").reject, None, "twenty verdicts are no rate");
+        assert_eq!(gauges.usual.keys().len(), 4, "hedges are their judge's: {:?}", gauges.usual);
+        assert_eq!(gauges.learnt_until_ms, Some(2_000_000));
+        let rate: f64 = (230.0 + 0.5) / 2_001.0;
+        let least = (rate * (1.0 - rate) / 2_000.0).sqrt();
+        let se = gauges.usual_se.unwrap_or_default();
+        assert!((least - 1e-12..2.0 * least).contains(&se), "{se} of at least {least}");
+    }
+
+    #[test]
+    fn while_a_baseline_is_learnt_nothing_is_usual() {
+        let mut standing = Standing::new(monitor::Settings::default(), 0, 7);
+        let image = image_key("one");
+        let (judge, config, route) = ("main", "one", Route::Primary);
+        standing.observe(&Told { image, at_ms: 0, judge, config, route, reject: true, risk: 0.1 });
+        assert_eq!(View::of(&standing).gauges(), Gauges::default());
+    }
+
+    #[test]
+    fn routing_stands_until_the_share_is_back() {
+        let mut standing = watching();
+        let mut now = 2_000;
+        let mut serve = |judge, verdicts: i64| {
+            for _ in 0..verdicts {
+                now += 1;
+                let route = if judge == "main" { Route::Primary } else { Route::Failover };
+                let image = image_key(&now.to_string());
+                let (at_ms, reject) = (now * 1_000, now % 10 == 0);
+                let told = Told { image, at_ms, judge, config: "one", route, reject, risk: 0.1 };
+                standing.observe(&told);
+            }
+            View::of(&standing).gauges().active
+        };
+        assert_eq!(serve("main", 100), Vec::<String>::new());
+        assert_eq!(serve("standby", 150), ["share"]);
+        assert_eq!(serve("main", 300), Vec::<String>::new());
+    }
+}
