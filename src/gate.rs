@@ -316,11 +316,11 @@ impl Gate {
         telemetry::door::set_workers_queued(imaging.queued());
         telemetry::door::set_imaging(imaging.wait(), imaging.held_bytes(), imaging.stuck());
         let ledger = self.ledger.stats();
-        telemetry::set_records_pending(ledger.pending);
-        telemetry::drift::set_uncounted(ledger.uncounted);
+        telemetry::records::set_pending(ledger.pending);
+        telemetry::records::set_uncounted(ledger.uncounted);
         let [rows, images, late] =
             [ledger.dropped_rows, ledger.dropped_images, ledger.dropped_late];
-        telemetry::set_dropped(rows, images, late);
+        telemetry::records::set_dropped(rows, images, late);
     }
 }
 

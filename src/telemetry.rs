@@ -13,6 +13,7 @@ pub mod drills;
 pub mod early;
 pub mod health;
 pub mod log;
+pub mod records;
 
 use std::time::Duration;
 
@@ -51,6 +52,10 @@ const SKIPPED: &str = "skipped";
 /// The name and help of every metric, in the order of the README's table.
 pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_verdicts_total", "Verdicts by policy, verdict, basis, judge and route"),
+    (
+        "vlmgate_first_verdicts_total",
+        "What the first judge alone said, pass or reject, of verdicts that a judge gave",
+    ),
     ("vlmgate_verdict_seconds", "Time from the first byte to the answer"),
     ("vlmgate_answers_late_total", "Answers that left after their deadline; must stay 0"),
     ("vlmgate_stage_seconds", "Where a check's time went; all but `judge` is the gate's own"),
@@ -101,6 +106,7 @@ pub const METRICS: &[(&str, &str)] = &[
     ),
     ("vlmgate_client_gone_total", "Checks whose caller hung up"),
     ("vlmgate_reloads_total", "Policy reloads by result"),
+    ("vlmgate_last_reload_ok", "0 while the policy files are refused and older ones run"),
     ("vlmgate_log_lines_dropped_total", "Log lines that stderr was too slow for"),
     ("vlmgate_drills_total", "Drills by judge and how they ended; `refused` never began"),
     ("vlmgate_drill_running", "1 while a drill breaks, or is about to break, the judge"),
@@ -108,12 +114,34 @@ pub const METRICS: &[(&str, &str)] = &[
         "vlmgate_drill_last_success_timestamp_seconds",
         "When a drill of the judge last passed; absent until one did",
     ),
+    (
+        "vlmgate_reject_ratio",
+        "Share of `fail` among the verdicts of each judge in the last hour; NaN of fewer than 30",
+    ),
     ("vlmgate_drift_evidence_ratio", "Evidence of each drift detector; 1 is an alarm"),
     ("vlmgate_drift_mix_shift_ratio", "What the mix of judges alone adds to the reject rate now"),
     ("vlmgate_drift_mix_shift_se_ratio", "The standard error of that"),
     ("vlmgate_drift_events_total", "Drift events by label"),
+    ("vlmgate_drift_event_active", "1 while what a detector told of stands"),
+    (
+        "vlmgate_drift_baseline_reject_ratio",
+        "Share of first verdicts of each judge that would not pass, in the baseline; NaN without one",
+    ),
+    (
+        "vlmgate_drift_baseline_share_ratio",
+        "Share of each judge among the verdicts of the baseline; NaN without one",
+    ),
+    (
+        "vlmgate_drift_baseline_se_ratio",
+        "The standard error of the baseline's reject rate; NaN without one",
+    ),
+    (
+        "vlmgate_drift_baseline_timestamp_seconds",
+        "Until when the baseline was learnt; NaN without one",
+    ),
     ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
     ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
+    ("vlmgate_policy_deadline_seconds", "The deadline of each policy"),
 ];
 
 /// Renders what was counted.
@@ -129,7 +157,9 @@ impl Exporter {
     pub fn render(&self) -> String {
         let lines = u64::try_from(self.lines_dropped.dropped_lines()).unwrap_or(u64::MAX);
         counter!("vlmgate_log_lines_dropped_total").absolute(lines);
-        self.recorder.render()
+        // summed up in a gauge, whose fractions a counter cannot hold; it only rises all the same
+        let cost = "# TYPE vlmgate_cost_usd_total";
+        self.recorder.render().replacen(&format!("{cost} gauge"), &format!("{cost} counter"), 1)
     }
 
     /// Folds the samples of the histograms into their buckets. Rendering does it too, but where
@@ -215,6 +245,8 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
     }
     gauge!("vlmgate_policy_info", "policy" => name(), "revision" => policy.revision.to_string())
         .set(1.0);
+    gauge!("vlmgate_policy_deadline_seconds", "policy" => name())
+        .set(policy.route.deadline.as_secs_f64());
 }
 
 /// One series for each pair of judges and each way in which the first can fail.
@@ -234,7 +266,6 @@ fn register_failovers(policy: &str, judges: &[JudgeId]) {
 /// Registers the series that do not depend on a policy.
 pub fn register_process() {
     counter!("vlmgate_answers_late_total").increment(0);
-    counter!("vlmgate_unrecorded_total").increment(0);
     counter!("vlmgate_client_gone_total").increment(0);
     counter!("vlmgate_panics_total").increment(0);
     counter!("vlmgate_log_lines_dropped_total").increment(0);
@@ -246,15 +277,12 @@ pub fn register_process() {
     for reason in Inadmissible::LABELS {
         counter!("vlmgate_inadmissible_total", "reason" => reason).increment(0);
     }
-    for what in ["row", "image", "late"] {
-        counter!("vlmgate_records_dropped_total", "what" => what).increment(0);
-    }
     for result in ["ok", "refused"] {
         counter!("vlmgate_reloads_total", "result" => result).increment(0);
     }
+    gauge!("vlmgate_last_reload_ok").set(1.0);
     door::register();
-    set_records_pending(0);
-    drift::set_uncounted(0);
+    records::register();
 }
 
 /// Says that a policy revision is no longer loaded: its series stays, at 0.
@@ -293,6 +321,9 @@ pub fn count_verdict(record: &Record) {
     let judge = record.judge.as_ref().map_or("", |judge| judge.name.as_str());
     let route = record.route.map_or("", Route::label);
     verdicts(policy, decision, record.verdict.basis, judge, route).increment(1);
+    if let (true, Some(first)) = (record.verdict.basis.is_judged(), record.verdict.first_verdict) {
+        drift::count_first_verdict(policy, judge, first);
+    }
     for scored in &record.verdict.scores {
         if let Some(score) = scored.score {
             histogram_of_scores(policy, &scored.criterion, judge).record(score);
@@ -416,12 +447,6 @@ pub fn record_lag(late: Duration) {
     histogram_of_lag().record(late.as_secs_f64());
 }
 
-/// Sets how many records wait to be written.
-pub fn set_records_pending(records: u64) {
-    let records = usize::try_from(records).unwrap_or(usize::MAX);
-    gauge!("vlmgate_records_pending").set(whole(records));
-}
-
 /// Counts an upload that was not judged.
 pub fn count_inadmissible(reason: &'static str) {
     counter!("vlmgate_inadmissible_total", "reason" => reason).increment(1);
@@ -432,22 +457,11 @@ pub fn count_late_answer() {
     counter!("vlmgate_answers_late_total").increment(1);
 }
 
-/// Counts a verdict answered before its record was written.
-pub fn count_unrecorded() {
-    counter!("vlmgate_unrecorded_total").increment(1);
-}
-
-/// Sets how many records, images and remainders of early answers were lost since the start.
-pub fn set_dropped(rows: u64, images: u64, late: u64) {
-    counter!("vlmgate_records_dropped_total", "what" => "row").absolute(rows);
-    counter!("vlmgate_records_dropped_total", "what" => "image").absolute(images);
-    counter!("vlmgate_records_dropped_total", "what" => "late").absolute(late);
-}
-
 /// Counts a policy reload.
 pub fn count_reload(accepted: bool) {
     let result = if accepted { "ok" } else { "refused" };
     counter!("vlmgate_reloads_total", "result" => result).increment(1);
+    gauge!("vlmgate_last_reload_ok").set(if accepted { 1.0 } else { 0.0 });
 }
 
 /// Counts a handler that broke.

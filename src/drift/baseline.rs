@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::drift::decompose::{Cell, Counts};
 use crate::drift::evidence::PairRow;
 use crate::drift::interval::{Tally, real};
-use crate::drift::judged::{Judged, Names, RISK_TICKS, Route};
+use crate::drift::judged::{Judged, Names, RISK_TICKS, Route, stratum_judge};
 use crate::drift::listed;
 use crate::drift::mix::{Rates, Shares};
 use crate::drift::pairs::Pairs;
@@ -77,6 +77,16 @@ impl Baseline {
         let served = self.shares.values().sum();
         let primary = self.shares.get(&self.primary).copied().unwrap_or_default();
         (served, served - primary)
+    }
+
+    /// Verdicts served by each judge, its won hedges among them.
+    #[must_use]
+    pub fn served_by_judge(&self) -> BTreeMap<String, Tally> {
+        let mut judges: BTreeMap<String, Tally> = BTreeMap::new();
+        for (cell, tally) in &self.served {
+            *judges.entry(stratum_judge(&cell.judge).to_owned()).or_default() += *tally;
+        }
+        judges
     }
 
     /// The digest of the baseline: a state that was folded over another is not this one's.

@@ -114,14 +114,23 @@ impl Names {
     }
 }
 
+/// What the stratum of won hedges has behind the judge's name.
+const HEDGES: &str = "#hedge";
+
 /// The stratum of a judge's won hedges, which are not comparable with its other verdicts.
 #[must_use]
 pub fn hedge_stratum(judge: &str) -> String {
-    format!("{judge}#hedge")
+    format!("{judge}{HEDGES}")
+}
+
+/// The judge whose stratum it is.
+#[must_use]
+pub fn stratum_judge(stratum: &str) -> &str {
+    stratum.strip_suffix(HEDGES).unwrap_or(stratum)
 }
 
 /// Whether a stratum is one of won hedges.
 #[must_use]
 pub fn is_hedge_stratum(judge: &str) -> bool {
-    judge.ends_with("#hedge")
+    judge.ends_with(HEDGES)
 }

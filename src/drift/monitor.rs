@@ -202,6 +202,16 @@ impl Monitor {
         watch.case.as_ref().map(|case| (&case.watched, case.alarm.at_ms))
     }
 
+    /// What was told and stands: routing until the share is back, the rest until somebody
+    /// acknowledges it or a baseline is learnt anew. Of other images no judge is told beside.
+    #[must_use]
+    pub fn told(&self) -> Vec<Watched> {
+        match &self.phase {
+            Phase::Watching(watch) => watch.told(),
+            Phase::Learning(_) => Vec::new(),
+        }
+    }
+
     /// While a baseline is learnt: verdicts served so far, how many are needed, and until when at
     /// least it learns.
     #[must_use]

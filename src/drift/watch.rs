@@ -217,6 +217,15 @@ impl Watch {
         told
     }
 
+    /// What was told and stands.
+    pub(crate) fn told(&self) -> Vec<Watched> {
+        let share = self.rerouted.as_ref().filter(|rerouted| rerouted.told);
+        // other images mute every judge: that is no word against one of them
+        let is_input = self.muted.contains(&Watched::Input);
+        let muted = self.muted.iter().filter(|who| !is_input || **who == Watched::Input);
+        share.map(|_| Watched::Share).into_iter().chain(muted.cloned()).collect()
+    }
+
     /// Opens a case at an alarm; looks into an open one, when it is time to.
     pub(crate) fn look(
         &mut self,

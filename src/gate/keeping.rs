@@ -59,7 +59,7 @@ impl Gate {
         let appended = self.ledger.append(slot, entry, written_by).await;
         record.recorded = appended.recorded;
         if !appended.recorded {
-            telemetry::count_unrecorded();
+            telemetry::records::count_unrecorded();
         }
         record.timing.record = Some(watch.elapsed_ms());
         record.timing.total = case.arrived.elapsed_ms();

@@ -29,7 +29,8 @@ use crate::drift::event::Event;
 use crate::drift::judged::{Route, image_key};
 use crate::drift::monitor;
 use crate::drift::standing::{Standing, Told};
-use crate::ledger::follow::checkpoint::Checkpoint;
+use crate::ledger::follow::keeping::Keeping;
+use crate::ledger::follow::shown::{READ_EVERY, Shown};
 use crate::ledger::follow::stretch::Stretch;
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
@@ -43,6 +44,8 @@ use crate::telemetry;
 
 pub(crate) mod baselines;
 mod checkpoint;
+mod keeping;
+mod shown;
 mod start;
 mod stretch;
 pub mod view;
@@ -58,9 +61,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest pause between two starts of a follower that breaks over something.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
-
-/// Bytes a second that keeping the state may write, on average.
-const KEEP_BYTES_PER_S: u64 = 100_000;
 
 /// How the records are followed.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,8 +211,7 @@ struct Following {
     /// Policies and revisions of which a verdict was seen.
     revisions: BTreeSet<(String, String)>,
     standings: BTreeMap<String, Standing>,
-    /// Policies and detectors whose evidence is on the gauges.
-    shown: BTreeSet<(String, String)>,
+    shown: Shown,
     /// Up to where sums and events are in the store.
     followed: Followed,
     /// Up to where older programs stored.
@@ -220,15 +219,6 @@ struct Following {
     /// The hashes of the kept baselines that the standings rest on, by policy.
     baselines: BTreeMap<String, String>,
     kept: Keeping,
-}
-
-/// When the state was written last, and at what cost.
-#[derive(Debug, Default)]
-struct Keeping {
-    n: i64,
-    since: Option<Stopwatch>,
-    took: Duration,
-    bytes: u64,
 }
 
 /// Why following ends.
@@ -251,7 +241,7 @@ impl Following {
             settings,
             revisions: BTreeSet::new(),
             standings: BTreeMap::new(),
-            shown: BTreeSet::new(),
+            shown: Shown::default(),
             followed: Followed::default(),
             old_n: 0,
             baselines: BTreeMap::new(),
@@ -267,10 +257,20 @@ impl Following {
             if let Err(End::Closed) = self.advance().await {
                 return;
             }
+            self.show_rates().await;
             let stopped = self.stop.clone();
+            let next_rates = Deadline::after(READ_EVERY);
             tokio::select! {
                 () = stopped.cancelled() => break,
-                grown = self.grown.changed() => if grown.is_err() { break },
+                grown = next_rates.bound(self.grown.changed()) => match grown {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => break,
+                    // nothing came: time passes all the same
+                    Err(Late) => {
+                        self.publish();
+                        continue;
+                    }
+                },
             }
             // cut short by the end, which counts what is there
             Deadline::after(GATHER).bound(stopped.cancelled()).await.ok();
@@ -386,48 +386,23 @@ impl Following {
 
     fn publish(&mut self) {
         let mut known = Known::new(self.followed, &self.settings);
-        let mut shown = BTreeSet::new();
-        for (policy, standing) in &self.standings {
-            let view = View::of(standing);
-            let gauges = view.gauges();
-            telemetry::drift::set(policy, &gauges);
-            let detectors = gauges.evidence.into_iter();
-            shown.extend(detectors.map(|(detector, _)| (policy.clone(), detector)));
-            known.policies.insert(policy.clone(), Arc::new(view));
-        }
-        // nothing watches while a baseline is learnt: what was seen before is not seen now
-        for (policy, detector) in self.shown.difference(&shown) {
-            telemetry::drift::set_evidence(policy, detector, 0.0);
-        }
-        self.shown = shown;
+        let views = self.standings.iter();
+        let views = views.map(|(policy, standing)| (policy.clone(), Arc::new(View::of(standing))));
+        known.policies = views.collect();
+        self.shown.show(known.policies.iter().map(|(policy, view)| (policy, view.as_ref())));
         self.known.store(Arc::new(known));
     }
 
-    /// Keeps the state now and then, so that a start after a kill has little to fold: never for
-    /// more than a fiftieth of the time.
-    fn keep_at_times(&mut self) {
-        let by_bytes = Duration::from_secs(self.kept.bytes / KEEP_BYTES_PER_S);
-        let least = Duration::from_secs(10).max(self.kept.took * 50).max(by_bytes);
-        let is_due = self.kept.since.is_none_or(|since| least <= since.elapsed());
-        if is_due {
-            self.keep();
-        }
-    }
-
-    fn keep(&mut self) {
-        if self.kept.n == self.followed.n {
+    /// Reads the last hour's reject rates, when it is time to.
+    async fn show_rates(&mut self) {
+        if !self.shown.is_old() {
             return;
         }
-        let watch = Stopwatch::start();
-        let file = &self.settings.checkpoint;
-        let upto = (self.followed.n, &self.baselines);
-        let kept = Checkpoint::write(file, &self.settings, upto, &self.standings);
-        let bytes = kept.unwrap_or_else(|why| {
-            tracing::warn!(file = %file.display(), %why, "what is known of drift is not kept");
-            self.kept.bytes
-        });
-        self.kept =
-            Keeping { n: self.followed.n, since: Some(watch), took: watch.elapsed(), bytes };
+        let policies = self.standings.keys();
+        let read = self.shown.read_rates(&self.reader, policies, Timestamp::now());
+        if let Err(why) = read.await {
+            tracing::warn!(%why, "the last hour's reject rates cannot be read");
+        }
     }
 }
 

@@ -29,6 +29,11 @@ const WRITE: Duration = Duration::from_secs(10);
 const INSERT: &str = "INSERT INTO mark (kind, at_us, until_us, policy, judge, form) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
+/// Marks of a policy, or of none, that were over by a moment; a breaker's lasts until it is ended.
+const DELETE: &str = "DELETE FROM mark WHERE id IN (SELECT id FROM mark \
+    WHERE kind IN ('drift', 'breaker') AND at_us < ?2 AND policy IS ?1 \
+    AND coalesce(until_us, CASE kind WHEN 'breaker' THEN ?2 ELSE at_us END) < ?2 LIMIT ?3)";
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -138,6 +143,17 @@ pub(crate) async fn insert(conn: &mut SqliteConnection, mark: &Mark) -> Result<i
         .bind(mark.judge.as_ref())
         .bind(&mark.form);
     Ok(insert.execute(conn).await?.last_insert_rowid())
+}
+
+/// Deletes at most `most` marks of breakers and of drift that were over `before`; how many.
+pub(crate) async fn delete(
+    conn: &mut SqliteConnection,
+    policy: Option<&str>,
+    before: Timestamp,
+    most: u32,
+) -> Result<u64, sqlx::Error> {
+    let delete = sqlx::query(DELETE).bind(policy).bind(before.0).bind(most);
+    Ok(delete.execute(conn).await?.rows_affected())
 }
 
 fn read_row(row: &SqliteRow) -> Result<Mark, LedgerError> {

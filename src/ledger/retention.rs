@@ -1,10 +1,11 @@
 //! Retention deletes what a policy no longer keeps: pictures first, then records and their sums,
-//! then the keys of repeated requests.
+//! then what is marked beside them, and the keys of repeated requests.
 //!
 //! It works in steps of at most 200 rows, and the writer takes a step when no record waits or after
 //! some batches in a row, so a year's worth of deletes delays nobody for long. Records of a policy
 //! that is not named stay, and so do their sums by the hour: a policy taken out of the folder by
-//! mistake must not take its history with it.
+//! mistake must not take its history with it. Marks of revisions stay too: they say which were seen,
+//! and people make them, so they are few.
 
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Swept {
     pub images: u64,
     /// Picture files that no record speaks of any more.
     pub files: u64,
+    /// Marks of breakers and of drift.
+    pub marks: u64,
     /// Keys of repeated requests.
     pub keys: u64,
 }
@@ -72,6 +75,10 @@ impl Ledger {
                 let (policy, before) = (one.policy.clone(), now.before(kept_for));
                 self.delete_all(Aged::Rollups { policy, step_s, before }, &mut swept).await?;
             }
+        }
+        for (policy, kept_for) in kept_marks(kept) {
+            let before = now.before(kept_for);
+            swept.marks += self.delete_all(Aged::Happened { policy, before }, &mut swept).await?;
         }
         let before = now.before(AWAITED_FOR);
         self.delete_all(Aged::Awaited { before }, &mut swept).await?;
@@ -106,4 +113,12 @@ impl Ledger {
         self.chores.send(Chore::Sweep(aged, reply)).await.map_err(|_| LedgerError::Closed)?;
         told.await.map_err(|_| LedgerError::Closed)?.map_err(LedgerError::Store)
     }
+}
+
+/// How long marks are kept, by policy: those of no policy, a breaker's, as long as any policy's
+/// records.
+fn kept_marks(kept: &[Keeping]) -> impl Iterator<Item = (Option<String>, Duration)> {
+    let longest = kept.iter().map(|one| one.verdicts_for).max();
+    let own = kept.iter().map(|one| (Some(one.policy.clone()), one.verdicts_for));
+    own.chain(longest.map(|kept_for| (None, kept_for)))
 }

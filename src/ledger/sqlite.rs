@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::domain::{Decision, Digest, MicroUsd, Route};
 use crate::ledger::form::RecordForm;
+use crate::ledger::marks;
 use crate::ledger::rollup;
 use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
 
@@ -154,6 +155,11 @@ pub(crate) enum Aged {
     },
     /// The rest of early answers, which is not waited for any longer: nothing is lost by it.
     Awaited {
+        before: Timestamp,
+    },
+    /// Marks that ended.
+    Happened {
+        policy: Option<String>,
         before: Timestamp,
     },
     /// Sums by so many seconds.
@@ -397,6 +403,9 @@ pub(crate) async fn delete(
                 sqlx::query(INSERT_GIVEN_UP).bind(seq).execute(&mut *tx).await?;
             }
             deleted.rows = given_up.len() as u64;
+        }
+        Aged::Happened { policy, before } => {
+            deleted.rows = marks::delete(&mut tx, policy.as_deref(), *before, most).await?;
         }
         Aged::Rollups { policy, step_s, before } => {
             deleted.rows = rollup::delete(&mut tx, (policy, *step_s), *before, most).await?;

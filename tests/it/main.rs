@@ -38,6 +38,8 @@ mod ledger;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod ops;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod page;

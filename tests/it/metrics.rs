@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use loadtest::{Behaviour, Fault};
 
+use vlmgate::telemetry::METRICS;
+
 use crate::crash::Gate;
 use crate::world::{Plan, client, mug, start_providers, write_files};
 
@@ -70,4 +72,31 @@ async fn a_judge_that_is_alone_on_its_route_adds_no_series() {
     let verdict = "vlmgate_verdicts_total{policy=\"product-photo\",verdict=\"review\",\
                    basis=\"no_judge\",judge=\"\",route=\"\"}";
     check_after(vec!["openai-mini"], Fault::status(503), &[(verdict, 1.0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_of_the_table_has_a_series_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_files(folder.path(), &start_providers(), &Plan::default());
+    let gate = Gate::start(&config);
+    let text = client().get(format!("{}/metrics", gate.url)).send().await.unwrap();
+    let text = text.text().await.unwrap();
+    for (name, help) in METRICS {
+        if *name == "vlmgate_drill_last_success_timestamp_seconds" {
+            // it is the one that is absent until it can say something
+            assert!(!text.contains(&format!("{name}{{")), "no drill has passed");
+            continue;
+        }
+        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));
+        assert!(kind.is_some(), "{name} is nowhere");
+        assert_eq!(kind == Some("counter"), name.ends_with("_total"), "{name} is a {kind:?}");
+        assert!(text.contains(&format!("# HELP {name} {help}\n")), "{name} says what it is");
+        let has_series = text.lines().any(|line| !line.starts_with('#') && line.starts_with(name));
+        assert!(has_series, "{name} has no series");
+    }
+    let known = METRICS.iter().map(|(name, _)| *name);
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    for name in kinds.filter_map(|line| line.split(' ').next()) {
+        assert!(known.clone().any(|one| one == name), "{name} is in no table");
+    }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use vlmgate::clock::Timestamp;
 use vlmgate::domain::{Digest, Record};
+use vlmgate::ledger::marks::{BREAKER, DRIFT, Mark, MarkFilter, REVISION};
 use vlmgate::ledger::reader::Filter;
 use vlmgate::ledger::retention::{Keeping, Swept};
 use vlmgate::ledger::{KeptImage, Ledger, Settings};
@@ -52,20 +53,57 @@ async fn retention_takes_pictures_first_then_records_and_leaves_other_policies()
 
     let now = Timestamp(hours(3).at_us);
     let swept = ledger.sweep(&keeping(100 * HOUR, HOUR), now).await.unwrap();
-    assert_eq!(swept, Swept { records: 0, images: 2, files: 1, keys: 0 });
+    assert_eq!(swept, Swept { records: 0, images: 2, files: 1, marks: 0, keys: 0 });
     assert_eq!(files_in(&dir.path().join("images")), 1, "one picture is still another record's");
     assert_eq!(ledger.reader().image(hours(1).id, None).await.unwrap(), None);
     assert!(ledger.reader().image(record(99).id, None).await.unwrap().is_some());
 
     let swept = ledger.sweep(&keeping(HOUR + HOUR / 2, HOUR), now).await.unwrap();
-    assert_eq!(swept, Swept { records: 2, images: 0, files: 0, keys: 0 });
+    assert_eq!(swept, Swept { records: 2, images: 0, files: 0, marks: 0, keys: 0 });
     let left = all(ledger.reader(), &Filter::default(), 9).await;
     let left: Vec<_> = left.iter().map(|one| one.id).collect();
     assert_eq!(left, [hours(2).id, record(99).id]);
 
     let now = Timestamp(hours(3 + 24).at_us);
     let swept = ledger.sweep(&[], now).await.unwrap();
-    assert_eq!(swept, Swept { records: 0, images: 0, files: 0, keys: 1 });
+    assert_eq!(swept, Swept { records: 0, images: 0, files: 0, marks: 0, keys: 1 });
+}
+
+#[tokio::test]
+async fn marks_go_as_their_policy_s_records_do_and_revisions_and_what_lasts_stay() {
+    let (_dir, ledger) = open().await;
+    let at = |hours: i64| Timestamp(START_US + hours * 3_600_000_000);
+    let marked = async |kind: &str, policy: Option<&str>, from: i64, until: Option<i64>| {
+        let mark = Mark {
+            id: 0,
+            kind: kind.to_owned(),
+            at: at(from),
+            until: until.map(at),
+            policy: policy.map(str::to_owned),
+            judge: None,
+            form: "{}".to_owned(),
+        };
+        ledger.mark(mark).await.unwrap()
+    };
+    let shop = Some("product-photo");
+    let old_drift = marked(DRIFT, shop, 0, None).await;
+    let new_drift = marked(DRIFT, shop, 9, None).await;
+    let others = marked(DRIFT, Some("banner"), 0, None).await;
+    let revision = marked(REVISION, shop, 0, None).await;
+    let over = marked(BREAKER, None, 0, Some(1)).await;
+    let just_over = marked(BREAKER, None, 0, Some(9)).await;
+    let lasting = marked(BREAKER, None, 0, None).await;
+    let left = async || {
+        let all = ledger.reader().marks(&MarkFilter::default()).await.unwrap();
+        let mut ids: Vec<_> = all.iter().map(|one| one.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let everything = [old_drift, new_drift, others, revision, over, just_over, lasting];
+    assert_eq!(ledger.sweep(&[], at(10)).await.unwrap().marks, 0);
+    assert_eq!(left().await, everything);
+    assert_eq!(ledger.sweep(&keeping(2 * HOUR, HOUR), at(10)).await.unwrap().marks, 2);
+    assert_eq!(left().await, [new_drift, others, revision, just_over, lasting]);
 }
 
 #[tokio::test]
