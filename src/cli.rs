@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod drift;
 pub mod drill;
 pub mod files;
+pub mod import;
 pub mod rehearse;
 pub mod serve;
 pub mod table;
@@ -80,6 +81,8 @@ enum Command {
     /// Say what made the reject rate move: the images, the routing, the policy or a judge
     #[command(subcommand)]
     Drift(drift::DriftCommand),
+    /// Bring exported records into the store: a backup, another store's, a made-up history
+    Import(import::ImportArgs),
 }
 
 /// Where the configuration comes from.
@@ -130,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Drift(command) => drift::run(&command),
+        Command::Import(args) => import::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

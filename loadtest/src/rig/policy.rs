@@ -61,7 +61,7 @@ impl Files<'_> {
             let name = &provider.name;
             // a String takes any text
             let _written =
-                writeln!(text, "  {name}: {{ kind: {kind}, base_url: \"{url}\", key: simulated }}");
+                writeln!(text, "  {name}: {{ kind: {kind}, base_url: \"{url}\", key: simulated, simulated: true }}");
         }
         text.push_str("judges:\n");
         for provider in self.providers {
