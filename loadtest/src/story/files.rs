@@ -48,7 +48,9 @@ pub(crate) fn write(
 
 fn service(folder: &Path, providers: &[SimulatedProvider]) -> String {
     let folder = folder.display();
-    let judges = vlmgate_config(providers);
+    // on a busy machine a connection may take longer than the 300 ms that are usual, and each that
+    // does is a failover that no story tells of
+    let judges = vlmgate_config(providers).replace("base_url:", "connect_timeout: 2s, base_url:");
     format!(
         "server: {{ drain: {{ accept_for: 0s, at_most: 10s }} }}\n\
          store: {{ url: \"sqlite://{folder}/data/vlmgate.db\" }}\n\
