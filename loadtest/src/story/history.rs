@@ -29,8 +29,9 @@ use crate::story::law::SECONDARY;
 use crate::story::stage::Survey;
 use crate::story::words::moment;
 
-/// The share of images that the primary does not answer on any day.
-const USUAL_FAILOVERS: f64 = 0.008;
+/// The share of images that the primary does not answer on any day: enough that what the others serve
+/// is known too.
+const USUAL_FAILOVERS: f64 = 0.04;
 /// Of those, the share that the secondary does not answer either.
 const LAST: f64 = 0.25;
 
