@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod drift;
 pub mod drill;
 pub mod files;
+pub mod import;
 pub mod rehearse;
 pub mod report;
 pub mod serve;
@@ -86,6 +87,8 @@ enum Command {
     Drift(drift::DriftCommand),
     /// Tell a stretch of time as one HTML file: what moved, who judged, how fast, for how much
     Report(report::ReportArgs),
+    /// Bring exported records into the store: a backup, another store's, a made-up history
+    Import(import::ImportArgs),
 }
 
 /// Where the configuration comes from.
@@ -138,6 +141,7 @@ pub fn run() -> ExitCode {
         Command::Drill(args) => drill::run(&args),
         Command::Drift(command) => drift::run(&command),
         Command::Report(args) => report::run(&args),
+        Command::Import(args) => import::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -246,6 +246,8 @@ pub struct ProviderConfig {
     pub location: Option<String>,
     /// How Vertex is logged in to.
     pub auth: Option<GoogleAuth>,
+    /// Whether it only plays a provider.
+    pub simulated: bool,
 }
 
 /// A provider's model under the name that policies use.

@@ -42,6 +42,7 @@ pub mod figures;
 mod fold;
 pub mod follow;
 pub mod form;
+pub mod import;
 mod inbox;
 mod journal;
 mod kept;
@@ -310,7 +311,6 @@ impl Ledger {
         if let Err(why) = spare.hold() {
             counters.trouble(&format!("no spare room for records: {why}"));
         }
-
         let (journal, to_journal) = mpsc::channel(settings.max_pending.max(1));
         let (chores, to_chores) = mpsc::channel(MAX_CHORES);
         let inbox = Inbox::new(to_journal, to_chores);

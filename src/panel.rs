@@ -187,6 +187,11 @@ pub trait Judge: Send + Sync + fmt::Debug {
     /// How fast it is expected to be; `None`: no idea yet.
     fn expectation(&self) -> Option<Expectation>;
 
+    /// Whether it only plays a judge, for a test or a demonstration: its verdicts say so.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// Whether its answer to `question`, which else would leave at its scores, is waited for to the
     /// end for now: then it takes longer than this judge usually does, and is not ill for it.
     fn waits_for_end(&self, _question: &Question) -> bool {

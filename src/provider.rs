@@ -122,6 +122,8 @@ pub struct ProviderJudge {
     tokens: Option<AccessTokens>,
     /// Whether it has seen its pictures lately.
     sight: Arc<Sight>,
+    /// Whether its provider only plays one.
+    simulated: bool,
 }
 
 impl ProviderJudge {
@@ -155,6 +157,7 @@ impl ProviderJudge {
             transport,
             tokens,
             sight: Arc::default(),
+            simulated: provider.simulated,
         })
     }
 
@@ -317,6 +320,10 @@ impl Judge for ProviderJudge {
     fn expectation(&self) -> Option<Expectation> {
         self.expect
     }
+
+    fn is_simulated(&self) -> bool {
+        self.simulated
+    }
 }
 
 /// The stated price, else the list price; a server of our own costs nothing.
@@ -368,6 +375,7 @@ mod tests {
             base_url: base_url.map(str::to_owned),
             credential: Credential::None,
             connect_timeout: CONNECT_TIMEOUT,
+            simulated: false,
         };
         let judge = JudgeSettings {
             name: "mini".to_owned(),

@@ -52,7 +52,7 @@ async function refresh() {
     complain(null);
     live.answered();
     main.dataset.ready = here.view;
-    await shell.lookForSimulated();
+    await shell.lookForSimulated(place_);
   } catch (why) {
     if (why.name !== 'AbortError' && busy === mine) complain(why);
   }

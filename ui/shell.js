@@ -75,7 +75,7 @@ function draw() {
   paint(
     bar,
     html`<a class="brand" href="/ui/">${brand}vlmgate</a><nav class="nav" aria-label="Views">${views()}</nav>
-    <div class="scope">${state.simulated ? html`<span class="sim hide-s" title="Verdicts here come from simulated judges">simulated</span>` : ''}
+    <div class="scope">${state.simulated ? html`<span class="sim" title="Verdicts of this window come from simulated judges">simulated</span>` : ''}
     ${policies()}${spans()}${live()}<button class="ctl" data-key="theme" aria-label="Switch to the ${isDark() ? 'light' : 'dark'} theme">${isDark() ? 'Light' : 'Dark'}</button></div>`,
   );
 }
@@ -100,13 +100,15 @@ export function start(node, go) {
   setInterval(draw, 1000);
 }
 
-// Whether a record's judge was a simulated one: its reasons begin with the word.
-export const isSimulated = record =>
-  Object.values(record.scores ?? {}).some(one => one.reason?.startsWith('simulated'));
+// Whether a judge of this record only plays one: the gate flags it.
+export const isSimulated = record => record.flags?.includes('simulated') ?? false;
 
-// Looks whether one of the newest verdicts is simulated, until one was.
-export async function lookForSimulated() {
-  if (state.simulated) return;
-  const page = await getWhereKnown('/v1/verdicts', { limit: 5, basis: 'judge' });
-  if (page?.verdicts.some(isSimulated)) show({ simulated: true });
+// Looks whether a verdict of the window is simulated.
+export async function lookForSimulated({ query, window }) {
+  const { since, until } = window;
+  const policy = query.get('policy');
+  const asked = { policy, since, until, flag: 'simulated', limit: 1 };
+  const page = await getWhereKnown('/v1/verdicts', asked);
+  const simulated = Boolean(page?.verdicts.length);
+  if (simulated !== state.simulated) show({ simulated });
 }

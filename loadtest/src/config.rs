@@ -13,7 +13,9 @@ pub fn vlmgate_config(providers: &[SimulatedProvider]) -> String {
     let mut yaml = String::from("providers:\n");
     for provider in providers {
         let (kind, base_url) = (provider.dialect().label(), provider.base_url());
-        let line = format!("{{ kind: {kind}, base_url: \"{base_url}\", key: \"{KEY}\" }}");
+        let line = format!(
+            "{{ kind: {kind}, base_url: \"{base_url}\", key: \"{KEY}\", simulated: true }}"
+        );
         yaml.push_str(&format!("  {}: {line}\n", provider.name()));
     }
     yaml.push_str("judges:\n");

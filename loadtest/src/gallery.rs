@@ -26,6 +26,15 @@ const PRINTS: usize = 12;
 /// Their sides, by turns.
 const SIDES_PX: [u16; 3] = [1_024, 768, 640];
 
+/// What the pictures of a gallery have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Their sides, by turns.
+    pub(crate) sides_px: [u16; 3],
+    /// How far every pixel is spread to each side; 0: not at all.
+    pub(crate) blur_px: usize,
+}
+
 /// The images of one seed.
 #[derive(Clone, Debug)]
 pub struct Gallery {
@@ -53,7 +62,15 @@ impl Gallery {
     /// # Errors
     /// The encoder refuses one.
     pub fn draw(seed: u64, count: u32) -> Result<Self, EncodingError> {
-        let drawings = (0..count.max(1)).map(|n| draw(seed, n));
+        Self::draw_as(seed, count, &Look { sides_px: SIDES_PX, blur_px: 0 })
+    }
+
+    /// The same pictures in other sizes, or blurred.
+    ///
+    /// # Errors
+    /// The encoder refuses one.
+    pub(crate) fn draw_as(seed: u64, count: u32, look: &Look) -> Result<Self, EncodingError> {
+        let drawings = (0..count.max(1)).map(|n| draw(seed, n, look));
         Ok(Self { drawings: drawings.collect::<Result<_, _>>()? })
     }
 
@@ -147,10 +164,11 @@ struct Product {
     grain: f64,
 }
 
-fn draw(seed: u64, n: u32) -> Result<Drawing, EncodingError> {
-    let turn = usize::try_from(n).unwrap_or_default() % SIDES_PX.len();
-    let side_px = SIDES_PX.get(turn).copied().unwrap_or(1_024);
-    let pixels = pixels(seed, n, (side_px, side_px));
+fn draw(seed: u64, n: u32, look: &Look) -> Result<Drawing, EncodingError> {
+    let turn = usize::try_from(n).unwrap_or_default() % look.sides_px.len();
+    let side_px = look.sides_px.get(turn).copied().unwrap_or(1_024);
+    let sharp = pixels(seed, n, (side_px, side_px));
+    let pixels = if look.blur_px == 0 { sharp } else { blurred(&sharp, side_px, look.blur_px) };
     let mut file = Vec::new();
     let encoder = Encoder::new(&mut file, 92);
     encoder.encode(&pixels, side_px, side_px, ColorType::Rgb)?;
@@ -180,6 +198,24 @@ pub(crate) fn pixels(seed: u64, n: u32, (width_px, height_px): (u16, u16)) -> Ve
         }
     }
     pixels
+}
+
+/// The pixels of a square picture, each spread evenly over its neighbours: along the rows, then down
+/// the columns.
+fn blurred(pixels: &[u8], side_px: u16, blur_px: usize) -> Vec<u8> {
+    let side = usize::from(side_px).max(1);
+    let row = 3 * side;
+    let along = |pixels: &[u8], at: usize, place: usize, stride: usize| {
+        let (from, to) = (place.saturating_sub(blur_px), (place + blur_px).min(side - 1));
+        let first = at - place * stride + from * stride;
+        let spread = pixels.iter().skip(first).step_by(stride).take(to - from + 1);
+        let (sum, count) =
+            spread.fold((0_u32, 0_u32), |(sum, n), one| (sum + u32::from(*one), n + 1));
+        u8::try_from(sum / count.max(1)).unwrap_or(u8::MAX)
+    };
+    let all = || 0..pixels.len();
+    let rows: Vec<u8> = all().map(|at| along(pixels, at, at % row / 3, 3)).collect();
+    all().map(|at| along(&rows, at, at / row, row)).collect()
 }
 
 /// The place of the minor version in a file that begins with a JFIF header.
@@ -270,6 +306,20 @@ mod tests {
             assert_eq!(differ, [gallery.drawings[0].steps_at + print]);
             assert_eq!(tables(file)[print], tables(&files[0])[print] + 1, "a step, not metadata");
         }
+    }
+
+    #[test]
+    fn a_blurred_picture_has_the_same_light_and_less_grain() {
+        let sharp = pixels(1, 0, (96, 96));
+        let soft = blurred(&sharp, 96, 2);
+        let mean = |of: &[u8]| of.iter().map(|one| f64::from(*one)).sum::<f64>() / 27_648.0;
+        let grain = |of: &[u8]| {
+            let steps = of.iter().zip(of.iter().skip(3));
+            steps.map(|(one, next)| f64::from(one.abs_diff(*next))).sum::<f64>()
+        };
+        assert_eq!(soft.len(), sharp.len());
+        assert!((mean(&soft) - mean(&sharp)).abs() < 2.0, "{} {}", mean(&soft), mean(&sharp));
+        assert!(grain(&soft) < grain(&sharp) / 2.0, "{} {}", grain(&soft), grain(&sharp));
     }
 
     #[test]

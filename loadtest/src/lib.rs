@@ -50,6 +50,7 @@ pub mod rig;
 pub mod sample;
 pub mod scenario;
 mod schema;
+pub mod story;
 pub mod timeline;
 mod tokens;
 mod web;

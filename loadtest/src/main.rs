@@ -20,6 +20,8 @@ use loadtest::rig::command::RunArgs;
 use loadtest::rig::images::ImagesArgs;
 use loadtest::rig::sustain::SustainArgs;
 use loadtest::scenario::Scenario;
+use loadtest::story::demo::DemoArgs;
+use loadtest::story::drift::DriftArgs;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -45,6 +47,12 @@ enum Command {
     /// Have a gate judge many images of one kind by itself, as fast as it can: images a second, memory,
     /// how late its event loop is. Exits 100 when one is lost.
     Images(ImagesArgs),
+    /// Start a gate with a made-up past and live traffic, all of it simulated, and say where its page is;
+    /// until ctrl-c or SIGTERM.
+    Demo(DemoArgs),
+    /// Make four things happen that move the reject rate, and hold what the gate says of each against
+    /// what was so: an outage, the same calibrated, a stricter judge, blurred pictures. Exits 1 on a miss.
+    Drift(DriftArgs),
     /// Merge the runs of some folders into one report, under the same exit codes.
     Report(ReportArgs),
 }
@@ -119,6 +127,15 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
             writeln!(io::stdout(), "{told}")?;
             Ok(if told.lost == 0 { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
         }
+        Command::Demo(options) => {
+            runtime.block_on(until_stopped(options.run(tell)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Drift(options) => {
+            let held = runtime.block_on(unless_stopped(options.run(tell)))?;
+            write!(io::stdout(), "{}", held.text())?;
+            Ok(if held.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Report(options) => conclude(&options.report()?, options.html.as_deref()),
     }
 }
@@ -136,6 +153,18 @@ async fn unless_stopped<T>(
             asked?;
             Err("stopped".into())
         }
+    }
+}
+
+/// Lets `work` go on until this process is told to stop, which is how it is meant to end.
+async fn until_stopped(
+    work: impl Future<Output = Result<(), RigError>>,
+) -> Result<(), Box<dyn Error>> {
+    let mut stop = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = work => Ok(ended?),
+        _ = stop.recv() => Ok(()),
+        asked = tokio::signal::ctrl_c() => Ok(asked?),
     }
 }
 

@@ -6,11 +6,11 @@
 //!                 └────────────▶ evidence ◀─┴───────────────────┘ ─▶ figures ─▶ outcome
 //! ```
 
-mod calibration;
+pub(crate) mod calibration;
 pub mod command;
-mod direct;
+pub(crate) mod direct;
 mod drive;
-mod gate;
+pub(crate) mod gate;
 pub mod images;
 mod ledger;
 mod policy;
@@ -80,6 +80,9 @@ pub enum RigError {
     /// The simulated providers did not do as told.
     #[error("the simulated providers: {0}")]
     Providers(String),
+    /// A story could not be played to its end.
+    #[error("{0}")]
+    Story(String),
 }
 
 impl RigError {
@@ -96,7 +99,7 @@ impl RigError {
     }
 
     /// What was tried when an operation of the system failed.
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |problem| Self::Io { what, problem }
     }

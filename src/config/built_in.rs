@@ -106,6 +106,7 @@ fn provider(kind: ProviderKind, key: String) -> ProviderConfig {
         project: None,
         location: None,
         auth: None,
+        simulated: false,
     }
 }
 

@@ -169,7 +169,8 @@ fn providers(raw: &ServiceFile, report: &mut Report) -> BTreeMap<String, Provide
     providers
 }
 
-/// What each kind must have and may have; every kind may have `base_url` and `connect_timeout`.
+/// What each kind must have and may have; every kind may have `base_url`,
+/// `connect_timeout` and `simulated`.
 fn check_provider(spot: &Spot, form: &ProviderForm, report: &mut Report) {
     let Some(kind) = form.kind.get().copied() else {
         return;
@@ -224,6 +225,7 @@ fn provider(form: &ProviderForm) -> Option<ProviderConfig> {
         project: owned(&form.project),
         location: owned(&form.location),
         auth,
+        simulated: *form.simulated.filled()?,
     })
 }
 

@@ -152,6 +152,8 @@ form! {
         location: Option<Prose<100>>,
         /// Vertex: adc (application default credentials), or file: and the path of a service account's key.
         auth: Option<Secret>,
+        /// It only plays a provider, for a test or a demonstration: every verdict of which a judge of it was asked has the flag `simulated`; default false.
+        simulated: bool = false,
     }
 }
 

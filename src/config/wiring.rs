@@ -172,6 +172,7 @@ fn provider_settings(
         base_url: config.base_url.clone(),
         credential,
         connect_timeout: config.connect_timeout,
+        simulated: config.simulated,
     }
 }
 

@@ -200,6 +200,8 @@ pub const BLIND_LATE: &str = "blind_late";
 pub const MISMATCHED_LATE: &str = "mismatched_late";
 /// The flag of a record whose judge's answer broke off behind the scores.
 pub const TRUNCATED_LATE: &str = "truncated_late";
+/// The flag of a record of which a judge that only plays one was asked: no model saw the image.
+pub const SIMULATED: &str = "simulated";
 
 /// What came of a check's attempts after its answer had left, once it is known. It joins the record
 /// and changes neither verdict nor scores.

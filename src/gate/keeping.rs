@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::domain::finding::local_risk;
 use crate::domain::policy::KeepImage;
-use crate::domain::record::{ImageFacts, PolicyRef, Timing};
+use crate::domain::record::{ImageFacts, PolicyRef, SIMULATED, Timing};
 use crate::domain::{Candidate, Decision, Digest, Format, JudgeId, Policy, Record, Route};
 use crate::gate::policies::ActivePolicy;
 use crate::gate::traffic::DRILL_FLAG;
@@ -83,6 +83,9 @@ impl Gate {
         if asking.struck {
             verdict.flags.push(DRILL_FLAG.to_owned());
         }
+        if asking.attempts.iter().any(|attempt| self.is_simulated(&attempt.judge)) {
+            verdict.flags.push(SIMULATED.to_owned());
+        }
         let cost = asking.attempts.iter().map(|one| one.cost).sum();
         let complete = asking.attempts.iter().all(|one| one.ended_ms.is_some());
         let (judge, route) = match asking.first {
@@ -125,6 +128,10 @@ impl Gate {
             propensity: 1.0,
             judged_by,
         }
+    }
+
+    fn is_simulated(&self, judge: &JudgeId) -> bool {
+        self.panel.judge(&judge.name).is_some_and(Judge::is_simulated)
     }
 
     /// The digest of what decides the judging: the policy's part joined with the judge's model and

@@ -85,6 +85,8 @@ pub struct ProviderSettings {
     pub credential: Credential,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
+    /// Whether it only plays a provider.
+    pub simulated: bool,
 }
 
 /// One judge of the configuration.

@@ -34,6 +34,8 @@ mod files;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod metrics;

@@ -92,6 +92,7 @@ fn build(
         base_url,
         credential,
         connect_timeout: CONNECT_TIMEOUT * 10,
+        simulated: false,
     };
     let judge = JudgeSettings {
         name: "judge".to_owned(),

@@ -7,7 +7,8 @@ import { icon, verdict } from '/ui/icons.js';
 import { find, html, paint } from '/ui/markup.js';
 import { judge, sorted } from '/ui/palette.js';
 import { fillIn, picture } from '/ui/pictures.js';
-import { lowest, reason } from '/ui/record.js';
+import { lowest, reason, simulated } from '/ui/record.js';
+import { isSimulated } from '/ui/shell.js';
 import { drawer } from '/ui/view/drawer.js';
 import { clockSeconds, count, moment, plural, score, seconds } from '/ui/words.js';
 
@@ -288,7 +289,7 @@ function row(record, views, isOpen) {
   const name = record.external_id ?? record.id.slice(0, 13);
   return html`<tr data-id="${record.id}" data-key="row-${record.id}" tabindex="0" ${isOpen ? html`aria-selected="true"` : ''}>
     <td>${views?.length ? html`<img data-picture="${picture(record.id, views[0])}" alt="">` : html`<span class="no-picture" title="no picture is kept of this one"></span>`}</td>
-    <td>${moment(Date.parse(record.at), clockSeconds)}<br><span class="q small">${name}</span></td><td>${verdict(record.verdict)}${record.borderline ? html`<br><span class="q small">near the line</span>` : ''}</td>
+    <td>${moment(Date.parse(record.at), clockSeconds)}<br><span class="q small">${name}</span></td><td>${verdict(record.verdict)}${isSimulated(record) ? html`<br>${simulated(record)}` : ''}${record.borderline ? html`<br><span class="q small">near the line</span>` : ''}</td>
     <td>${record.judge ? judge(record.judge.name) : html`<span class="q">no judge</span>`}<br><span class="q small">${record.judge ? record.route?.replaceAll('_', ' ') : record.basis.replaceAll('_', ' ')}</span></td>
     <td>${low ? html`<span class="cell">${mini(low.score, low.passAt)}<span class="nowrap">${score(low.score, low.passAt)} <span class="q">of ${low.passAt.toFixed(2)}</span></span></span>` : html`<span class="q">not scored</span>`}</td>
     <td class="words">${what ? html`<span>${what}</span>` : ''}<span class="q small">${detail}</span></td><td class="num opt">${seconds(record.timing_ms.total)}</td></tr>`;

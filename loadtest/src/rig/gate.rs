@@ -188,6 +188,12 @@ impl Gate {
         self.child.kill().await.map_err(RigError::io("the gate cannot be killed"))
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, RigError> {
+        let ended = self.child.try_wait();
+        ended.map(|status| status.is_some()).map_err(RigError::io("the gate cannot be asked"))
+    }
+
     /// Waits for its end, and kills it when that does not come.
     pub(crate) async fn ended(&mut self, within: Duration) -> Result<Option<ExitStatus>, RigError> {
         match timeout_at(Instant::now() + within, self.child.wait()).await {

@@ -60,8 +60,10 @@ impl Files<'_> {
             let (kind, url) = (provider.dialect.label(), &provider.base_url);
             let name = &provider.name;
             // a String takes any text
-            let _written =
-                writeln!(text, "  {name}: {{ kind: {kind}, base_url: \"{url}\", key: simulated }}");
+            let _written = writeln!(
+                text,
+                "  {name}: {{ kind: {kind}, base_url: \"{url}\", key: simulated, simulated: true }}"
+            );
         }
         text.push_str("judges:\n");
         for provider in self.providers {

@@ -109,6 +109,7 @@ impl Case {
                 Credential::Key(secret)
             },
             connect_timeout: CONNECT_TIMEOUT,
+            simulated: false,
         };
         let judge = JudgeSettings {
             name: "golden".to_owned(),
