@@ -13,6 +13,7 @@ pub mod drills;
 pub mod early;
 pub mod health;
 pub mod log;
+pub mod shadow;
 
 use std::time::Duration;
 
@@ -112,6 +113,11 @@ pub const METRICS: &[(&str, &str)] = &[
     ("vlmgate_drift_mix_shift_ratio", "What the mix of judges alone adds to the reject rate now"),
     ("vlmgate_drift_mix_shift_se_ratio", "The standard error of that"),
     ("vlmgate_drift_events_total", "Drift events by label"),
+    ("vlmgate_shadow_pairs_total", "Images that two judges judged, by who would not pass them"),
+    ("vlmgate_shadow_dropped_total", "Shadows that were not asked or kept, by reason"),
+    ("vlmgate_shadow_queued", "Images that wait to be shown behind their verdicts"),
+    ("vlmgate_shadow_bytes", "Memory of the pictures that wait for shadows"),
+    ("vlmgate_shadow_in_flight", "Calls behind verdicts under way"),
     ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
     ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
 ];
@@ -253,6 +259,7 @@ pub fn register_process() {
         counter!("vlmgate_reloads_total", "result" => result).increment(0);
     }
     door::register();
+    shadow::register();
     set_records_pending(0);
     drift::set_uncounted(0);
 }

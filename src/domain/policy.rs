@@ -11,8 +11,10 @@ use crate::domain::candidate::{Digest, Format};
 use crate::domain::money::MicroUsd;
 
 mod check;
+mod shadow;
 
 pub use check::{CheckKind, CheckSpec, Fingerprint};
+pub use shadow::{BackfillSpec, ShadowSpec};
 
 /// Whether the policy's verdicts bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,6 +363,10 @@ pub struct Policy {
     pub cost_per_image: Option<MicroUsd>,
     /// What is kept.
     pub keep: Keep,
+    /// Who is shown some images behind their verdicts.
+    pub shadows: Vec<ShadowSpec>,
+    /// Whether the first judge is shown what it missed; `None`: no.
+    pub backfill: Option<BackfillSpec>,
     /// The digest of the resolved policy: what decided, prompts and lists included.
     pub revision: Digest,
     /// The digest of what decides the judging: prompt, criteria, thresholds, views; lists excluded.

@@ -56,6 +56,7 @@ struct Total {
     client_gone: u64,
     total_ms: SpreadForm,
     cost_micro_usd: u64,
+    shadow_cost_micro_usd: u64,
 }
 
 #[derive(Serialize)]
@@ -127,6 +128,8 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
     let mut total = total(&sums);
     total.total_ms = SpreadForm::of(&times);
     total.cost_micro_usd = buckets.iter().map(|one| one.cost_micro_usd).sum();
+    let behind = attempt_sums.iter().filter(|one| one.route == Route::Shadow.label());
+    total.shadow_cost_micro_usd = behind.map(|one| one.cost_micro_usd).sum();
     let mut criteria: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     for score in scores {
         let sums = criteria.entry((score.judge, score.criterion)).or_default();

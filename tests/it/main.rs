@@ -46,6 +46,8 @@ mod props;
 #[cfg(test)]
 mod rehearsals;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod spec;

@@ -12,7 +12,7 @@ use crate::drift::standing::Standing;
 use crate::ledger::follow::Settings;
 
 /// Of the file's form and of how records are folded: a change of either is a new number.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 
 /// A file larger than this is none of ours.
 const MOST_BYTES: u64 = 1 << 30;
@@ -23,6 +23,7 @@ pub(super) struct Checkpoint {
     form: u32,
     baseline_days: u32,
     false_alarms_per_30_days: f64,
+    burst_images: u64,
     /// The last record folded, in the order in which they count.
     pub(super) n: i64,
     /// By policy.
@@ -35,6 +36,7 @@ struct Writing<'a> {
     form: u32,
     baseline_days: u32,
     false_alarms_per_30_days: f64,
+    burst_images: u64,
     n: i64,
     standings: &'a BTreeMap<String, Standing>,
 }
@@ -54,6 +56,7 @@ impl Checkpoint {
         let kept: Self = serde_json::from_slice(&fs::read(file)?)?;
         let is_ours = kept.form == FORM
             && kept.baseline_days == settings.baseline_days
+            && kept.burst_images == settings.burst_images
             && kept.false_alarms_per_30_days.total_cmp(&settings.false_alarms_per_30_days).is_eq();
         Ok(is_ours.then_some(kept))
     }
@@ -68,6 +71,7 @@ impl Checkpoint {
             form: FORM,
             baseline_days: settings.baseline_days,
             false_alarms_per_30_days: settings.false_alarms_per_30_days,
+            burst_images: settings.burst_images,
             n,
             standings,
         };

@@ -52,6 +52,9 @@ pub struct View {
     pub mix_now: Option<Estimate>,
     /// The alarm that is being looked into, and when it sounded.
     pub looking_into: Option<(Watched, i64)>,
+    /// Judges that should be shown the images that are served now, to tell what moved; empty where
+    /// nothing is to be told.
+    pub burst_judges: Vec<String>,
 }
 
 impl View {
@@ -66,6 +69,7 @@ impl View {
             threshold_days: monitor.threshold_days(),
             mix_now: monitor.mix_now(),
             looking_into: monitor.looking_into().map(|(watched, at)| (watched.clone(), at)),
+            burst_judges: monitor.burst_judges().into_iter().map(str::to_owned).collect(),
         }
     }
 

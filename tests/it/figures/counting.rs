@@ -12,6 +12,7 @@ use vlmgate::config::environment::Environment;
 use vlmgate::config::{Config, Overrides};
 use vlmgate::domain::{AttemptOutcome, Decision, Digest};
 use vlmgate::ledger::follow::Settings as Follow;
+use vlmgate::ledger::shadows::{NewShadow, Purpose};
 use vlmgate::ledger::{Entry, Ledger, Settings};
 
 use crate::crash::Gate;
@@ -131,7 +132,7 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
     let settings = settings(folder.path());
     let state = folder.path().join("drift.json");
     // a baseline of no days: as soon as two thousand were served
-    let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
+    let usual = Follow { baseline_days: 0, burst_images: 1_200, ..Follow::usual(state.clone()) };
     // the follower ends and begins again in the middle of everything
     for (from, to) in [(0, 700), (700, 2_300), (2_300, 2_702), (2_702, 3_300)] {
         let ledger = Ledger::open(settings.clone()).await.unwrap();
@@ -141,6 +142,10 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
             let written = ledger.append(slot, judged(n), soon());
             if n % 50 == 49 || n + 1 == to {
                 assert!(written.await.recorded);
+                for verdict in (n - 9..=n).step_by(3) {
+                    assert!(ledger.shadow(shadow(verdict)).await.unwrap());
+                }
+                assert!(!ledger.shadow(shadow(n)).await.unwrap(), "asked already");
             }
         }
         follower.finish(soon()).await.unwrap();
@@ -151,10 +156,34 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
         stopped.iter().filter(|line| line.starts_with("mark [\"drift\"")).collect();
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].contains("\\\"label\\\":\\\"routing\\\""), "{events:?}");
+    let pairs = stopped.iter().filter(|line| line.starts_with("pair_rollup"));
+    assert!(pairs.clone().all(|line| line.contains("\"shadow\"")) && pairs.count() > 10);
     forget(&settings.path, &state).await;
     follow(settings.clone(), usual).await;
     assert_eq!(dump(&settings.path).await, stopped);
     assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+}
+
+/// What the other judge says of the `n`th behind its verdict, or a call that failed.
+fn shadow(n: u32) -> NewShadow {
+    let served = judged(n).record;
+    let other = if n.is_multiple_of(2) { "claude-haiku" } else { "gemini-flash" };
+    let is_judged = !n.is_multiple_of(7);
+    let mut attempt = served.attempts[0].clone();
+    attempt.judge = judge(other);
+    attempt.route = vlmgate::domain::Route::Shadow;
+    attempt.outcome = if is_judged { AttemptOutcome::Judged } else { AttemptOutcome::ServerError };
+    let said = if n.wrapping_mul(40_503) % 100 < 12 { Decision::Fail } else { Decision::Pass };
+    attempt.said = is_judged.then_some(said);
+    NewShadow {
+        verdict: served.id,
+        at: Timestamp(served.at_us + 90_000_000),
+        purpose: Purpose::Sample,
+        entry: "standby".to_owned(),
+        propensity: 0.1,
+        judged_by: Digest::of(other.as_bytes()),
+        attempt,
+    }
 }
 
 /// A store whose monitors watch: eight days of records up to now, counted.
@@ -162,7 +191,7 @@ async fn watched(config: &Config) {
     const RECORDS: u32 = 2_400;
     const EIGHT_DAYS_US: i64 = 8 * 24 * 3_600 * 1_000_000;
     let ledger = Ledger::open(config.ledger_settings()).await.unwrap();
-    let follower = ledger.follow(Follow::usual(config.store.drift_file())).unwrap();
+    let follower = ledger.follow(config.follow_settings()).unwrap();
     let began_us = Timestamp::now().0 - EIGHT_DAYS_US;
     for n in 0..RECORDS {
         let mut one = judged(n);
@@ -180,7 +209,9 @@ async fn watched(config: &Config) {
 async fn kill_9_changes_no_sum_and_no_state() {
     let folder = tempfile::tempdir().unwrap();
     let providers = start_providers();
-    let config = write_files(folder.path(), &providers, &Plan::default());
+    let entry = "shadow: [{ id: standby, judge: claude-haiku, sample: 100%, per_day: 5 USD }]";
+    let edits = vec![("record:".to_owned(), format!("{entry}\nrecord:"))];
+    let config = write_files(folder.path(), &providers, &Plan { edits, ..Plan::default() });
     let read = Config::read(&config, &Environment::of([]), &Overrides::default());
     let read = read.unwrap_or_else(|problems| panic!("{problems}"));
     watched(&read).await;
@@ -203,10 +234,12 @@ async fn kill_9_changes_no_sum_and_no_state() {
 /// The store as the kills left it, once the rest is counted, is what a run over its records makes.
 async fn check_fold(config: &Config) {
     let (store, state) = (config.ledger_settings(), config.store.drift_file());
-    let usual = Follow::usual(state.clone());
+    let usual = config.follow_settings();
     follow(store.clone(), usual.clone()).await;
     let (killed, kept) = (dump(&store.path).await, fs::read(&state).unwrap());
     assert!(killed.iter().any(|line| line.starts_with("evidence_rollup")), "monitors watch");
+    let is_shadow = |line: &&String| line.starts_with("judged_rollup") && line.contains("shadow");
+    assert!(killed.iter().any(|line| is_shadow(&line)), "what is said behind a verdict counts");
     let records = records(&store.path).await;
     assert!(2_400 < records);
     for step_s in [60, 3_600] {

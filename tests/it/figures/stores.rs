@@ -15,8 +15,9 @@ use crate::ledger::settings;
 use crate::world::World;
 
 /// The tables of figures, which older programs did not have.
-const NEW: [&str; 12] = [
+const NEW: [&str; 13] = [
     "label",
+    "shadow",
     "counted",
     "awaited",
     "followed",
