@@ -13,9 +13,9 @@ use crate::shadow::plan;
 use crate::world::{World, healthy};
 
 /// Images to each gate.
-const IMAGES: usize = 1_200;
+const IMAGES: usize = 600;
 /// From one to the next.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(200);
 
 /// A gate whose judges take their time.
 async fn world(lines: &str) -> Arc<World> {
@@ -36,7 +36,7 @@ fn told(name: &str, mut took_ms: Vec<f64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures for a minute, and prints what it measured"]
+#[ignore = "measures for two minutes, and prints what it measured"]
 async fn a_tenth_shown_behind_changes_no_answer_and_its_time_is_printed_beside_none() {
     let entry = "shadow: [{ id: standby, judge: gemini-flash, sample: 10%, per_day: 50 USD }]";
     let worlds = [world("").await, world(entry).await];
@@ -67,5 +67,5 @@ async fn a_tenth_shown_behind_changes_no_answer_and_its_time_is_printed_beside_n
     let [shown_without, shown] = worlds.each_ref().map(|world| world.questions("gemini-flash"));
     println!("{shown} of {IMAGES} were shown");
     assert_eq!(shown_without, 0);
-    assert!((80..160).contains(&shown), "{shown}");
+    assert!((30..100).contains(&shown), "{shown}");
 }
