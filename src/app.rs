@@ -40,6 +40,7 @@ use crate::drill::Drills;
 use crate::gate::Gate;
 use crate::gate::admission::Door;
 use crate::gate::policies::{PolicySet, Reload};
+use crate::gate::shadow::{Shadows, working};
 use crate::gate::traffic::Traffic;
 use crate::http::idempotency::Running;
 use crate::http::{Face, Metrics, router, streams};
@@ -172,6 +173,7 @@ impl App {
             }),
             policies: ArcSwap::from_pointee(PolicySet::new(loaded)),
             panel,
+            shadows: Shadows::new(config.shadow),
             traffic: Traffic::default(),
             imaging,
             ledger,
@@ -261,6 +263,7 @@ impl App {
         self.start_chores(exporter.clone());
         let follower = self.follow();
         let known = follower.as_ref().map(Follower::looking).unwrap_or_default();
+        self.chore(working::work(Arc::clone(&self.gate), Arc::clone(&known)));
         let face = self.face(exporter, known);
         let accepting = CancellationToken::new();
         let settings = listen::Settings::default();

@@ -24,6 +24,7 @@ use crate::config::service_file::ServiceFile;
 use crate::config::test_file::TestFile;
 use crate::domain::Price;
 use crate::drill;
+use crate::gate::shadow;
 use crate::http::auth::Role;
 use crate::ledger::Sync;
 use crate::panel::{Care, Expectation};
@@ -73,6 +74,8 @@ pub struct Config {
     pub drills: drill::Settings,
     /// How records are watched for drift.
     pub drift: DriftConfig,
+    /// How much is asked behind verdicts at once.
+    pub shadow: shadow::Settings,
     /// Judges of the built-in configuration whose key is not in the environment: to be told.
     pub left_out: Vec<LeftOut>,
     /// Nobody needs a key although the address is not loopback: asked for in so many words.

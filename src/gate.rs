@@ -10,6 +10,8 @@ pub mod hearing;
 mod keeping;
 pub mod late;
 pub mod policies;
+mod posing;
+pub mod shadow;
 pub mod traffic;
 mod wanted;
 
@@ -35,6 +37,8 @@ use crate::gate::admission::{Admission, Door};
 use crate::gate::keeping::Came;
 use crate::gate::late::{Late, Open};
 use crate::gate::policies::{ActivePolicy, PolicySet, Reload};
+use crate::gate::posing::{Shown, pose, said};
+use crate::gate::shadow::Shadows;
 use crate::gate::traffic::Traffic;
 pub use crate::gate::wanted::plan;
 use crate::imaging::{Imaging, PrepareError, Prepared};
@@ -42,9 +46,7 @@ use crate::ledger::{IdempotencyMark, Ledger};
 use crate::panel::race::{Outcome, Race};
 use crate::panel::rest::reading_beside;
 use crate::panel::second_opinion::Doubt;
-use crate::panel::struck::Struck;
-use crate::panel::{Asked, Panel, Question};
-use crate::prompt::{RenderError, RenderInput};
+use crate::panel::{Panel, Question};
 use crate::telemetry;
 use crate::telemetry::door::Shed;
 
@@ -126,6 +128,8 @@ pub struct Gate {
     pub imaging: Imaging,
     /// What is kept.
     pub ledger: Ledger,
+    /// What is to be asked behind verdicts.
+    pub shadows: Shadows,
     /// What a drill sees of the checks.
     pub traffic: Traffic,
     /// How the last reload of the policies went.
@@ -241,7 +245,15 @@ impl Gate {
         if policy.mode == Mode::Off || is_blocked(prepared) {
             return Asking::default();
         }
-        let question = match pose(case, prepared) {
+        let flags = posing::flags(&prepared.findings);
+        let shown = Shown {
+            vars: &case.vars,
+            views: &prepared.views,
+            flags: &flags,
+            measurements: prepared.measurements,
+            early: case.early,
+        };
+        let question = match pose(policy, &case.asked, &shown) {
             Ok(question) => question,
             Err(why) => {
                 // every combination of variables was rendered at load: what is left is fuel
@@ -275,7 +287,7 @@ impl Gate {
         asking.struck = question.struck.is_marked();
         asking.settle_ready();
         for attempt in &mut asking.attempts {
-            attempt.said = said(case, attempt);
+            attempt.said = said(policy, &case.asked, (attempt, case.lot));
         }
         asking.judge_ms = watch.elapsed_ms();
         asking
@@ -308,6 +320,12 @@ impl Gate {
         asking.second = again.opinion.map(|one| (one.judge, one.judgement));
     }
 
+    /// Whether there is no room for anything that nobody waits for: the gate is nearly full, has a
+    /// line in front of it, or is stopping.
+    fn is_pressed(&self) -> bool {
+        self.door.is_draining() || self.door.is_crowded() || 0 < self.door.queued()
+    }
+
     /// Writes the gauges that are read rather than counted.
     pub fn report(&self) {
         self.door.report();
@@ -318,6 +336,7 @@ impl Gate {
         let ledger = self.ledger.stats();
         telemetry::records::set_pending(ledger.pending);
         telemetry::records::set_uncounted(ledger.uncounted);
+        self.shadows.report(self.panel.in_flight_aside());
         let [rows, images, late] =
             [ledger.dropped_rows, ledger.dropped_images, ledger.dropped_late];
         telemetry::records::set_dropped(rows, images, late);
@@ -386,35 +405,6 @@ fn admit(case: &Case<'_>, submission: &mut Submission) -> Result<Candidate, Inad
     Candidate::admit_digested(digested, &input.accept, input.max_bytes)
 }
 
-/// Puts the policy's question for one prepared image.
-fn pose(case: &Case<'_>, prepared: &Prepared) -> Result<Question, RenderError> {
-    let views: Vec<_> = prepared
-        .views
-        .iter()
-        .map(|view| (view.id.as_str(), view.width_px, view.height_px))
-        .collect();
-    let broken = prepared.findings.iter().filter(|one| !one.passed);
-    let flags: Vec<_> = broken.map(|one| one.check.clone()).collect();
-    let input = RenderInput { vars: &case.vars, views: &views, flags: &flags, asked: &case.asked };
-    let prompt = case.policy.loaded.render(&input)?;
-    let criteria = case.asked.iter().map(|one| Asked {
-        id: one.id.clone(),
-        ask: one.ask.clone(),
-        measured_by: one.measured_by.clone(),
-    });
-    Ok(Question {
-        criteria: criteria.collect(),
-        system: prompt.system,
-        user: prompt.user,
-        views: prepared.views.clone(),
-        measurements: prepared.measurements,
-        reason_chars: case.policy.reason_chars,
-        max_output_tokens: case.policy.max_output_tokens,
-        struck: Struck::default(),
-        early: case.early,
-    })
-}
-
 /// Whether the policy wants this judgement asked again, and still may.
 fn wants_second(case: &Case<'_>, judge: &JudgeId, judgement: &Judgement) -> bool {
     let Some(second) = &case.policy.second_opinion else { return false };
@@ -448,15 +438,6 @@ fn conclude(case: &Case<'_>, prepared: Option<&Prepared>, asking: &Asking) -> Ve
     };
     let findings = prepared.map_or(&[][..], |prepared| &prepared.findings);
     decide(case.policy, &case.asked, findings, evidence)
-}
-
-/// What one judged attempt alone would have made the verdict.
-fn said(case: &Case<'_>, attempt: &Attempt) -> Option<Decision> {
-    if attempt.scores.is_empty() {
-        return None;
-    }
-    let judgement = Judgement { scores: attempt.scores.clone() };
-    Some(say(case.policy, &case.asked, opinion(case, &attempt.judge, &judgement)).0)
 }
 
 fn opinion<'a>(case: &Case<'_>, judge: &'a JudgeId, judgement: &'a Judgement) -> Opinion<'a> {

@@ -54,6 +54,7 @@ mod pictures;
 pub mod reader;
 pub mod retention;
 mod rollup;
+pub mod shadows;
 mod spare;
 pub mod spread;
 mod sqlite;
@@ -393,9 +394,7 @@ impl Ledger {
         let committed = self.hand_over(slot, entry);
         async move {
             let lost = Appended { recorded: false, seq: None };
-            let Some(committed) = committed else {
-                return lost;
-            };
+            let Some(committed) = committed else { return lost };
             match deadline.bound(committed).await {
                 Ok(Ok(seq)) => Appended { recorded: true, seq: Some(seq) },
                 Ok(Err(_dropped)) => lost, // counted by the writer

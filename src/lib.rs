@@ -22,7 +22,7 @@
 //! Verdict                   pass | fail | review, basis, scores, reasons
 //!   │ Ledger::append        cannot fail for lack of room: the slot was reserved
 //!   ▼
-//! Record ──▶ answer (JSON)
+//! Record ──▶ answer (JSON)   └─▶ gate::shadow   other judges, behind the answer; no verdict rests on it
 //! ```
 //!
 //! # Reading order

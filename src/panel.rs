@@ -4,6 +4,7 @@
 //! The panel owns the seam: [`Judge`] is what it needs of whoever can look at an image. Providers
 //! implement it over HTTP, the `local` judge over measurements, tests over scripts.
 
+pub mod aside;
 mod board;
 pub mod breaker;
 mod call;

@@ -419,4 +419,4 @@ fn bounded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

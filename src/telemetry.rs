@@ -14,6 +14,7 @@ pub mod early;
 pub mod health;
 pub mod log;
 pub mod records;
+pub mod shadow;
 
 use std::time::Duration;
 
@@ -139,6 +140,11 @@ pub const METRICS: &[(&str, &str)] = &[
         "vlmgate_drift_baseline_timestamp_seconds",
         "Until when the baseline was learnt; NaN without one",
     ),
+    ("vlmgate_shadow_pairs_total", "Images that two judges judged, by who would not pass them"),
+    ("vlmgate_shadow_dropped_total", "Shadows that were not asked or kept, by reason"),
+    ("vlmgate_shadow_queued", "Images that wait to be shown behind their verdicts"),
+    ("vlmgate_shadow_bytes", "Memory of the pictures that wait for shadows"),
+    ("vlmgate_shadow_in_flight", "Calls behind verdicts under way"),
     ("vlmgate_panics_total", "Handlers that broke; the process goes on"),
     ("vlmgate_policy_info", "1 for the loaded revision of each policy"),
     ("vlmgate_policy_deadline_seconds", "The deadline of each policy"),
@@ -283,6 +289,7 @@ pub fn register_process() {
     gauge!("vlmgate_last_reload_ok").set(1.0);
     door::register();
     records::register();
+    shadow::register();
 }
 
 /// Says that a policy revision is no longer loaded: its series stays, at 0.

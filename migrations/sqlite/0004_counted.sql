@@ -1,9 +1,12 @@
--- The order in which records count. A record counts once nothing can change how it does: when it is
--- written, or, where its answer left early, when the rest came or is given up.
+-- The order in which records, and what was said of them behind their verdicts, count. A record
+-- counts once nothing can change how it does: when it is written, or, where its answer left early,
+-- when the rest came or is given up. A row of `shadow` counts when it is written.
 CREATE TABLE counted (
     n            INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice
-    seq          INTEGER NOT NULL UNIQUE REFERENCES record (seq) ON DELETE CASCADE,
-    without_rest INTEGER NOT NULL DEFAULT 0         -- 1: a rest that came too late
+    seq          INTEGER NOT NULL REFERENCES record (seq) ON DELETE CASCADE,
+    without_rest INTEGER NOT NULL DEFAULT 0,        -- 1: a rest that came too late
+    shadow       INTEGER NOT NULL DEFAULT 0,        -- which row of `shadow` of that record; 0: itself
+    UNIQUE (seq, shadow)
 ) STRICT;
 
 -- Records whose rest is still awaited.
@@ -171,6 +174,7 @@ CREATE TABLE shadow (
 ) STRICT;
 CREATE UNIQUE INDEX shadow_of ON shadow (seq, judge, entry);
 CREATE INDEX shadow_at ON shadow (policy, at_us);
+CREATE INDEX shadow_day ON shadow (at_us);
 
 -- What a person said of a verdict. Appended, never changed.
 CREATE TABLE label (

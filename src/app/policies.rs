@@ -114,9 +114,15 @@ fn texts(problems: &Problems) -> Vec<String> {
 pub(crate) fn register(loaded: &[LoadedPolicy], judges: &[JudgeId]) {
     for policy in loaded.iter().map(|one| &one.policy) {
         let second = policy.second_opinion.iter().flat_map(|second| &second.ask);
-        let named: Vec<_> = policy.route.judges.iter().chain(second).collect();
+        let behind = policy.shadows.iter().map(|one| &one.judge);
+        let named: Vec<_> = policy.route.judges.iter().chain(second).chain(behind).collect();
         let ids: Vec<_> = judges.iter().filter(|id| named.contains(&&id.name)).cloned().collect();
         telemetry::register_policy(policy, &ids);
+        let first = policy.backfill.and(policy.route.judges.first());
+        for judge in policy.shadows.iter().map(|one| &one.judge).chain(first) {
+            let names = policy.route.judges.iter().map(String::as_str);
+            telemetry::shadow::register_pairs(judge, names);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::{
     ProviderKind, Reload, ServerConfig, StoreConfig,
 };
 use crate::drill;
+use crate::gate::shadow;
 use crate::ledger::Sync;
 use crate::panel::Care;
 
@@ -85,6 +86,7 @@ pub(crate) fn config(environment: &Environment) -> Config {
         policies: PoliciesConfig { folder: PolicyFolder::Shipped, reload: Reload::Watch },
         drills: drill::Settings::default(),
         drift: DriftConfig { baseline_days: 7, false_alarms_per_30_days: 0.5 },
+        shadow: shadow::Settings::default(),
         left_out,
         insecure_no_auth: false,
     }

@@ -1,9 +1,9 @@
 //! The loader makes policies of files, now and whenever they change: all of them or none.
 //!
 //! Under the built-in configuration some judges may be left out for want of a key. A policy that
-//! names them still loads: they are taken off its route and its second opinions, and the revision
-//! says so. Where nobody is left on a route the built-in judge `local` stands there alone; it never
-//! stands beside others, for a measurement must not answer because a model is slow.
+//! names them still loads: they are taken off its route, its second opinions and its shadows, and
+//! the revision says so. Where nobody is left on a route the built-in judge `local` stands there
+//! alone; it never stands beside others, for a measurement must not answer because a model is slow.
 
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
@@ -152,8 +152,9 @@ impl PolicyLoader {
 
     /// The policy without the judges that are left out.
     fn narrowed(&self, loaded: LoadedPolicy) -> Result<LoadedPolicy, Problems> {
-        let Policy { route, second_opinion, .. } = &loaded.policy;
+        let Policy { route, second_opinion, shadows, .. } = &loaded.policy;
         let asked = second_opinion.iter().flat_map(|opinion| &opinion.ask);
+        let asked = asked.chain(shadows.iter().map(|one| &one.judge));
         if !route.judges.iter().chain(asked).any(|judge| self.left_out.contains(judge)) {
             return Ok(loaded);
         }
@@ -165,6 +166,7 @@ impl PolicyLoader {
         if let Some(opinion) = &mut policy.second_opinion {
             opinion.ask.retain(|judge| !self.left_out.contains(judge));
         }
+        policy.shadows.retain(|one| !self.left_out.contains(&one.judge));
         policy.second_opinion = policy.second_opinion.filter(|opinion| !opinion.ask.is_empty());
         seal(&mut policy);
         let name = policy.name.clone();

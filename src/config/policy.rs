@@ -7,16 +7,17 @@ use crate::config::check_file::CheckForm;
 use crate::config::files::PolicyFiles;
 use crate::config::form::{Field, List, Table, read_file};
 use crate::config::policy_file::{
-    AlwaysTrue, CriterionForm, CropForm, FileFormat, HedgeForm, KeptImage, OffsetForm, OpinionWhen,
-    PolicyFile, RouteForm, SecondOpinionForm, VariableForm, ViewForm, ViewFormat,
+    AlwaysTrue, BackfillForm, CriterionForm, CropForm, FileFormat, HedgeForm, KeptImage,
+    OffsetForm, OpinionWhen, PolicyFile, RouteForm, SecondOpinionForm, ShadowForm, VariableForm,
+    ViewForm, ViewFormat,
 };
 use crate::config::policy_rules::check_rules;
 use crate::config::problem::{Mark, Problem, Report, Spot, hint};
 use crate::config::revision::seal;
 use crate::config::units::{Name, Number, Prose, Public, Share, Word};
 use crate::domain::policy::{
-    Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Offset, Owner, Region,
-    RouteSpec, SecondOpinion, SecondOpinionWhen, Variable, ViewSpec,
+    BackfillSpec, Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Offset,
+    Owner, Region, RouteSpec, SecondOpinion, SecondOpinionWhen, ShadowSpec, Variable, ViewSpec,
 };
 use crate::domain::{CheckSpec, Digest, Policy};
 use crate::prompt::{CompileProblem, LoadedPolicy, Part};
@@ -177,6 +178,8 @@ impl Resolver<'_> {
             second_opinion: raw.second_opinion.filled()?.as_ref().and_then(second_opinion),
             cost_per_image: raw.cost.filled()?.per_image.filled()?.map(|money| money.0),
             keep: keep(raw)?,
+            shadows: raw.shadow.filled()?.values().filter_map(shadow).collect(),
+            backfill: raw.backfill.filled()?.as_ref().and_then(backfill),
             revision: Digest::of(b""),
             judging: Digest::of(b""),
             asked: Digest::of(b""),
@@ -390,6 +393,19 @@ fn second_opinion(form: &SecondOpinionForm) -> Option<SecondOpinion> {
         split: *form.split.filled()?,
         max_share: form.max_share.filled()?.0,
     })
+}
+
+fn shadow(form: &ShadowForm) -> Option<ShadowSpec> {
+    Some(ShadowSpec {
+        id: form.id.filled()?.text.clone(),
+        judge: form.judge.filled()?.text.clone(),
+        sample: form.sample.filled()?.0,
+        per_day: form.per_day.filled()?.0,
+    })
+}
+
+fn backfill(form: &BackfillForm) -> Option<BackfillSpec> {
+    Some(BackfillSpec { share: form.share.filled()?.0, per_day: form.per_day.filled()?.0 })
 }
 
 fn keep(raw: &PolicyFile) -> Option<Keep> {

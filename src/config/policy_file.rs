@@ -46,9 +46,12 @@ form! {
         cost: CostForm,
         /// What is kept, and for how long.
         record: RecordForm,
+        /// Judges that are shown some images behind their verdicts; no answer waits for them. Default: none.
+        shadow: List<ShadowForm, 0, 16> = List::of(Vec::new()),
+        /// Whether the route's first judge is afterwards shown what others judged in its place; default: no.
+        backfill: Option<BackfillForm>,
     }
     later {
-        "shadow" => "shadow judging",
         "expect" => "the drift alert",
         "teams" => "team budgets",
     }
@@ -401,6 +404,34 @@ form! {
         verdicts: Time = seconds(90.0 * 86_400.0),
         /// Images; default 14d, not longer than records.
         images: Time = seconds(14.0 * 86_400.0),
+    }
+}
+
+form! {
+    /// A judge that is shown some images behind their verdicts, to learn how it judges.
+    ShadowForm {
+        /// Its name in stored judgements.
+        id: Name<Tag>,
+        /// Who is asked: one of judges in vlmgate.yaml.
+        judge: Name<Public>,
+        /// Share of judged images; default 3%.
+        sample: Share = Share(0.03),
+        /// Most that it may cost in one day (UTC), such as 5 USD.
+        per_day: Money,
+    }
+    later {
+        "prompt" => "shadow judging with a prompt of its own",
+        "model" => "shadow judging with a model of its own",
+    }
+}
+
+form! {
+    /// The route's first judge is shown what others judged in its place, once it is back.
+    BackfillForm {
+        /// Least share of those images; of fewer than two hundred all are shown; default 10%.
+        share: Share = Share(0.10),
+        /// Most that it may cost in one day (UTC), such as 5 USD.
+        per_day: Money,
     }
 }
 

@@ -10,7 +10,8 @@ use crate::config::policy_file::{
     CropForm, HedgeForm, InputForm, PolicyFile, RecordForm, RouteForm, SecondOpinionForm,
 };
 use crate::config::problem::{Report, Spot, hint};
-use crate::config::units::{Name, Public, Share, Time, show_time};
+use crate::config::units::{Money, Name, Public, Share, Time, show_time};
+use crate::domain::MicroUsd;
 
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_PIXELS: u64 = 200_000_000;
@@ -45,6 +46,7 @@ pub(crate) fn check_rules(raw: &PolicyFile, judges: Option<&[String]>, report: &
     if let Some(record) = raw.record.filled() {
         check_record(record, report);
     }
+    check_shadows(raw, report);
 }
 
 /// Reports every name that stood before.
@@ -74,6 +76,8 @@ fn check_ids(raw: &PolicyFile, report: &mut Report) {
     let route = raw.route.get().and_then(|route| route.judges.get());
     let judges = route.into_iter().flat_map(List::each);
     differ(judges.map(|(spot, name)| (spot, name.text.as_str())), report);
+    let shadows = raw.shadow.get().into_iter().flat_map(List::values);
+    differ(shadows.filter_map(|one| id_of(&one.id)), report);
 }
 
 fn check_input(input: &InputForm, report: &mut Report) {
@@ -179,10 +183,38 @@ fn check_judges(raw: &PolicyFile, judges: &[String], report: &mut Report) {
             check(&form.against.spot, &against.text);
         }
     }
+    for shadow in raw.shadow.get().into_iter().flat_map(List::values) {
+        if let Some((spot, name)) = id_of(&shadow.judge) {
+            check(spot, name);
+        }
+    }
     for criterion in raw.criteria.get().into_iter().flat_map(List::values) {
         let lines = criterion.pass_at_by_judge.get();
         for (key, name, _) in lines.into_iter().flat_map(Table::each) {
             check(&key.spot, &name.text);
+        }
+    }
+}
+
+/// Who is asked behind a verdict is one that looks, of some images, for some money.
+fn check_shadows(raw: &PolicyFile, report: &mut Report) {
+    let mut is_some = |share: &Field<Share>, per_day: &Field<Money>| {
+        if share.get().is_some_and(|share| share.0 <= 0.0) {
+            report.add(&share.spot, "0 shows it no image: leave the entry out instead");
+        }
+        if per_day.get().is_some_and(|money| money.0 == MicroUsd(0)) {
+            report.add(&per_day.spot, "0 USD asks nobody: leave the entry out instead");
+        }
+    };
+    for shadow in raw.shadow.get().into_iter().flat_map(List::values) {
+        is_some(&shadow.sample, &shadow.per_day);
+    }
+    if let Some(Some(backfill)) = raw.backfill.get() {
+        is_some(&backfill.share, &backfill.per_day);
+    }
+    for shadow in raw.shadow.get().into_iter().flat_map(List::values) {
+        if let Some((spot, LOCAL_JUDGE)) = id_of(&shadow.judge) {
+            report.add(spot, "it measures and does not look: there is nothing to learn from it");
         }
     }
 }

@@ -9,8 +9,9 @@ use serde_json::{Value as Json, json};
 
 use crate::clock::dates::show_date;
 use crate::domain::policy::{
-    CheckKind, CheckSpec, Combine, Criterion, CriterionOnFail, HedgeSpec, Input, Keep, KeepImage,
-    Offset, Owner, Policy, RouteSpec, SecondOpinion, SecondOpinionWhen, ViewSpec,
+    BackfillSpec, CheckKind, CheckSpec, Combine, Criterion, CriterionOnFail, HedgeSpec, Input,
+    Keep, KeepImage, Offset, Owner, Policy, RouteSpec, SecondOpinion, SecondOpinionWhen,
+    ShadowSpec, ViewSpec,
 };
 use crate::domain::{Digest, Fallback, OnFail};
 
@@ -85,12 +86,14 @@ pub fn whole(policy: &Policy) -> Json {
         second_opinion,
         cost_per_image,
         keep,
+        shadows,
+        backfill,
         revision: _,
         judging: _,
         asked: _,
     } = policy;
     let Owner { team, on_call, runbook } = owner;
-    json!({
+    let json = json!({
         "name": name,
         "description": description,
         "owner": [team, on_call, runbook],
@@ -105,7 +108,21 @@ pub fn whole(policy: &Policy) -> Json {
         "second_opinion": second_opinion.as_ref().map(second_opinion_json),
         "cost_per_image": cost_per_image.map(|cost| cost.0),
         "keep": keep_json(keep),
-    })
+    });
+    // only where there is something: policies of before these keys keep their revisions
+    let Json::Object(mut whole) = json else { return json };
+    if !shadows.is_empty() {
+        whole.insert("shadow".to_owned(), shadows.iter().map(shadow_json).collect());
+    }
+    if let Some(BackfillSpec { share, per_day }) = backfill {
+        whole.insert("backfill".to_owned(), json!([share, per_day.0]));
+    }
+    Json::Object(whole)
+}
+
+fn shadow_json(shadow: &ShadowSpec) -> Json {
+    let ShadowSpec { id, judge, sample, per_day } = shadow;
+    json!([id, judge, sample, per_day.0])
 }
 
 /// What a judge reads and sees, whatever line its scores are held to.

@@ -13,10 +13,11 @@ use crate::config::{
     Config, Drain, DriftConfig, GoogleAuth, JudgeConfig, KeyConfig, LOCAL_JUDGE, PoliciesConfig,
     PolicyFolder, ProviderConfig, ProviderKind, ServerConfig, StoreConfig,
 };
-use crate::domain::Price;
 use crate::domain::drill::Plan;
+use crate::domain::{MicroUsd, Price};
 use crate::drill;
 use crate::drill::schedule::Scheduled;
+use crate::gate::shadow::{self, Burst};
 use crate::panel::breaker::Rules;
 use crate::panel::{Care, Expectation};
 
@@ -27,6 +28,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
     let keys = keys(raw, report);
     let drills = drills(raw, report);
     let drift = drift(raw, report);
+    let shadow = shadow(raw, report);
     let store = store(raw.store.filled()?, dir, report);
     let server = raw.server.filled()?;
     let drain = server.drain.filled()?;
@@ -57,6 +59,7 @@ pub(crate) fn build(raw: &ServiceFile, dir: &Path, report: &mut Report) -> Optio
         },
         drills: drills?,
         drift: drift?,
+        shadow: shadow?,
         left_out: Vec::new(),
         insecure_no_auth: false,
     })
@@ -138,6 +141,24 @@ fn drift(raw: &ServiceFile, report: &mut Report) -> Option<DriftConfig> {
     }
     let baseline_days = form.baseline_days.filled()?.0;
     Some(DriftConfig { baseline_days, false_alarms_per_30_days })
+}
+
+fn shadow(raw: &ServiceFile, report: &mut Report) -> Option<shadow::Settings> {
+    let form = raw.shadow.filled()?;
+    let mut burst = None;
+    if let Some(form) = form.burst.filled()? {
+        let per_day = form.per_day.get()?.0;
+        if per_day == MicroUsd(0) {
+            report.add(&form.per_day.spot, "0 USD asks nobody: leave burst out instead");
+        }
+        burst = Some(Burst { images: form.images.filled()?.0.into(), per_day });
+    }
+    Some(shadow::Settings {
+        max_queued: usize::try_from(form.max_queued.filled()?.0).ok()?,
+        max_bytes: form.max_bytes.filled()?.0,
+        max_in_flight: form.max_in_flight.filled()?.0,
+        burst,
+    })
 }
 
 fn store(form: &StoreForm, dir: &Path, report: &mut Report) -> Option<StoreConfig> {

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::config::form::{At, Form, List, Table, Words, form, refuse};
 use crate::config::problem::Report;
 use crate::config::units::{
-    Bytes, Name, Number, PerMillion, Prose, Public, Share, Time, Whole, seconds,
+    Bytes, Money, Name, Number, PerMillion, Prose, Public, Share, Time, Whole, seconds,
 };
 use crate::config::{ProviderKind, Reload};
 use crate::domain::drill::Fault;
@@ -34,6 +34,8 @@ form! {
         drills: DrillsForm,
         /// How records are watched for drift.
         drift: DriftForm,
+        /// Judges asked behind verdicts: policies say which, this says how much at once.
+        shadow: ShadowWorkForm,
     }
     later {
         "teams" => "team budgets",
@@ -311,6 +313,30 @@ form! {
         baseline_days: Whole<0, 90> = Whole(7),
         /// False alarms allowed in thirty days, over all detectors of a policy together; default 0.5.
         false_alarms_per_30_days: Number<0, 100> = Number(0.5),
+    }
+}
+
+form! {
+    /// Judges asked behind verdicts, off the serving path. What does not fit is dropped and counted.
+    ShadowWorkForm {
+        /// Images that wait to be shown; default 256.
+        max_queued: Whole<1, 10_000> = Whole(256),
+        /// Memory of the pictures that wait, half of it for those that wait for a judge to come back; default 128MiB.
+        max_bytes: Bytes = Bytes(128 << 20),
+        /// Calls to one judge at once; never past half of what it takes; default 4.
+        max_in_flight: Whole<1, 64> = Whole(4),
+        /// After a drift alarm: the next images are shown to the other judges too, to tell the judge from the images; default: no.
+        burst: Option<BurstForm>,
+    }
+}
+
+form! {
+    /// After a drift alarm the next images are shown to the other judges too.
+    BurstForm {
+        /// So many images after each alarm; default 1200.
+        images: Whole<40, 100_000> = Whole(1_200),
+        /// Most that it may cost in one day (UTC), all policies together, such as 10 USD.
+        per_day: Money,
     }
 }
 

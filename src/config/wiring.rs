@@ -59,6 +59,7 @@ impl Config {
         follow::Settings {
             baseline_days: self.drift.baseline_days,
             false_alarms_per_30_days: self.drift.false_alarms_per_30_days,
+            burst_images: self.shadow.burst.map_or(0, |burst| burst.images),
             checkpoint: self.store.drift_file(),
         }
     }

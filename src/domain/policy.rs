@@ -12,9 +12,11 @@ use crate::domain::money::MicroUsd;
 
 mod check;
 pub mod offset;
+mod shadow;
 
 pub use check::{CheckKind, CheckSpec, Fingerprint};
 pub use offset::Offset;
+pub use shadow::{BackfillSpec, ShadowSpec};
 
 /// Whether the policy's verdicts bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,6 +367,10 @@ pub struct Policy {
     pub cost_per_image: Option<MicroUsd>,
     /// What is kept.
     pub keep: Keep,
+    /// Who is shown some images behind their verdicts.
+    pub shadows: Vec<ShadowSpec>,
+    /// Whether the first judge is shown what it missed; `None`: no.
+    pub backfill: Option<BackfillSpec>,
     /// The digest of the resolved policy: what decided, prompts and lists included.
     pub revision: Digest,
     /// The digest of what decides the judging: prompt, criteria, thresholds, views; lists excluded.

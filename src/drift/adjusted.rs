@@ -80,10 +80,10 @@ pub fn adjusted_rate(images: &[Image]) -> Option<Estimate> {
     Some(Estimate { effect: mean, se: variance.sqrt() })
 }
 
-/// Share of the images served elsewhere that the primary judges after a failover: a tenth, or as
-/// much as two hundred images need.
+/// Share of the images served elsewhere that the primary judges after a failover: `least` (over 0
+/// and at most 1, usually a tenth), or as much as two hundred images need.
 #[must_use]
-pub fn backfill_share(served_elsewhere: u64) -> f64 {
+pub fn backfill_share(served_elsewhere: u64, least: f64) -> f64 {
     let two_hundred = if served_elsewhere == 0 { 1.0 } else { 200.0 / real(served_elsewhere) };
-    two_hundred.clamp(0.1, 1.0)
+    two_hundred.max(least).min(1.0)
 }

@@ -148,6 +148,35 @@ mod tests {
         assert_eq!(met, 2, "the new policy, and the old one when it came back");
     }
 
+    #[test]
+    fn a_burst_begins_with_an_alarm_and_ends_with_its_images() {
+        let settings = Settings { burst_images: 600, ..Settings::default() };
+        let mut standing = Standing::new(settings, 1_000_000, 0);
+        let mut shown = 0;
+        for n in 0..8_000_u32 {
+            let told = |judge, route, rejects: u32| Told {
+                image: image_key(&n.to_string()),
+                at_ms: 1_000_000 + i64::from(n) * 9_000,
+                judge,
+                config: "one",
+                route,
+                reject: n.wrapping_mul(2_654_435_761) % 100 < rejects,
+                risk: 0.1,
+            };
+            let rejects = if n < 4_000 { 8 } else { 30 };
+            standing.observe(&told("openai-mini", Route::Primary, rejects));
+            let bursting = standing.monitor.burst_judges();
+            let is_asked = bursting.contains(&"claude-haiku");
+            assert!(!is_asked || 4_000 <= n, "nothing has moved by the {n}th");
+            if is_asked || n < 4_000 && n % 5 == 0 {
+                shown += u32::from(is_asked);
+                standing.observe(&told("claude-haiku", Route::Shadow, 10));
+            }
+        }
+        assert!((40..=600).contains(&shown), "{shown}");
+        assert_eq!(standing.monitor.burst_judges(), Vec::<&str>::new());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 

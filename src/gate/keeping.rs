@@ -11,6 +11,7 @@ use crate::domain::policy::KeepImage;
 use crate::domain::record::{ImageFacts, PolicyRef, SIMULATED, Timing};
 use crate::domain::{Candidate, Decision, Digest, Format, JudgeId, Policy, Record, Route};
 use crate::gate::policies::ActivePolicy;
+use crate::gate::shadow::Seen;
 use crate::gate::traffic::DRILL_FLAG;
 use crate::gate::{Case, Checked, Gate, Story, Submission};
 use crate::imaging::View;
@@ -47,7 +48,7 @@ impl Gate {
         let watch = Stopwatch::start();
         let timing = timing(case, submission.read_ms, &story);
         let keep_back = case.policy.route.keep_back;
-        let views = story.prepared.views.clone();
+        let (views, measurements) = (story.prepared.views.clone(), story.prepared.measurements);
         let mut story = story;
         let open = mem::take(&mut story.asking.open);
         let mut record = self.draw_up(case, &submission, story, timing);
@@ -68,7 +69,9 @@ impl Gate {
             self.traffic.observe(&record);
         }
         log_check(&record);
-        let late = self.follow(&record, open, case.ends);
+        let seen = Seen { vars: &case.vars, views: &views, measurements, began: case.arrived };
+        let offer = self.shadows.offer(case.policy, &record, &seen);
+        let late = self.follow(&record, (open, offer), case.ends);
         Checked { record, seq: appended.seq, late }
     }
 
@@ -136,7 +139,7 @@ impl Gate {
 
     /// The digest of what decides the judging: the policy's part joined with the judge's model and
     /// parameters; of the policy's part alone where nobody judged.
-    fn judged_by(&self, policy: &ActivePolicy, judge: Option<&JudgeId>) -> Digest {
+    pub(super) fn judged_by(&self, policy: &ActivePolicy, judge: Option<&JudgeId>) -> Digest {
         let parameters =
             judge.and_then(|judge| self.panel.judge(&judge.name)).map(Judge::parameters);
         Policy::judged_by(policy.judging, parameters.unwrap_or_default())

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use crate::clock::Deadline;
 use crate::domain::record::{BLIND_LATE, MISMATCHED_LATE, TRUNCATED_LATE};
 use crate::domain::{Attempt, Judgement, LateAttempt, Record, Remainder};
+use crate::gate::shadow::Offer;
 use crate::gate::traffic::Traffic;
 use crate::gate::{Asking, Gate};
 use crate::ledger::LateSlot;
@@ -43,6 +44,8 @@ pub(super) struct Open {
 pub struct Late {
     open: Vec<Open>,
     slot: LateSlot,
+    /// What is to be asked behind the verdict.
+    offer: Option<Offer>,
     /// As it was answered.
     record: Box<Record>,
     until: Deadline,
@@ -90,9 +93,16 @@ fn settle(attempt: &mut Attempt, judgement: Option<&mut Judgement>, part: LatePa
 }
 
 impl Gate {
-    /// What still comes of `record`, if anything does and there is room to keep it.
-    pub(super) fn follow(&self, record: &Record, open: Vec<Open>, ends: Deadline) -> Option<Late> {
+    /// What still comes of `record`, if anything does and there is room to keep it. `offer` is handed
+    /// over once it is known whether its judge saw the image.
+    pub(super) fn follow(
+        &self,
+        record: &Record,
+        (open, offer): (Vec<Open>, Option<Offer>),
+        ends: Deadline,
+    ) -> Option<Late> {
         if open.is_empty() {
+            self.hand_over(offer);
             return None;
         }
         let Some(slot) = self.ledger.reserve_late() else {
@@ -103,19 +113,28 @@ impl Gate {
         let is_draining = self.door.is_draining();
         let past_end = if is_draining { READ_PAST_END_DRAINING } else { READ_PAST_END };
         let until = Deadline::at(ends.instant(), past_end).capped(READ_FOR);
-        Some(Late { open, slot, record: Box::new(record.clone()), until })
+        Some(Late { open, slot, offer, record: Box::new(record.clone()), until })
     }
 
     /// Reads what still comes, appends it to the record and counts it.
     pub async fn finish(&self, late: Late) {
-        let Late { open, slot, record, until } = late;
+        let Late { open, slot, offer, record, until } = late;
         let reading = open.into_iter().map(|open| async move {
             let Open { at, rest } = open;
             (at, rest.read(until).await)
         });
         let summed = sum_up(&record, join_all(reading).await);
         self.ledger.append_late(slot, &summed.0);
+        if !is_blind(&summed) {
+            self.hand_over(offer);
+        }
         count(&self.traffic, &record, &summed);
+    }
+
+    fn hand_over(&self, offer: Option<Offer>) {
+        if let Some(offer) = offer {
+            self.shadows.hand_over(offer, self.is_pressed());
+        }
     }
 }
 
@@ -188,7 +207,8 @@ fn flag(fault: EarlyResult) -> &'static str {
 }
 
 /// Counts what waited for the end. A verdict of a judge that was blind is in no rate.
-fn count(traffic: &Traffic, record: &Record, (late, results): &Summed) {
+fn count(traffic: &Traffic, record: &Record, summed: &Summed) {
+    let (late, results) = summed;
     for (judge, result) in results {
         count_early(judge, *result);
     }
@@ -197,10 +217,15 @@ fn count(traffic: &Traffic, record: &Record, (late, results): &Summed) {
             count_late(&attempt.judge.name, one);
         }
     }
-    if results.iter().all(|(_, result)| *result != EarlyResult::BlindLate) {
+    if !is_blind(summed) {
         count_verdict(record);
         traffic.observe(record);
     }
+}
+
+/// Whether a judge turned out to be blind.
+fn is_blind((_, results): &Summed) -> bool {
+    results.iter().any(|(_, result)| *result == EarlyResult::BlindLate)
 }
 
 fn whole_ms(span: Duration) -> u64 {

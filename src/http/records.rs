@@ -24,6 +24,7 @@ use crate::http::query::Parameters;
 use crate::ledger::LedgerError;
 use crate::ledger::form::RecordForm;
 use crate::ledger::reader::{Cursor, Filter};
+use crate::ledger::shadows::Shadow;
 use crate::ledger::table::{csv_header, csv_row};
 
 #[derive(Serialize)]
@@ -32,6 +33,14 @@ struct Page {
     next: Option<String>,
     views: BTreeMap<Uuid, Vec<String>>,
     labels: BTreeMap<Uuid, &'static str>,
+}
+
+/// A record with what was said behind its verdict.
+#[derive(Serialize)]
+pub(super) struct Whole {
+    #[serde(flatten)]
+    record: RecordForm,
+    shadows: Vec<Shadow>,
 }
 
 /// `GET /v1/verdicts`: newest first.
@@ -63,10 +72,13 @@ pub(super) async fn list(State(face): State<Arc<Face>>, uri: Uri) -> Result<Resp
 pub(super) async fn one(
     State(face): State<Arc<Face>>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<RecordForm>, Problem> {
+) -> Result<Json<Whole>, Problem> {
     let id = readable(id)?;
-    let found = face.gate.ledger.reader().get(id_of(&id)?).await.map_err(unreadable)?;
-    found.map(Json).ok_or_else(|| no_record(&id))
+    let reader = face.gate.ledger.reader();
+    let record = reader.get(id_of(&id)?).await.map_err(unreadable)?;
+    let record = record.ok_or_else(|| no_record(&id))?;
+    let shadows = reader.shadows(record.id).await.map_err(unreadable)?;
+    Ok(Json(Whole { record, shadows }))
 }
 
 /// `GET /v1/verdicts/{id}/views`: which pictures are kept of it.

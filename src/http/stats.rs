@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::domain::{AttemptOutcome, Basis};
+use crate::domain::{AttemptOutcome, Basis, Route};
 use crate::drift::interval::Tally;
 use crate::http::Face;
 use crate::http::filter::SERVED_ROUTES;
@@ -59,6 +59,7 @@ struct Total {
     client_gone: u64,
     total_ms: SpreadForm,
     cost_micro_usd: u64,
+    shadow_cost_micro_usd: u64,
 }
 
 #[derive(Serialize)]
@@ -137,6 +138,8 @@ pub(crate) async fn told(
     let mut total = total(&sums);
     total.total_ms = SpreadForm::of(&times);
     total.cost_micro_usd = buckets.iter().map(|one| one.cost_micro_usd).sum();
+    let behind = attempt_sums.iter().filter(|one| one.route == Route::Shadow.label());
+    total.shadow_cost_micro_usd = behind.map(|one| one.cost_micro_usd).sum();
     let mut criteria: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     for score in scores {
         let sums = criteria.entry((score.judge, score.criterion)).or_default();

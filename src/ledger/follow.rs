@@ -31,13 +31,13 @@ use crate::drift::monitor;
 use crate::drift::standing::{Standing, Told};
 use crate::ledger::follow::keeping::Keeping;
 use crate::ledger::follow::shown::{READ_EVERY, Shown};
-use crate::ledger::follow::stretch::Stretch;
+use crate::ledger::follow::stretch::{Counted, Stretch};
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
 use crate::ledger::inbox::Chore;
 use crate::ledger::marks::{DRIFT, Mark, REVISION};
 use crate::ledger::reader::Reader;
-use crate::ledger::rollup::{Cells, judged};
+use crate::ledger::rollup::{Cells, judged, said_aside};
 use crate::ledger::writing::{Count, Followed, Writing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry;
@@ -69,6 +69,8 @@ pub struct Settings {
     pub baseline_days: u32,
     /// False alarms allowed in thirty days, over all detectors of a policy together.
     pub false_alarms_per_30_days: f64,
+    /// Images shown to the other judges after an alarm; 0 where that is not done.
+    pub burst_images: u64,
     /// Where the state of the monitors is kept between two runs.
     pub checkpoint: PathBuf,
 }
@@ -77,14 +79,13 @@ impl Settings {
     /// A week's baseline and one false alarm in sixty days, kept at `checkpoint`.
     #[must_use]
     pub fn usual(checkpoint: PathBuf) -> Self {
-        Self { baseline_days: 7, false_alarms_per_30_days: 0.5, checkpoint }
+        Self { baseline_days: 7, false_alarms_per_30_days: 0.5, burst_images: 0, checkpoint }
     }
 
     fn monitor(&self) -> monitor::Settings {
-        // nobody runs a burst: whatever pairs there are must do
         monitor::Settings {
             false_alarms_per_30_days: self.false_alarms_per_30_days,
-            burst_images: 0,
+            burst_images: self.burst_images,
         }
     }
 }
@@ -287,7 +288,9 @@ impl Following {
             let watch = Stopwatch::start();
             let stretch = self.read(self.followed.n, i64::MAX).await?;
             let Some(to) = stretch.to else { return Ok(()) };
-            let count = self.count(&stretch.records, to);
+            // a stretch without a record ends where the one before it did
+            let to = if to.seq == 0 { Followed { n: to.n, ..self.followed } } else { to };
+            let count = self.count(&stretch.all, to);
             self.store(count).await?;
             self.followed = to;
             self.publish();
@@ -300,15 +303,16 @@ impl Following {
         }
     }
 
-    fn count(&mut self, records: &[(i64, RecordForm)], to: Followed) -> Count {
+    fn count(&mut self, all: &[(i64, Counted)], to: Followed) -> Count {
         let mut count = Count { to, ..Count::default() };
-        for (n, form) in records {
+        for (n, one) in all {
+            let form = one.record();
             let revision = (form.policy.name.clone(), form.policy.revision.to_string());
             if !self.revisions.contains(&revision) {
                 count.marks.push(revision_mark(form));
                 self.revisions.insert(revision);
             }
-            let (events, frozen) = self.fold_kept((*n, form), &mut count.cells);
+            let (events, frozen) = self.fold_kept((*n, one), &mut count.cells);
             count.baselines.extend(frozen);
             for event in events {
                 let policy = &form.policy.name;
@@ -320,20 +324,31 @@ impl Following {
         count
     }
 
-    /// Folds one record into its policy's standing and adds it to `cells`.
-    fn fold(&mut self, form: &RecordForm, cells: &mut Cells) -> Vec<Event> {
+    /// Folds one into its policy's standing and adds it to `cells`.
+    fn fold(&mut self, one: &Counted, cells: &mut Cells) -> Vec<Event> {
+        let form = one.record();
+        // a shadow is about its image, whenever it was asked
         let at_ms = form.at.0.div_euclid(1_000);
-        let said = judged(form);
+        let (said, judged_by) = match one {
+            Counted::Record(form) => (judged(form), form.judged_by.to_string()),
+            Counted::Shadow(aside) => {
+                (said_aside(form, &aside.attempt).into_iter().collect(), aside.judged_by.clone())
+            }
+        };
+        let mut add = |config: &str| match one {
+            Counted::Record(form) => cells.add(form, config),
+            Counted::Shadow(aside) => cells.add_shadow(form, (&aside.attempt, aside.at), config),
+        };
         let Some((_, judge, _)) = said.first() else {
-            cells.add(form, "");
+            add("");
             return Vec::new();
         };
         let settings = &self.settings;
         let standing = self.standings.entry(form.policy.name.clone());
         let standing = standing
             .or_insert_with(|| Standing::new(settings.monitor(), at_ms, settings.baseline_days));
-        let config = standing.configs.name(judge, &form.judged_by.to_string(), at_ms);
-        cells.add(form, &config);
+        let config = standing.configs.name(judge, &judged_by, at_ms);
+        add(&config);
         let image = image_key(&form.image.digest.to_string());
         let mut events = Vec::new();
         for (route, judge, reject) in said {
@@ -347,7 +362,7 @@ impl Following {
         events
     }
 
-    /// Up to [`STEP_RECORDS`] records behind the `after`th, not past the `until`th. While the store
+    /// Up to [`STEP_RECORDS`] that count behind the `after`th, not past the `until`th. While the store
     /// fails it is tried again.
     async fn read(&self, after: i64, until: i64) -> Result<Stretch, End> {
         loop {

@@ -366,8 +366,14 @@ impl Writer {
         match writing.write(conn).await {
             Ok(id) => {
                 self.unasked += 1;
-                if let Writing::Count(count) = writing {
-                    self.counters.counted(count.to.seq);
+                match writing {
+                    Writing::Count(count) => self.counters.counted(count.to.seq),
+                    // it counts: who follows is to look
+                    Writing::Shadow(_) => self.grown.send_modify(|_| {}),
+                    Writing::Mark(_)
+                    | Writing::EndMark { .. }
+                    | Writing::EndMarks { .. }
+                    | Writing::Label(_) => {}
                 }
                 Ok(id)
             }

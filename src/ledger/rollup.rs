@@ -185,6 +185,26 @@ impl Cells {
         }
     }
 
+    /// Adds what was said behind a record's verdict: the call when it was made, what it said when
+    /// its image was judged. `config` names what decided the judging.
+    pub(crate) fn add_shadow(
+        &mut self,
+        form: &RecordForm,
+        (attempt, at): (&AttemptForm, Timestamp),
+        config: &str,
+    ) {
+        let policy = form.policy.name.as_str();
+        let seconds = |at: Timestamp| at.0.div_euclid(1_000_000);
+        Adding { cells: self, at_s: seconds(at), policy }.attempt(attempt);
+        let Some((route, judge, reject)) = said_aside(form, attempt) else { return };
+        let said = Said { judge, route, reject };
+        let mut adding = Adding { cells: self, at_s: seconds(form.at), policy };
+        adding.judgement(&said, &risk(form), config);
+        if let Some(first) = judgements(form).first().filter(|first| first.judge != judge) {
+            adding.pair(first, &said);
+        }
+    }
+
     /// Notes how high a detector's evidence stands at a moment.
     pub(crate) fn note(&mut self, policy: &str, at_ms: i64, watched: &Watched, ratio: f64) {
         let at_s = at_ms.div_euclid(1_000);
@@ -334,29 +354,37 @@ impl Adding<'_> {
     }
 
     fn judged(&mut self, form: &RecordForm, config: &str) {
-        let risk = format!("{:02}", (form.pre.clamp(0.0, 1.0) * RISKS).floor().min(RISKS - 1.0));
+        let risk = risk(form);
         for said in judgements(form) {
             if said.route == Route::SecondOpinion {
                 continue; // asked because of what the first said
             }
-            let names = [said.judge, config, said.route.label(), risk.as_str()];
-            self.add(Kind::Judged, &names, &[1, i64::from(said.reject)], |_| {});
+            self.judgement(&said, &risk, config);
         }
+    }
+
+    fn judgement(&mut self, said: &Said<'_>, risk: &str, config: &str) {
+        let names = [said.judge, config, said.route.label(), risk];
+        self.add(Kind::Judged, &names, &[1, i64::from(said.reject)], |_| {});
     }
 
     fn pairs(&mut self, form: &RecordForm) {
         let said = judgements(form);
         let Some((first, others)) = said.split_first() else { return };
         for other in others.iter().filter(|other| other.judge != first.judge) {
-            let (a, b) = if first.judge < other.judge { (first, other) } else { (other, first) };
-            let by = [
-                i64::from(a.reject && b.reject),
-                i64::from(a.reject && !b.reject),
-                i64::from(!a.reject && b.reject),
-                i64::from(!a.reject && !b.reject),
-            ];
-            self.add(Kind::Pair, &[a.judge, b.judge, other.route.label()], &by, |_| {});
+            self.pair(first, other);
         }
+    }
+
+    fn pair(&mut self, first: &Said<'_>, other: &Said<'_>) {
+        let (a, b) = if first.judge < other.judge { (first, other) } else { (other, first) };
+        let by = [
+            i64::from(a.reject && b.reject),
+            i64::from(a.reject && !b.reject),
+            i64::from(!a.reject && b.reject),
+            i64::from(!a.reject && !b.reject),
+        ];
+        self.add(Kind::Pair, &[a.judge, b.judge, other.route.label()], &by, |_| {});
     }
 
     /// The first judgement's scores; the lines are the verdict's, which hold for that judge.
@@ -375,6 +403,11 @@ impl Adding<'_> {
             self.add(Kind::Score, &names, &[1, failed], |spread| spread.count_score(score));
         }
     }
+}
+
+/// The stretch of local risk.
+fn risk(form: &RecordForm) -> String {
+    format!("{:02}", (form.pre.clamp(0.0, 1.0) * RISKS).floor().min(RISKS - 1.0))
 }
 
 /// What every judge of the image said alone: the first judgement first.
@@ -406,6 +439,17 @@ const MAX_ADDED: u64 = 1 << 32;
 
 fn whole(count: u64) -> i64 {
     i64::try_from(count.min(MAX_ADDED)).unwrap_or(i64::MAX)
+}
+
+/// What a judge said behind the verdict, as the statistics of drift take it: nothing where it did
+/// not judge, or no judge gave the verdict.
+pub(crate) fn said_aside<'a>(
+    form: &RecordForm,
+    attempt: &'a AttemptForm,
+) -> Option<(Route, &'a str, bool)> {
+    let is_judged = form.is_rated() && attempt.outcome == AttemptOutcome::Judged;
+    let said = attempt.said.filter(|_| is_judged)?;
+    Some((attempt.route, &attempt.judge, said != Decision::Pass))
 }
 
 /// The same judgements as the statistics of drift take them: route, judge, whether it rejects.

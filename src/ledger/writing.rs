@@ -12,6 +12,7 @@ use crate::ledger::follow::baselines::KeptBaseline;
 use crate::ledger::labels::{self, NewLabel};
 use crate::ledger::marks::{self, Mark};
 use crate::ledger::rollup::Cells;
+use crate::ledger::shadows::{self, NewShadow};
 
 const ADVANCE: &str = "UPDATE followed SET n = ?1, seq = ?2, at_us = ?3 WHERE id = 1 AND n < ?1";
 
@@ -55,6 +56,7 @@ pub(crate) enum Writing {
         at: Timestamp,
     },
     Label(Box<NewLabel>),
+    Shadow(Box<NewShadow>),
 }
 
 impl Writing {
@@ -84,6 +86,7 @@ impl Writing {
                 0
             }
             Self::Label(label) => labels::insert(&mut tx, label).await?,
+            Self::Shadow(shadow) => shadows::insert(&mut tx, shadow).await?,
         };
         tx.commit().await?;
         Ok(id)

@@ -16,8 +16,11 @@ use crate::panel::board::{Board, Evidence, Place};
 use crate::panel::breaker::{Breaker, Fault, Rules};
 use crate::panel::limit::Limit;
 use crate::panel::pace::{Pace, Speeds, Upto};
+use crate::panel::seat::aside::Asides;
 use crate::panel::{BreakerState, Judge, JudgeStatus, Question, now};
 use crate::telemetry;
+
+pub(crate) mod aside;
 
 /// A provider may ask us to stay away for this long at most.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
@@ -45,6 +48,7 @@ pub(crate) struct Seat {
     in_flight: AtomicU32,
     /// Most calls at once, whoever wants them; `None`: nobody said.
     cap: Option<u32>,
+    aside: Asides,
 }
 
 #[derive(Debug)]
@@ -113,7 +117,7 @@ impl Seat {
             misses: 0,
         };
         let (health, in_flight) = (Mutex::new(health), AtomicU32::new(0));
-        Self { judge, board, place, rules, health, in_flight, cap }
+        Self { judge, board, place, rules, health, in_flight, cap, aside: Asides::default() }
     }
 
     /// Who sits here.
@@ -149,7 +153,9 @@ impl Seat {
         let others = entered.ok()?;
         let mut health = self.health();
         health.limit.entered(others.saturating_add(1));
+        let takes = health.limit.whole();
         drop(health);
+        self.aside.make_way(others.saturating_add(1), takes);
         Some(InFlight(Arc::clone(self)))
     }
 

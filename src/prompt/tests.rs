@@ -42,7 +42,7 @@ fn input() -> Input {
     }
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let second = Duration::from_secs(1);
     Policy {
         name: "test".to_owned(),
@@ -81,6 +81,8 @@ fn policy() -> Policy {
         second_opinion: None,
         cost_per_image: None,
         keep: Keep { images: Vec::new(), verdicts_for: second, images_for: second },
+        shadows: Vec::new(),
+        backfill: None,
         revision: Digest::of(b""),
         judging: Digest::of(b""),
         asked: Digest::of(b""),

@@ -84,6 +84,7 @@ drills:
   scheduled:
     - { judge: mini, fault: blackhole, share: 10%, for: 2m, every: 7d }
 drift: { baseline_days: 2, false_alarms_per_30_days: 0.25 }
+shadow: { max_queued: 64, max_bytes: 16MiB, max_in_flight: 2, burst: { images: 600, per_day: 10 USD } }
 ";
 
 const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -237,7 +238,8 @@ cost:
   near_team_budget: { from: 80%, judges: [gemini-flash] }
   over_team_budget: review
 shadow:
-  - { id: next, judge: mistral-vision, sample: 2%, per_day: 5 USD }
+  - { id: next, judge: mistral-vision, sample: 2%, per_day: 5 USD, prompt: next.j2 }
+backfill: { share: 20%, per_day: 2.5 USD }
 record:
   images: [pass, fail, review, borderline, { sample: 0.5% }]
   keep: { verdicts: 90d, images: 14d }
@@ -249,8 +251,8 @@ fn keys_of_parts_still_to_come_are_refused_by_name_and_nothing_else_is() {
     insta::assert_snapshot!(load(EVERY_KEY).unwrap_err(), @r#"
     policies/p.yaml:75:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
     policies/p.yaml:76:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it
-    policies/p.yaml:77:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it
-    policies/p.yaml:82:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
+    policies/p.yaml:78:68: shadow[0].prompt: `prompt` belongs to shadow judging with a prompt of its own, which this version does not have yet; remove it
+    policies/p.yaml:83:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
     "#);
 }
 

@@ -54,6 +54,8 @@ mod rehearsals;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod spec;

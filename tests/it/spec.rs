@@ -68,7 +68,7 @@ async fn every_answer_is_what_the_document_says() {
     let (_, failed) = world.post(mug()).await;
     check(&spec, "Record", &failed);
     let id = verdict["id"].as_str().expect("an id");
-    check(&spec, "Record", &world.get(&format!("/v1/verdicts/{id}")).await.1);
+    check(&spec, "WholeRecord", &world.get(&format!("/v1/verdicts/{id}")).await.1);
     check(&spec, "RecordPage", &world.get("/v1/verdicts").await.1);
     check(&spec, "ViewList", &world.get(&format!("/v1/verdicts/{id}/views")).await.1);
     check(&spec, "JudgeList", &world.get("/v1/judges").await.1);

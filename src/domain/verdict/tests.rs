@@ -81,6 +81,8 @@ fn policy() -> Policy {
             verdicts_for: Duration::from_secs(1),
             images_for: Duration::from_secs(1),
         },
+        shadows: Vec::new(),
+        backfill: None,
         revision: Digest::of(b"revision"),
         judging: Digest::of(b"judging"),
         asked: Digest::of(b"asked"),

@@ -1,8 +1,9 @@
 //! The routing-adjusted rate as it is answered: what it would be had the primary judged everything.
 //!
-//! Until the images served elsewhere are judged by the primary afterwards it is modelled, from
-//! images that both judged for other reasons than what one of them said. A judge without enough of
-//! those has no model, and then there is no adjusted rate.
+//! It is modelled, from images that both judged for other reasons than what one of them said; a
+//! judge without enough of those has no model, and then there is no adjusted rate. Where the primary
+//! was shown a share of what it missed, what it said there corrects the model: each such image stands
+//! for as many as the chance of being shown says, and whatever the model is, the rate is right.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +20,14 @@ use crate::http::range::{RangeQuery, ShareForm};
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{PairSum, Scope};
 use crate::ledger::reader::Reader;
+use crate::ledger::shadows::Backfilled;
 
 /// Pairs that a model of one judge needs.
 const MIN_PAIRS: u64 = 30;
+
+/// Share of the images served elsewhere for which the primary's own word must stand, for the rate not
+/// to be called modelled.
+const BACKFILLED_FROM: f64 = 0.8;
 
 pub(super) async fn adjusted(
     reader: &Reader,
@@ -34,25 +40,36 @@ pub(super) async fn adjusted(
     let Some(primary) = primary(before, after) else { return Ok(Value::Null) };
     let models = models(&primary, &pairs);
     let judged = served_by_judge(after);
-    let Some(rate) = rate(&primary, &judged, &models) else { return Ok(Value::Null) };
     let buckets = RangeQuery::buckets(scope);
+    let backfilled = reader.backfilled(&buckets, &primary).await?;
+    let rows: Vec<&Backfilled> = backfilled.iter().collect();
+    let Some(rate) = rate(&primary, (&judged, &rows), &models) else { return Ok(Value::Null) };
     let mut by_bucket: BTreeMap<usize, Vec<Sum>> = BTreeMap::new();
     for row in reader.judged_sums(&buckets).await? {
         by_bucket.entry(row.bucket).or_default().extend(sum(&row));
     }
     let (mut start_ms, mut n, mut observed, mut modelled) = (vec![], vec![], vec![], vec![]);
     for (bucket, sums) in &by_bucket {
+        let rows: Vec<_> = backfilled.iter().filter(|one| one.bucket == *bucket).collect();
         let bucket = i64::try_from(*bucket).unwrap_or_default();
         let whole = served(sums);
         start_ms.push((buckets.since_s + bucket * buckets.bucket_s) * 1_000);
         n.push(whole.n);
         observed.push((whole.n != 0).then(|| whole.rate()));
-        modelled.push(self::rate(&primary, &served_by_judge(sums), &models).map(|one| one.effect));
+        let judged = served_by_judge(sums);
+        modelled.push(self::rate(&primary, (&judged, &rows), &models).map(|one| one.effect));
     }
-    let is_served = judged.keys().all(|judge| *judge == primary);
+    let elsewhere = judged.iter().filter(|(judge, _)| **judge != primary);
+    let elsewhere = real(elsewhere.map(|(_, tally)| tally.n).sum());
+    let basis = match rows.iter().map(|one| one.stands_for()).sum::<f64>() {
+        _ if elsewhere <= 0.0 => "served",
+        known if BACKFILLED_FROM * elsewhere <= known => "backfilled",
+        _ => "modelled",
+    };
     Ok(json!({
         "primary": primary,
-        "basis": if is_served { "served" } else { "modelled" },
+        "basis": basis,
+        "backfilled": rows.iter().map(|one| one.n).sum::<u64>(),
         "pairs": models.values().map(pairs_of).sum::<u64>(),
         "served": ShareForm::of(served(after)),
         "rate": rate.effect,
@@ -87,28 +104,40 @@ fn pairs_of(model: &Model) -> u64 {
     model.other_rejects.n + model.other_passes.n
 }
 
-/// The mean over all images of the primary's verdict, or of what it is expected to be, and its
-/// standard error. `None` where a judge that served has no model, and of fewer than two images.
+/// The mean over all images of the primary's verdict, or of what it is expected to be and what is
+/// known to be wrong with that, and its standard error. `None` where a judge that served has no
+/// model, and of fewer than two images.
 fn rate(
     primary: &str,
-    judged: &BTreeMap<String, Tally>,
+    (judged, backfilled): (&BTreeMap<String, Tally>, &[&Backfilled]),
     models: &BTreeMap<String, Model>,
 ) -> Option<Estimate> {
     // value of an image, and how many images have it
     let mut values: Vec<(f64, u64)> = Vec::new();
     // what the models themselves may be wrong by, which no number of images makes less
-    let mut model_errors: Vec<(u64, f64)> = Vec::new();
+    let mut model_errors: Vec<(f64, f64)> = Vec::new();
     for (judge, tally) in judged {
         let (rejects, passes) = (tally.rejects, tally.n - tally.rejects);
         if judge == primary {
             values.extend([(1.0, rejects), (0.0, passes)]);
         } else {
             let model = models.get(judge).filter(|model| MIN_PAIRS <= pairs_of(model))?;
-            values.extend([(model.expects(true), rejects), (model.expects(false), passes)]);
-            model_errors.extend([
-                (rejects, variance_of(model.expects(true), model.other_rejects)),
-                (passes, variance_of(model.expects(false), model.other_passes)),
-            ]);
+            let of = [(true, rejects, model.other_rejects), (false, passes, model.other_passes)];
+            for (said, images, learnt_from) in of {
+                let expected = model.expects(said);
+                let (mut shown, mut stand_for) = (0, 0.0);
+                let is_of =
+                    |one: &&&Backfilled| one.served_by == *judge && one.served_rejects == said;
+                for one in backfilled.iter().filter(is_of) {
+                    let wrong_by = if one.rejects { 1.0 - expected } else { -expected };
+                    values.push((expected + wrong_by / one.propensity, one.n));
+                    shown += one.n;
+                    stand_for += one.stands_for();
+                }
+                values.push((expected, images.saturating_sub(shown)));
+                let unknown = (real(images) - stand_for).max(0.0);
+                model_errors.push((unknown, variance_of(expected, learnt_from)));
+            }
         }
     }
     let count: u64 = values.iter().map(|(_, n)| n).sum();
@@ -118,7 +147,7 @@ fn rate(
     let n = real(count);
     let mean = values.iter().map(|(value, n)| value * real(*n)).sum::<f64>() / n;
     let spread = |(value, n): &(f64, u64)| (value - mean).powi(2) * real(*n);
-    let error = |(images, variance): &(u64, f64)| (real(*images) / n).powi(2) * variance;
+    let error = |(images, variance): &(f64, f64)| (images / n).powi(2) * variance;
     let variance = values.iter().map(spread).sum::<f64>() / (n - 1.0) / n
         + model_errors.iter().map(error).sum::<f64>();
     Some(Estimate { effect: mean, se: variance.sqrt() })
@@ -149,12 +178,57 @@ mod tests {
         let served: BTreeMap<_, _> =
             [("b".to_owned(), judged(1_000, 130)), ("primary".to_owned(), judged(1_000, 65))]
                 .into();
-        let rate = rate("primary", &served, &models).unwrap();
+        let rate = rate("primary", (&served, &[]), &models).unwrap();
         assert!((rate.effect - 0.065).abs() < 0.001, "{rate:?}");
         // images alone: a variance of 21.07e-6; models of 130 and 870 pairs: 8.02e-6 and 1.36e-6
         assert!((rate.se - 0.005_518).abs() < 0.000_005, "a model is no truth: {rate:?}");
         let selected = PairSum { route: "second_opinion".to_owned(), ..pair };
         let none = super::models("primary", &[selected]);
-        assert_eq!(super::rate("primary", &served, &none), None, "doubtful images are no sample");
+        assert_eq!(
+            super::rate("primary", (&served, &[]), &none),
+            None,
+            "doubtful images are no sample"
+        );
+    }
+
+    #[test]
+    fn what_the_primary_says_of_a_share_puts_a_wrong_model_right() {
+        // in calm times the primary rejected half of what b rejects, and nothing else; of what was
+        // served in its place it would have rejected a fifth and a tenth
+        let calm = PairSum {
+            first: "b".to_owned(),
+            second: "primary".to_owned(),
+            route: "shadow".to_owned(),
+            both: 50,
+            first_only: 50,
+            second_only: 0,
+            neither: 900,
+        };
+        let models = models("primary", &[calm]);
+        let served: BTreeMap<_, _> = [("b".to_owned(), Tally { n: 2_000, rejects: 500 })].into();
+        let shown = |served_rejects, rejects, n| Backfilled {
+            bucket: 0,
+            served_by: "b".to_owned(),
+            served_rejects,
+            rejects,
+            propensity: 0.2,
+            n,
+        };
+        let rows = [
+            shown(true, true, 20),
+            shown(true, false, 80),
+            shown(false, true, 30),
+            shown(false, false, 270),
+        ];
+        let rate = |rows: &[&Backfilled]| rate("primary", (&served, rows), &models).unwrap();
+        let modelled = rate(&[]);
+        assert!((modelled.effect - 0.125).abs() < 0.002, "{modelled:?}");
+        let backfilled = rate(&rows.iter().collect::<Vec<_>>());
+        // 500 / 5 and 1500 / 10 of 2000
+        assert!((backfilled.effect - 0.125).abs() < 1e-3, "{backfilled:?}");
+        let twice = [shown(true, true, 40), shown(true, false, 60), shown(false, false, 300)];
+        let other = rate(&twice.iter().collect::<Vec<_>>());
+        assert!((other.effect - 0.1).abs() < 1e-9, "{other:?}");
+        assert!(modelled.se < backfilled.se, "a share of 400 images says less than 2,000 would");
     }
 }

@@ -23,12 +23,13 @@ pub(super) struct Folded {
     form: u32,
     baseline_days: u32,
     pub(super) false_alarms_per_30_days: f64,
+    burst_images: u64,
 }
 
 impl Folded {
     pub(super) fn by(settings: &Settings) -> Self {
-        let Settings { baseline_days, false_alarms_per_30_days, .. } = *settings;
-        Self { form: FORM, baseline_days, false_alarms_per_30_days }
+        let Settings { baseline_days, false_alarms_per_30_days, burst_images, .. } = *settings;
+        Self { form: FORM, baseline_days, false_alarms_per_30_days, burst_images }
     }
 }
 

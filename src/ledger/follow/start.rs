@@ -6,8 +6,8 @@ use crate::drift::event::Event;
 use crate::ledger::LedgerError;
 use crate::ledger::follow::baselines::{Kept, KeptBaseline};
 use crate::ledger::follow::checkpoint::Checkpoint;
+use crate::ledger::follow::stretch::Counted;
 use crate::ledger::follow::{End, Following};
-use crate::ledger::form::RecordForm;
 use crate::ledger::rollup::Cells;
 use crate::ledger::writing::Count;
 
@@ -30,11 +30,11 @@ impl Following {
             let Some(to) = stretch.to else { break };
             n = to.n;
             let mut silent = Cells::default();
-            for (n, form) in &stretch.records {
+            for (n, one) in &stretch.all {
                 // a kept baseline knows what came before it
-                let is_known = kept.n(&form.policy.name).is_some_and(|known| *n <= known);
-                if !is_known {
-                    missed.extend(self.fold_kept((*n, form), &mut silent).1);
+                let known = kept.n(&one.record().policy.name);
+                if known.is_none_or(|known| known < *n) {
+                    missed.extend(self.fold_kept((*n, one), &mut silent).1);
                 }
             }
             let pause = Deadline::after(watch.elapsed());
@@ -83,16 +83,17 @@ impl Following {
         read.filter(|kept| kept.n <= self.followed.n)
     }
 
-    /// Folds the `n`th record; what it tells, and the baseline that was frozen at it.
+    /// Folds what counts as the `n`th; what it tells, and the baseline that was frozen at it.
     pub(super) fn fold_kept(
         &mut self,
-        (n, form): (i64, &RecordForm),
+        (n, one): (i64, &Counted),
         cells: &mut Cells,
     ) -> (Vec<Event>, Option<KeptBaseline>) {
+        let form = one.record();
         let policy = form.policy.name.as_str();
         let until = |following: &Self| following.standings.get(policy)?.learnt_until_ms;
         let before = until(self);
-        let events = self.fold(form, cells);
+        let events = self.fold(one, cells);
         let after = until(self);
         if after.is_none() || after == before {
             return (events, None);

@@ -1,42 +1,80 @@
-//! A stretch is some records in the order in which they count.
+//! A stretch is some records, and what was said behind their verdicts, in the order in which they
+//! count.
 //!
 //! What older programs stored counts in the order in which it was stored; behind that the store
-//! says which record counts when.
+//! says what counts when. A shadow is read beside its record as it was answered, without the rest
+//! of an early answer: whether that has come by then is chance, and a fold must not depend on it.
 
 use std::collections::BTreeSet;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use crate::clock::Timestamp;
 use crate::ledger::LedgerError;
-use crate::ledger::form::RecordForm;
+use crate::ledger::form::{AttemptForm, RecordForm};
 use crate::ledger::reader::{Reader, bounded, read_record};
 use crate::ledger::writing::Followed;
 
-const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us \
+const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us, \
+    counted.shadow, shadow.form, shadow.judged_by, shadow.at_us \
     FROM counted CROSS JOIN record ON record.seq = counted.seq \
-    LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 \
+    LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 AND counted.shadow = 0 \
+    LEFT JOIN shadow ON shadow.id = counted.shadow \
     WHERE counted.n > ?1 AND counted.n <= ?2 ORDER BY counted.n LIMIT ?3";
 
-const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us FROM record \
-    LEFT JOIN late ON late.seq = record.seq \
+const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0 \
+    FROM record LEFT JOIN late ON late.seq = record.seq \
     WHERE record.seq > ?1 AND record.seq <= ?2 ORDER BY record.seq LIMIT ?3";
 
-/// Some records as they count.
+/// Something that counts.
+#[derive(Debug)]
+pub(super) enum Counted {
+    /// A record.
+    Record(Box<RecordForm>),
+    /// What was said behind a record's verdict.
+    Shadow(Box<Aside>),
+}
+
+impl Counted {
+    /// The record, itself or the one that it belongs to.
+    pub(super) fn record(&self) -> &RecordForm {
+        match self {
+            Self::Record(form) => form,
+            Self::Shadow(aside) => &aside.record,
+        }
+    }
+}
+
+/// What was said behind a record's verdict.
+#[derive(Debug)]
+pub(super) struct Aside {
+    /// The record, as it was answered.
+    pub(super) record: RecordForm,
+    /// The call.
+    pub(super) attempt: AttemptForm,
+    /// Digest of what decided the judging.
+    pub(super) judged_by: String,
+    /// When the call began.
+    pub(super) at: Timestamp,
+}
+
+/// Some of what counts, in its order.
 #[derive(Debug)]
 pub(super) struct Stretch {
-    /// Those that can be read, each with its place in the order.
-    pub(super) records: Vec<(i64, RecordForm)>,
-    /// Up to where it goes, with those that cannot; `None` where there is nothing.
+    /// What can be read, each with its place in the order.
+    pub(super) all: Vec<(i64, Counted)>,
+    /// Up to where it goes, with what cannot; `None` where there is nothing. Of a stretch without a
+    /// record `seq` and `at_us` are 0.
     pub(super) to: Option<Followed>,
     /// Whether there was room for more.
     pub(super) is_last: bool,
 }
 
 impl Reader {
-    /// At most `most` records behind the `after`th, not past the `until`th; up to `old_n` they were
-    /// stored by older programs. One that cannot be read is left out and logged: it must not stop
-    /// the others from counting.
+    /// At most `most` behind the `after`th, not past the `until`th; up to `old_n` they were stored
+    /// by older programs. What cannot be read is left out and logged: it must not stop the others
+    /// from counting.
     pub(super) async fn counted(
         &self,
         (after, until): (i64, i64),
@@ -84,15 +122,32 @@ impl Reader {
 }
 
 fn read(rows: &[SqliteRow], is_last: bool) -> Result<Stretch, LedgerError> {
-    let mut records = Vec::with_capacity(rows.len());
-    let mut to = None;
+    let mut all = Vec::with_capacity(rows.len());
+    let mut to: Option<Followed> = None;
     for row in rows {
         let n = row.try_get(3)?;
-        to = Some(Followed { n, seq: row.try_get(0)?, at_us: row.try_get(4)? });
-        match read_record(row) {
-            Ok(form) => records.push((n, form)),
-            Err(why) => tracing::error!(%why, "a record does not count"),
+        to = Some(match row.try_get::<i64, _>(5)? {
+            0 => Followed { n, seq: row.try_get(0)?, at_us: row.try_get(4)? },
+            _ => Followed { n, ..to.unwrap_or_default() },
+        });
+        match read_one(row) {
+            Ok(one) => all.push((n, one)),
+            Err(why) => {
+                tracing::error!(%why, "a record, or what was said behind it, does not count");
+            }
         }
     }
-    Ok(Stretch { records, to, is_last })
+    Ok(Stretch { all, to, is_last })
+}
+
+fn read_one(row: &SqliteRow) -> Result<Counted, LedgerError> {
+    let record = read_record(row)?;
+    if row.try_get::<i64, _>(5)? == 0 {
+        return Ok(Counted::Record(Box::new(record)));
+    }
+    let attempt: &str = row.try_get(6)?;
+    let attempt = serde_json::from_str(attempt);
+    let attempt = attempt.map_err(|why| LedgerError::row(record.seq, &why))?;
+    let (judged_by, at) = (row.try_get(7)?, Timestamp(row.try_get(8)?));
+    Ok(Counted::Shadow(Box::new(Aside { record, attempt, judged_by, at })))
 }

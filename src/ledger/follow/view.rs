@@ -77,6 +77,9 @@ pub struct View {
     pub looking_into: Option<(Watched, i64)>,
     /// What was told and stands.
     pub told: Vec<Watched>,
+    /// Judges that should be shown the images that are served now, to tell what moved; empty where
+    /// nothing is to be told.
+    pub burst_judges: Vec<String>,
 }
 
 impl View {
@@ -92,6 +95,7 @@ impl View {
             mix_now: monitor.mix_now(),
             looking_into: monitor.looking_into().map(|(watched, at)| (watched.clone(), at)),
             told: monitor.told(),
+            burst_judges: monitor.burst_judges().into_iter().map(str::to_owned).collect(),
         }
     }
 

@@ -12,6 +12,7 @@ use vlmgate::config::environment::Environment;
 use vlmgate::config::{Config, Overrides};
 use vlmgate::domain::{AttemptOutcome, Decision, Digest};
 use vlmgate::ledger::follow::Settings as Follow;
+use vlmgate::ledger::shadows::{NewShadow, Purpose};
 use vlmgate::ledger::{Entry, Ledger, Settings};
 
 use crate::crash::Gate;
@@ -129,15 +130,29 @@ pub(crate) fn judged(n: u32) -> Entry {
     Entry { record: one, keep: Vec::new(), mark: None }
 }
 
+/// Whether some images are judged behind their verdicts too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shadows {
+    None,
+    Some,
+}
+
 /// Stores what comes next of the stream, and follows it to the end.
-async fn grow(settings: &Settings, usual: &Follow, (from, to): (u32, u32)) {
+async fn grow(settings: &Settings, usual: &Follow, (from, to): (u32, u32), shadows: Shadows) {
     let ledger = Ledger::open(settings.clone()).await.unwrap();
     let follower = ledger.follow(usual.clone()).unwrap();
     for n in from..to {
         let slot = ledger.reserve().unwrap();
         let written = ledger.append(slot, judged(n), soon());
-        if n % 50 == 49 || n + 1 == to {
-            assert!(written.await.recorded);
+        if n % 50 != 49 && n + 1 != to {
+            continue;
+        }
+        assert!(written.await.recorded);
+        if shadows == Shadows::Some {
+            for verdict in (n - 9..=n).step_by(3) {
+                assert!(ledger.shadow(shadow(verdict)).await.unwrap());
+            }
+            assert!(!ledger.shadow(shadow(n)).await.unwrap(), "asked already");
         }
     }
     follower.finish(soon()).await.unwrap();
@@ -150,7 +165,7 @@ async fn a_baseline_outlives_the_records_it_was_learnt_from_and_a_lost_file() {
     let settings = settings(folder.path());
     let state = folder.path().join("drift.json");
     let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
-    grow(&settings, &usual, (0, 2_500)).await;
+    grow(&settings, &usual, (0, 2_500), Shadows::None).await;
     let kept = fs::read(&state).unwrap();
     let mut conn = connect(&settings.path).await;
     // retention came by, and the file is gone
@@ -170,20 +185,44 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
     let settings = settings(folder.path());
     let state = folder.path().join("drift.json");
     // a baseline of no days: as soon as two thousand were served
-    let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
+    let usual = Follow { baseline_days: 0, burst_images: 1_200, ..Follow::usual(state.clone()) };
     // the follower ends and begins again in the middle of everything
     for (from, to) in [(0, 700), (700, 2_300), (2_300, 2_702), (2_702, 3_300)] {
-        grow(&settings, &usual, (from, to)).await;
+        grow(&settings, &usual, (from, to), Shadows::Some).await;
     }
     let (stopped, kept) = (dump(&settings.path).await, fs::read(&state).unwrap());
     let events: Vec<_> =
         stopped.iter().filter(|line| line.starts_with("mark [\"drift\"")).collect();
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].contains("\\\"label\\\":\\\"routing\\\""), "{events:?}");
+    let pairs = stopped.iter().filter(|line| line.starts_with("pair_rollup"));
+    assert!(pairs.clone().all(|line| line.contains("\"shadow\"")) && pairs.count() > 10);
     forget(&settings.path, &state).await;
     follow(settings.clone(), usual).await;
     assert_eq!(dump(&settings.path).await, stopped);
     assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+}
+
+/// What the other judge says of the `n`th behind its verdict, or a call that failed.
+fn shadow(n: u32) -> NewShadow {
+    let served = judged(n).record;
+    let other = if n.is_multiple_of(2) { "claude-haiku" } else { "gemini-flash" };
+    let is_judged = !n.is_multiple_of(7);
+    let mut attempt = served.attempts[0].clone();
+    attempt.judge = judge(other);
+    attempt.route = vlmgate::domain::Route::Shadow;
+    attempt.outcome = if is_judged { AttemptOutcome::Judged } else { AttemptOutcome::ServerError };
+    let said = if n.wrapping_mul(40_503) % 100 < 12 { Decision::Fail } else { Decision::Pass };
+    attempt.said = is_judged.then_some(said);
+    NewShadow {
+        verdict: served.id,
+        at: Timestamp(served.at_us + 90_000_000),
+        purpose: Purpose::Sample,
+        entry: "standby".to_owned(),
+        propensity: 0.1,
+        judged_by: Digest::of(other.as_bytes()),
+        attempt,
+    }
 }
 
 /// A store whose monitors watch: eight days of records up to now, counted.
@@ -191,7 +230,7 @@ async fn watched(config: &Config) {
     const RECORDS: u32 = 2_400;
     const EIGHT_DAYS_US: i64 = 8 * 24 * 3_600 * 1_000_000;
     let ledger = Ledger::open(config.ledger_settings()).await.unwrap();
-    let follower = ledger.follow(Follow::usual(config.store.drift_file())).unwrap();
+    let follower = ledger.follow(config.follow_settings()).unwrap();
     let began_us = Timestamp::now().0 - EIGHT_DAYS_US;
     for n in 0..RECORDS {
         let mut one = judged(n);
@@ -209,7 +248,9 @@ async fn watched(config: &Config) {
 async fn kill_9_changes_no_sum_and_no_state() {
     let folder = tempfile::tempdir().unwrap();
     let providers = start_providers();
-    let config = write_files(folder.path(), &providers, &Plan::default());
+    let entry = "shadow: [{ id: standby, judge: claude-haiku, sample: 100%, per_day: 5 USD }]";
+    let edits = vec![("record:".to_owned(), format!("{entry}\nrecord:"))];
+    let config = write_files(folder.path(), &providers, &Plan { edits, ..Plan::default() });
     let read = Config::read(&config, &Environment::of([]), &Overrides::default());
     let read = read.unwrap_or_else(|problems| panic!("{problems}"));
     watched(&read).await;
@@ -232,10 +273,12 @@ async fn kill_9_changes_no_sum_and_no_state() {
 /// The store as the kills left it, once the rest is counted, is what a run over its records makes.
 async fn check_fold(config: &Config) {
     let (store, state) = (config.ledger_settings(), config.store.drift_file());
-    let usual = Follow::usual(state.clone());
+    let usual = config.follow_settings();
     follow(store.clone(), usual.clone()).await;
     let (killed, kept) = (dump(&store.path).await, fs::read(&state).unwrap());
     assert!(killed.iter().any(|line| line.starts_with("evidence_rollup")), "monitors watch");
+    let is_shadow = |line: &&String| line.starts_with("judged_rollup") && line.contains("shadow");
+    assert!(killed.iter().any(|line| is_shadow(&line)), "what is said behind a verdict counts");
     let records = records(&store.path).await;
     assert!(2_400 < records);
     for step_s in [60, 3_600] {

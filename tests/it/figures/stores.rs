@@ -20,9 +20,9 @@ use crate::world::World;
 const NEW: [&str; 15] = [
     "failed",
     "label",
+    "shadow",
     "counted",
     "awaited",
-    "shadow",
     "baseline",
     "followed",
     "mark",

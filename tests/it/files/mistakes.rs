@@ -226,14 +226,44 @@ const SHAPE: &[Mistake] = &[
     },
     Mistake {
         from: "name: base\n",
-        to: "name: base\nshadow: []\n",
-        told: "3:1: shadow: `shadow` belongs to shadow judging, which this version does not have yet; remove it",
+        to: "name: base\nexpect: {}\n",
+        told: "3:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it",
+        schema: Refuses,
+    },
+    Mistake {
+        from: "name: base\n",
+        to: "name: base\nshadow: [{ id: s, judge: claude-haiku }]\n",
+        told: "3:10: shadow[0].per_day: is missing",
+        schema: Refuses,
+    },
+    Mistake {
+        from: "name: base\n",
+        to: "name: base\nbackfill: { shar: 10%, per_day: 1 USD }\n",
+        told: "3:13: backfill.shar: is not a key here; did you mean `share`?",
         schema: Refuses,
     },
 ];
 
 /// Mistakes between the keys of a policy.
 const BETWEEN: &[Mistake] = &[
+    Mistake {
+        from: "name: base\n",
+        to: "name: base\nshadow: [{ id: s, judge: claude-haik, per_day: 1 USD }]\n",
+        told: r#"3:26: shadow[0].judge: no judge is called "claude-haik"; did you mean `claude-haiku`?"#,
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "name: base\n",
+        to: "name: base\nshadow: [{ id: s, judge: local, per_day: 1 USD }]\n",
+        told: "3:26: shadow[0].judge: it measures and does not look: there is nothing to learn from it",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "name: base\n",
+        to: "name: base\nbackfill: { per_day: 0 USD }\n",
+        told: "3:22: backfill.per_day: 0 USD asks nobody: leave the entry out instead",
+        schema: CannotTell,
+    },
     Mistake {
         from: "id: shadow",
         to: "id: cutout",

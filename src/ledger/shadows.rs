@@ -1,0 +1,261 @@
+//! What judges said behind a verdict: appended to its record, never changed, and no verdict rests
+//! on it.
+//!
+//! Each takes its own place in the order in which things count, so that sums and drift take it up
+//! exactly once. Calls that failed are kept too, for their bill; they say nothing of the image.
+
+use serde::Serialize;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Row as _, query, query_as};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::domain::{Attempt, Digest, MicroUsd};
+use crate::drift::interval::real;
+use crate::ledger::figures::Scope;
+use crate::ledger::form::AttemptForm;
+use crate::ledger::reader::{Reader, bounded};
+use crate::ledger::wire::moment;
+use crate::ledger::writing::Writing;
+use crate::ledger::{Ledger, LedgerError};
+
+/// Shadows of one verdict that are read at most.
+const MAX_SHADOWS: u32 = 200;
+
+/// The first stands: a judge is asked once for one entry.
+const INSERT: &str = "INSERT INTO shadow (seq, at_us, policy, judge, purpose, entry, propensity, \
+    judged_by, cost_micro_usd, form) SELECT seq, ?2, policy, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
+    FROM record WHERE id = ?1 ON CONFLICT (seq, judge, entry) DO NOTHING RETURNING id, seq";
+
+const INSERT_COUNTED: &str = "INSERT INTO counted (seq, shadow) VALUES (?1, ?2)";
+
+const OF_ONE: &str = "SELECT shadow.at_us, purpose, entry, shadow.propensity, shadow.judged_by, \
+    shadow.form FROM record JOIN shadow ON shadow.seq = record.seq WHERE record.id = ?1 \
+    ORDER BY shadow.id LIMIT ?2";
+
+const SPENT: &str = "SELECT policy, purpose, entry, sum(cost_micro_usd) FROM shadow \
+    WHERE at_us >= ?1 GROUP BY 1, 2, 3";
+
+/// A call follows its record, so what is older than the range cannot belong to it.
+const BACKFILLED: &str = "SELECT (record.at_us - ?2) / ?5, record.judge, \
+    record.first_verdict != 'pass', shadow.form ->> 'said' != 'pass', shadow.propensity, count(*) \
+    FROM shadow JOIN record ON record.seq = shadow.seq \
+    WHERE shadow.policy = ?1 AND shadow.at_us >= ?2 AND shadow.purpose = 'backfill' \
+    AND shadow.judge = ?4 AND record.at_us >= ?2 AND record.at_us < ?3 \
+    AND record.judge IS NOT NULL AND record.first_verdict IS NOT NULL \
+    AND shadow.form ->> 'said' IS NOT NULL GROUP BY 1, 2, 3, 4, 5 \
+    ORDER BY 1, 2, 3, 4, 5";
+
+/// What is told of a verdict that is not there, or was judged so already; no row ever has it.
+const NO_SHADOW: i64 = 0;
+
+/// Why a judge was asked behind a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Drawn by an entry of the policy.
+    Sample,
+    /// Others judged the image while this judge was away.
+    Backfill,
+    /// An alarm is being looked into.
+    Burst,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::Sample, Self::Backfill, Self::Burst];
+
+    /// The word used in the store, answers and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::Backfill => "backfill",
+            Self::Burst => "burst",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.label() == word)
+    }
+}
+
+/// One call behind a verdict, to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewShadow {
+    /// The verdict's id.
+    pub verdict: Uuid,
+    /// When the call began.
+    pub at: Timestamp,
+    /// Why it was made.
+    pub purpose: Purpose,
+    /// The policy's entry that wanted it; empty where none did.
+    pub entry: String,
+    /// Probability that it would be made, fixed before it was; over 0 and at most 1.
+    pub propensity: f64,
+    /// Digest of what decided the judging.
+    pub judged_by: Digest,
+    /// The call.
+    pub attempt: Attempt,
+}
+
+/// One call behind a verdict, as it is answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shadow {
+    /// When the call began.
+    #[serde(with = "moment")]
+    pub at: Timestamp,
+    /// Why it was made: sample, backfill or burst.
+    pub purpose: &'static str,
+    /// The policy's entry that wanted it; null where none did.
+    pub entry: Option<String>,
+    /// Probability that it would be made, fixed before it was.
+    pub propensity: f64,
+    /// Digest of what decided the judging.
+    pub judged_by: String,
+    /// The call.
+    #[serde(flatten)]
+    pub attempt: AttemptForm,
+}
+
+/// What was spent behind verdicts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// The policy.
+    pub policy: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// The policy's entry; empty where none is meant.
+    pub entry: String,
+    /// How much.
+    pub cost: MicroUsd,
+}
+
+/// Images that one judge served, and the one asked afterwards judged too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backfilled {
+    /// Which bucket, from 0.
+    pub bucket: usize,
+    /// Who served them.
+    pub served_by: String,
+    /// Whether that judgement alone would not pass.
+    pub served_rejects: bool,
+    /// Whether the one asked afterwards would not pass them.
+    pub rejects: bool,
+    /// Probability, fixed before the calls, of being asked.
+    pub propensity: f64,
+    /// Images.
+    pub n: u64,
+}
+
+type BackfilledRow = (i64, String, bool, bool, f64, i64);
+
+impl Backfilled {
+    /// How many images these stand for, whether they were shown or not.
+    #[must_use]
+    pub fn stands_for(&self) -> f64 {
+        real(self.n) / self.propensity
+    }
+}
+
+impl Ledger {
+    /// Appends what was said behind a verdict; `false` where there is no such verdict, or the judge
+    /// has been asked for the same entry already.
+    ///
+    /// # Errors
+    /// The store could not be written in time, or the ledger is closing.
+    pub async fn shadow(&self, shadow: NewShadow) -> Result<bool, LedgerError> {
+        Ok(self.write(Writing::Shadow(Box::new(shadow))).await? != NO_SHADOW)
+    }
+}
+
+/// Writes the row and its place in the order in which things count, in the caller's transaction.
+pub(crate) async fn insert(
+    conn: &mut SqliteConnection,
+    shadow: &NewShadow,
+) -> Result<i64, sqlx::Error> {
+    let form = serde_json::to_string(&AttemptForm::from(&shadow.attempt));
+    let form = form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?;
+    let insert = query_as::<_, (i64, i64)>(INSERT)
+        .bind(shadow.verdict.to_string())
+        .bind(shadow.at.0)
+        .bind(&shadow.attempt.judge.name)
+        .bind(shadow.purpose.label())
+        .bind(&shadow.entry)
+        .bind(shadow.propensity)
+        .bind(shadow.judged_by.to_string())
+        .bind(i64::try_from(shadow.attempt.cost.0).unwrap_or(i64::MAX))
+        .bind(form);
+    let Some((id, seq)) = insert.fetch_optional(&mut *conn).await? else { return Ok(NO_SHADOW) };
+    query(INSERT_COUNTED).bind(seq).bind(id).execute(conn).await?;
+    Ok(id)
+}
+
+impl Reader {
+    /// What was said behind one verdict, in the order in which it was stored.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn shadows(&self, verdict: Uuid) -> Result<Vec<Shadow>, LedgerError> {
+        let query = query(OF_ONE).bind(verdict.to_string()).bind(MAX_SHADOWS);
+        let rows = bounded(query.fetch_all(&self.pool)).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// What was spent behind verdicts from a moment on.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn shadows_spent(&self, since: Timestamp) -> Result<Vec<Spent>, LedgerError> {
+        let rows = query_as::<_, (String, String, String, i64)>(SPENT).bind(since.0);
+        let rows = bounded(rows.fetch_all(&self.pool)).await?;
+        let spent = |(policy, purpose, entry, cost): (String, String, String, i64)| {
+            let cost = MicroUsd(u64::try_from(cost).unwrap_or_default());
+            Some(Spent { policy, purpose: Purpose::of(&purpose)?, entry, cost })
+        };
+        Ok(rows.into_iter().filter_map(spent).collect())
+    }
+
+    /// The images of a range that `judge` judged afterwards, by who served them and what both said.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn backfilled(
+        &self,
+        scope: &Scope,
+        judge: &str,
+    ) -> Result<Vec<Backfilled>, LedgerError> {
+        let us = |s: i64| s.saturating_mul(1_000_000);
+        let rows = query_as::<_, BackfilledRow>(BACKFILLED)
+            .bind(scope.policy.as_deref())
+            .bind(us(scope.since_s))
+            .bind(us(scope.until_s))
+            .bind(judge)
+            .bind(us(scope.bucket_s));
+        let rows = bounded(rows.fetch_all(&self.pool)).await?;
+        let sum = |(bucket, served_by, served_rejects, rejects, propensity, n): BackfilledRow| {
+            Backfilled {
+                bucket: usize::try_from(bucket).unwrap_or_default(),
+                served_by,
+                served_rejects,
+                rejects,
+                propensity,
+                n: u64::try_from(n).unwrap_or_default(),
+            }
+        };
+        Ok(rows.into_iter().map(sum).collect())
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Shadow, LedgerError> {
+    let (purpose, entry, form): (&str, String, &str) =
+        (row.try_get(1)?, row.try_get(2)?, row.try_get(5)?);
+    let purpose = Purpose::of(purpose).map_or("", Purpose::label);
+    Ok(Shadow {
+        at: Timestamp(row.try_get(0)?),
+        purpose,
+        entry: Some(entry).filter(|entry| !entry.is_empty()),
+        propensity: row.try_get(3)?,
+        judged_by: row.try_get(4)?,
+        attempt: serde_json::from_str(form).map_err(|why| LedgerError::row(None, &why))?,
+    })
+}
