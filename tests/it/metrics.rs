@@ -77,7 +77,11 @@ async fn a_judge_that_is_alone_on_its_route_adds_no_series() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_of_the_table_has_a_series_from_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    let config = write_files(folder.path(), &start_providers(), &Plan::default());
+    // pairs are those of judges that are asked behind verdicts
+    let shadow = "shadow: [{ id: standby, judge: claude-haiku, sample: 1%, per_day: 1 USD }]";
+    let edits = vec![("record:".to_owned(), format!("{shadow}\nrecord:"))];
+    let plan = Plan { edits, ..Plan::default() };
+    let config = write_files(folder.path(), &start_providers(), &plan);
     let gate = Gate::start(&config);
     let text = client().get(format!("{}/metrics", gate.url)).send().await.unwrap();
     let text = text.text().await.unwrap();
