@@ -18,3 +18,9 @@ mod words;
 
 /// The name of every story's policy.
 const POLICY: &str = "product-photo";
+
+/// Pictures a second, as somebody types them.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| 0.1 <= *rate && *rate <= 1_000.0);
+    rate.ok_or_else(|| "pictures a second, from 0.1 to 1000".to_owned())
+}

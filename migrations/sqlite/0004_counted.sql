@@ -34,11 +34,12 @@ INSERT INTO sqlite_sequence (name, seq) SELECT 'counted', old_n FROM followed;
 -- on what was counted behind it, however old the records get that it was learnt from.
 CREATE TABLE baseline (
     policy TEXT    NOT NULL,
+    folded TEXT    NOT NULL, -- how: JSON
     n      INTEGER NOT NULL, -- the place, in the order above, at which it was frozen
     at_us  INTEGER NOT NULL,
     hash   TEXT    NOT NULL, -- of the form
     form   TEXT    NOT NULL, -- JSON
-    PRIMARY KEY (policy, n)
+    PRIMARY KEY (policy, folded, n)
 ) STRICT, WITHOUT ROWID;
 
 -- What happened that a picture of the figures must show: a new revision, a breaker, drift. Appended;

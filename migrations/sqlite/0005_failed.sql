@@ -1,4 +1,5 @@
--- Lists by route, and by a criterion that an image failed on.
+-- Lists by route, and by a criterion that an image failed on. Of a large store the first start after
+-- an older program reads every record once for this index, before it serves.
 CREATE INDEX record_route ON record (route, at_us) WHERE route IS NOT NULL;
 
 -- What a record failed on, in the order that a list by criterion wants.
@@ -10,7 +11,7 @@ CREATE TABLE failed (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX failed_seq ON failed (seq);
 
--- Found by the index of verdicts, so that a large store is not read whole: what a policy in mode
+-- What a policy in mode
 -- `observe` let pass is listed from here on.
 INSERT OR IGNORE INTO failed
 SELECT value, record.at_us, record.seq FROM record, json_each(record.form, '$.failed')

@@ -70,7 +70,9 @@ impl Gate {
         }
         log_check(&record);
         let seen = Seen { vars: &case.vars, views: &views, measurements, began: case.arrived };
-        let offer = self.shadows.offer(case.policy, &record, &seen);
+        // what is not in the store has no place for what is said behind it
+        let offer = appended.recorded.then(|| self.shadows.offer(case.policy, &record, &seen));
+        let offer = offer.flatten();
         let late = self.follow(&record, (open, offer), case.ends);
         Checked { record, seq: appended.seq, late }
     }

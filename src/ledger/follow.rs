@@ -203,12 +203,7 @@ struct Means {
 
 /// The follower at work.
 struct Following {
-    reader: Reader,
-    chores: tokio::sync::mpsc::Sender<Chore>,
-    grown: watch::Receiver<i64>,
-    known: Arc<ArcSwap<Known>>,
-    stop: CancellationToken,
-    settings: Settings,
+    means: Means,
     /// Policies and revisions of which a verdict was seen.
     revisions: BTreeSet<(String, String)>,
     standings: BTreeMap<String, Standing>,
@@ -232,14 +227,8 @@ enum End {
 
 impl Following {
     fn new(means: Means) -> Self {
-        let Means { reader, chores, grown, known, stop, settings } = means;
         Self {
-            reader,
-            chores,
-            grown,
-            known,
-            stop,
-            settings,
+            means,
             revisions: BTreeSet::new(),
             standings: BTreeMap::new(),
             shown: Shown::default(),
@@ -259,11 +248,11 @@ impl Following {
                 return;
             }
             self.show_rates().await;
-            let stopped = self.stop.clone();
+            let stopped = self.means.stop.clone();
             let next_rates = Deadline::after(READ_EVERY);
             tokio::select! {
                 () = stopped.cancelled() => break,
-                grown = next_rates.bound(self.grown.changed()) => match grown {
+                grown = next_rates.bound(self.means.grown.changed()) => match grown {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => break,
                     // nothing came: time passes all the same
@@ -299,7 +288,7 @@ impl Following {
                 return Ok(());
             }
             let pause = Deadline::after(watch.elapsed());
-            pause.bound(self.stop.cancelled()).await.ok();
+            pause.bound(self.means.stop.cancelled()).await.ok();
         }
     }
 
@@ -343,7 +332,7 @@ impl Following {
             add("");
             return Vec::new();
         };
-        let settings = &self.settings;
+        let settings = &self.means.settings;
         let standing = self.standings.entry(form.policy.name.clone());
         let standing = standing
             .or_insert_with(|| Standing::new(settings.monitor(), at_ms, settings.baseline_days));
@@ -366,7 +355,7 @@ impl Following {
     /// fails it is tried again.
     async fn read(&self, after: i64, until: i64) -> Result<Stretch, End> {
         loop {
-            match self.reader.counted((after, until), self.old_n, STEP_RECORDS).await {
+            match self.means.reader.counted((after, until), self.old_n, STEP_RECORDS).await {
                 Ok(stretch) => return Ok(stretch),
                 Err(LedgerError::Closed) => return Err(End::Closed),
                 Err(why) => tracing::warn!(%why, "records cannot be followed, trying again"),
@@ -381,11 +370,11 @@ impl Following {
         loop {
             let (reply, told) = oneshot::channel();
             let chore = Chore::Write(Writing::Count(Arc::clone(&count)), reply);
-            self.chores.send(chore).await.map_err(|_| End::Closed)?;
+            self.means.chores.send(chore).await.map_err(|_| End::Closed)?;
             match told.await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(why)) => tracing::warn!(why, "sums cannot be written, trying again"),
-                Err(_) if self.chores.is_closed() => return Err(End::Closed),
+                Err(_) if self.means.chores.is_closed() => return Err(End::Closed),
                 Err(_) => tracing::warn!("the writer broke over some sums, trying again"),
             }
             self.pause().await?;
@@ -393,19 +382,19 @@ impl Following {
     }
 
     async fn pause(&self) -> Result<(), End> {
-        match Deadline::after(PAUSE).bound(self.stop.cancelled()).await {
+        match Deadline::after(PAUSE).bound(self.means.stop.cancelled()).await {
             Ok(()) => Err(End::Stopped),
             Err(_late) => Ok(()),
         }
     }
 
     fn publish(&mut self) {
-        let mut known = Known::new(self.followed, &self.settings);
+        let mut known = Known::new(self.followed, &self.means.settings);
         let views = self.standings.iter();
         let views = views.map(|(policy, standing)| (policy.clone(), Arc::new(View::of(standing))));
         known.policies = views.collect();
         self.shown.show(known.policies.iter().map(|(policy, view)| (policy, view.as_ref())));
-        self.known.store(Arc::new(known));
+        self.means.known.store(Arc::new(known));
     }
 
     /// Reads the last hour's reject rates, when it is time to.
@@ -414,7 +403,7 @@ impl Following {
             return;
         }
         let policies = self.standings.keys();
-        let read = self.shown.read_rates(&self.reader, policies, Timestamp::now());
+        let read = self.shown.read_rates(&self.means.reader, policies, Timestamp::now());
         if let Err(why) = read.await {
             tracing::warn!(%why, "the last hour's reject rates cannot be read");
         }

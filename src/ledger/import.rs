@@ -59,6 +59,8 @@ impl Ledger {
             }
             imported.stored += 1;
         }
+        // nobody is left who could bring the rest of an early answer
+        self.give_up_awaited().await?;
         Ok(imported)
     }
 

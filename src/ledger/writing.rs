@@ -65,15 +65,18 @@ impl Writing {
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
         let id = match self {
             Self::Count(count) => {
-                count.cells.write(&mut tx).await?;
-                for mark in &count.marks {
-                    marks::insert(&mut tx, mark).await?;
-                }
                 for baseline in &count.baselines {
                     baseline.insert(&mut tx).await?;
                 }
                 let Followed { n, seq, at_us } = count.to;
-                sqlx::query(ADVANCE).bind(n).bind(seq).bind(at_us).execute(&mut *tx).await?;
+                let advance = sqlx::query(ADVANCE).bind(n).bind(seq).bind(at_us);
+                // tried again though it was written, it must not count twice
+                if advance.execute(&mut *tx).await?.rows_affected() != 0 {
+                    count.cells.write(&mut tx).await?;
+                    for mark in &count.marks {
+                        marks::insert(&mut tx, mark).await?;
+                    }
+                }
                 n
             }
             Self::Mark(mark) => marks::insert(&mut tx, mark).await?,

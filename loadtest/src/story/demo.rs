@@ -33,6 +33,7 @@ use crate::story::history::Stretch;
 use crate::story::law::Law;
 use crate::story::law::PRIMARY;
 use crate::story::law::SECONDARY;
+use crate::story::rate;
 use crate::story::stage::Stage;
 use crate::story::traffic::Traffic;
 use crate::story::words::moment;
@@ -59,7 +60,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
     /// Live pictures a second
-    #[arg(long, value_name = "R", default_value_t = 6.0)]
+    #[arg(long, value_name = "R", default_value_t = 6.0, value_parser = rate)]
     rate: f64,
     /// How long the primary is away while somebody looks
     #[arg(long, value_name = "SECONDS", default_value_t = 90)]

@@ -30,6 +30,7 @@ use crate::rig::gate;
 use crate::story::drift::steps::Playing;
 use crate::story::files::Policy;
 use crate::story::law::Law;
+use crate::story::rate;
 use crate::story::stage::Stage;
 pub use crate::story::table::Held;
 
@@ -50,7 +51,7 @@ pub struct DriftArgs {
     #[arg(long, value_name = "STEP,STEP", value_delimiter = ',')]
     only: Vec<StepName>,
     /// Pictures a second
-    #[arg(long, value_name = "R", default_value_t = 20.0)]
+    #[arg(long, value_name = "R", default_value_t = 20.0, value_parser = rate)]
     rate: f64,
     /// What all chances hang on
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -96,8 +97,8 @@ impl PairsBy {
                 ask: [claude-haiku, gemini-flash]\n  max_share: 60%\n"
                 .to_owned(),
             Self::Shadow => {
-                "shadow:\n  - { id: beside, judge: claude-haiku, sample: 20%, per_day: 100000 }\n  \
-                - { id: third, judge: gemini-flash, sample: 5%, per_day: 100000 }\n"
+                "shadow:\n  - { id: beside, judge: claude-haiku, sample: 20%, per_day: 1000 USD }\n  \
+                - { id: third, judge: gemini-flash, sample: 5%, per_day: 1000 USD }\n"
                     .to_owned()
             }
         }

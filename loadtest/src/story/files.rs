@@ -55,7 +55,8 @@ fn service(folder: &Path, providers: &[SimulatedProvider]) -> String {
         "server: {{ drain: {{ accept_for: 0s, at_most: 10s }} }}\n\
          store: {{ url: \"sqlite://{folder}/data/vlmgate.db\" }}\n\
          policies: {{ dir: \"{folder}/policies\", reload: off }}\n\
-         drift: {{ baseline_days: {BASELINE_DAYS} }}\n{judges}"
+         drift: {{ baseline_days: {BASELINE_DAYS} }}\n\
+         shadow: {{ burst: {{ images: 1200, per_day: 1000 USD }} }}\n{judges}"
     )
 }
 

@@ -162,6 +162,7 @@ impl Stage {
         policy: &Policy,
         law: &Law,
     ) -> Result<Survey, RigError> {
+        self.clear().await?;
         let alone = Policy { pairs: String::new(), ..policy.clone() };
         let url = self.open(&alone, law).await?;
         self.act(law, &BTreeMap::new(), true);

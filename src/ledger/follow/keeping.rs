@@ -36,9 +36,9 @@ impl Following {
             return;
         }
         let watch = Stopwatch::start();
-        let file = &self.settings.checkpoint;
+        let file = &self.means.settings.checkpoint;
         let upto = (self.followed.n, &self.baselines);
-        let kept = Checkpoint::write(file, &self.settings, upto, &self.standings);
+        let kept = Checkpoint::write(file, &self.means.settings, upto, &self.standings);
         let bytes = kept.unwrap_or_else(|why| {
             tracing::warn!(file = %file.display(), %why, "what is known of drift is not kept");
             self.kept.bytes

@@ -38,7 +38,7 @@ impl Following {
                 }
             }
             let pause = Deadline::after(watch.elapsed());
-            pause.bound(self.stop.cancelled()).await.ok();
+            pause.bound(self.means.stop.cancelled()).await.ok();
         }
         if !missed.is_empty() {
             let to = self.followed;
@@ -51,12 +51,11 @@ impl Following {
     /// Reads where to go on, and what is known there; the baselines that it knows more by than the
     /// records behind them, none where the file knows everything.
     async fn begin(&mut self) -> Result<Kept, LedgerError> {
-        self.followed = self.reader.followed().await?;
-        self.old_n = self.reader.old_n().await?;
-        self.revisions = self.reader.revisions().await?;
+        self.followed = self.means.reader.followed().await?;
+        self.old_n = self.means.reader.old_n().await?;
+        self.revisions = self.means.reader.revisions().await?;
         if let Some(file) = self.read_file() {
-            let kept = self.reader.kept_baselines(file.n, &self.settings).await?;
-            if kept.hashes() == file.baselines {
+            if self.means.reader.holds_baselines(file.n, &file.baselines).await? {
                 self.standings = file.standings;
                 self.baselines = file.baselines;
                 self.kept.n = file.n;
@@ -64,10 +63,10 @@ impl Following {
             }
             tracing::warn!("what was known of drift rests on other baselines and is folded anew");
         }
-        let kept = self.reader.kept_baselines(self.followed.n, &self.settings).await?;
+        let kept = self.means.reader.kept_baselines(self.followed.n, &self.means.settings).await?;
         self.standings = kept.standings();
         self.baselines = kept.hashes();
-        let policies = self.reader.counted_policies().await?;
+        let policies = self.means.reader.counted_policies().await?;
         let known = policies.iter().map(|policy| kept.n(policy).unwrap_or(0));
         self.kept.n = known.min().unwrap_or(0);
         Ok(kept)
@@ -75,8 +74,8 @@ impl Following {
 
     /// The state that was kept, if it is one of this store under these settings.
     fn read_file(&self) -> Option<Checkpoint> {
-        let file = &self.settings.checkpoint;
-        let read = Checkpoint::read(file, &self.settings).unwrap_or_else(|why| {
+        let file = &self.means.settings.checkpoint;
+        let read = Checkpoint::read(file, &self.means.settings).unwrap_or_else(|why| {
             tracing::warn!(file = %file.display(), %why, "what was known of drift is folded anew");
             None
         });
@@ -101,7 +100,7 @@ impl Following {
         let kept = self
             .standings
             .get(policy)
-            .map(|standing| KeptBaseline::of((policy, n, form.at), &self.settings, standing));
+            .map(|standing| KeptBaseline::of((policy, n, form.at), &self.means.settings, standing));
         let kept = kept.transpose().unwrap_or_else(|why| {
             tracing::error!(policy, %why, "a baseline cannot be kept");
             None

@@ -173,6 +173,12 @@ async fn a_baseline_outlives_the_records_it_was_learnt_from_and_a_lost_file() {
     fs::remove_file(&state).unwrap();
     follow(settings.clone(), usual.clone()).await;
     assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+    // other settings learn a baseline of their own, and leave this one alone
+    let other = Follow { false_alarms_per_30_days: 2.0, ..usual.clone() };
+    follow(settings.clone(), other).await;
+    assert!(fs::read(&state).unwrap() != kept);
+    follow(settings.clone(), usual.clone()).await;
+    assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
     // a file that rests on another baseline than the store's is not this store's
     sqlx::query("UPDATE baseline SET hash = 'b3:0'").execute(&mut conn).await.unwrap();
     follow(settings.clone(), usual).await;
