@@ -216,7 +216,9 @@ pub fn register_policy(policy: &Policy, judges: &[JudgeId]) {
                 verdicts(&policy.name, decision, basis, "", "").increment(0);
                 continue;
             }
-            for (judge, route) in judges.iter().flat_map(|j| Route::ALL.map(|route| (j, route))) {
+            // no verdict rests on a shadow
+            let routes = Route::ALL.into_iter().filter(|route| *route != Route::Shadow);
+            for (judge, route) in judges.iter().flat_map(|j| routes.clone().map(move |r| (j, r))) {
                 verdicts(&policy.name, decision, basis, &judge.name, route.label()).increment(0);
             }
         }

@@ -63,7 +63,8 @@ pub struct ImportArgs {
 
 const AFTER_HELP: &str = "\
 The gate must not run on this store meanwhile. A record whose id is in the store already is left as
-it is, so the same file may come twice. Pictures and people's labels are not part of an export.
+it is, so the same file may come twice. Pictures, people's labels and what shadows said are not part
+of an export.
 
   curl -s 'http://127.0.0.1:8080/v1/verdicts:export?format=ndjson' | gzip > records.ndjson.gz
   vlmgate import records.ndjson.gz --data elsewhere/data

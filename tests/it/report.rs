@@ -82,7 +82,7 @@ async fn a_failover_is_told_as_routing_in_one_file_that_loads_nothing() {
     assert!(told.contains("routing:</em>") && told.contains("went to claude-haiku"), "{told}");
     assert!(body.contains("the baseline, "), "what it is compared with");
     assert!(body.contains("<b>Routing</b>"), "the event of the detector");
-    for head in ["Where the change comes from", "Judges", "What the checks flagged", "Evidence"] {
+    for head in ["Where the change comes from", "Judges", "What was flagged", "Evidence"] {
         assert!(body.contains(&format!("<h2>{head}</h2>")), "{head}");
     }
     let judges = body.split("<h2>Judges</h2>").nth(1).unwrap();

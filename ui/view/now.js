@@ -325,10 +325,10 @@ function judgeTable(stats, judges, policies) {
       return html`<tr><th scope="row">${judge(name)} <span class="q small">${now?.model}</span></th><td>${state}</td><td colspan="6" class="q">no call in this window</td></tr>`;
     return html`<tr><th scope="row">${judge(name)} <span class="q small">${now?.model}</span></th><td>${state}</td><td>${latency(name, own.answer_ms, deadline)}</td>
       <td class="num">${share(own.attempts.failed.count, own.attempts.failed.n)}</td><td>${traffic(name, own)}</td>
-      <td class="num">${share(own.reject.count, own.reject.n)}</td><td class="num">${own.served.count ? money((own.cost_micro_usd / own.served.count) * 1000) : html`<span class="q">–</span>`}</td><td>${strip(stats, name)}</td></tr>`;
+      <td class="num">${share(own.reject.count, own.reject.n)}</td><td class="num">${own.attempts.failed.n ? money((own.cost_micro_usd / own.attempts.failed.n) * 1000) : html`<span class="q">–</span>`}</td><td>${strip(stats, name)}</td></tr>`;
   });
   return html`<table><thead><tr><th scope="col">judge</th><th scope="col">breaker</th><th scope="col">p50 – p95, of ${deadline / 1000} s</th><th scope="col" class="num">failed calls</th>
-    <th scope="col">share of images${stats.judges.some(one => one.usual_share !== null) ? ', tick = usual' : ''}</th><th scope="col" class="num">rejected</th><th scope="col" class="num">per 1,000</th><th scope="col" class="strip-head">failed calls over the window</th></tr></thead><tbody>${rows}</tbody></table>`;
+    <th scope="col">share of images${stats.judges.some(one => one.usual_share !== null) ? ', tick = usual' : ''}</th><th scope="col" class="num">rejected</th><th scope="col" class="num">per 1,000 calls</th><th scope="col" class="strip-head">failed calls over the window</th></tr></thead><tbody>${rows}</tbody></table>`;
 }
 
 function latency(name, answer, deadline) {

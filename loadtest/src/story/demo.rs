@@ -88,7 +88,12 @@ impl DemoArgs {
         let folder = match &self.data {
             None => temporary.path().to_path_buf(),
             Some(folder) => {
-                fs::create_dir_all(folder).map_err(RigError::io(folder.display().to_string()))?;
+                let io = || RigError::io(folder.display().to_string());
+                fs::create_dir_all(folder).map_err(io())?;
+                if fs::read_dir(folder).map_err(io())?.next().is_some() {
+                    let told = format!("{} is not empty: name a new folder", folder.display());
+                    return Err(RigError::Story(told));
+                }
                 let absolute = fs::canonicalize(folder);
                 absolute.map_err(RigError::io(folder.display().to_string()))?
             }

@@ -73,7 +73,9 @@ fn policy_file(policy: &Policy, law: &Law) -> String {
          criteria:\n"
     );
     for criterion in CRITERIA {
-        let own = law.lines().iter().filter_map(|(judge, lines)| {
+        // what is pasted moves the lines of the law itself: written as well, it would move them twice
+        let written = law.lines().iter().filter(|_| policy.offsets.is_empty());
+        let own = written.filter_map(|(judge, lines)| {
             let line = lines.get(criterion).filter(|line| 1e-9 < (*line - PASS_AT).abs())?;
             Some(format!("{judge}: {line:.3}"))
         });

@@ -170,7 +170,8 @@ pub(super) fn judges(page: &mut Html, found: &Findings) {
             let usual = usual.map(|usual| format!(", {usual}")).unwrap_or_default();
             Cell::of(percent(share), format!("{}{usual}", plural(one.served.count, "image")))
         });
-        let thousand = per_thousand(one.cost_micro_usd, one.served.count);
+        // of calls: a judge may be asked about images that it does not serve
+        let thousand = per_thousand(one.cost_micro_usd, one.attempts.failed.n);
         vec![
             Cell::of(one.judge.clone(), ""),
             served.thin(one.served.n < FEW),
@@ -180,7 +181,7 @@ pub(super) fn judges(page: &mut Html, found: &Findings) {
             rate(&one.attempts.failed),
             Cell::of(
                 money(one.cost_micro_usd),
-                thousand.map(|each| format!("{each} per 1,000")).unwrap_or_default(),
+                thousand.map(|each| format!("{each} per 1,000 calls")).unwrap_or_default(),
             ),
         ]
     };
@@ -221,7 +222,7 @@ pub(super) fn judges(page: &mut Html, found: &Findings) {
     page.mark("</p>\n");
 }
 
-/// What the local checks flagged.
+/// What was flagged, by the checks and by the gate itself.
 pub(super) fn flags(page: &mut Html, found: &Findings) {
     let n = found.stats.total.n;
     let mut flags: Vec<_> = found.stats.flags.iter().collect();
@@ -235,10 +236,10 @@ pub(super) fn flags(page: &mut Html, found: &Findings) {
     let rows: Vec<_> = flags.iter().take(MOST_ROWS).map(row).collect();
     section(
         page,
-        "What the checks flagged",
-        "measured without a judge; an image may carry several",
+        "What was flagged",
+        "by the checks, without a judge, and by the gate; an image may carry several",
     );
-    page.table(&["check", "images", "of all, 95 %"], &rows);
+    page.table(&["flag", "images", "of all, 95 %"], &rows);
     left_out(page, flags.len());
     page.mark("</section>\n");
 }
