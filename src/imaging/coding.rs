@@ -3,6 +3,7 @@
 //! is measured on native [`Tile`]s.
 
 use std::f64::consts::PI;
+use std::sync::LazyLock;
 
 use crate::imaging::grid::share;
 use crate::imaging::marks::Marks;
@@ -235,6 +236,10 @@ const LEAST_POWER: f64 = 40.0;
 const COARSE: std::ops::Range<u16> = 4..8;
 const FINE: std::ops::Range<u16> = 16..32;
 
+/// The waves themselves, the same for every picture.
+static COARSE_WAVES: LazyLock<Vec<[f32; TILE_PX]>> = LazyLock::new(|| waves(COARSE));
+static FINE_WAVES: LazyLock<Vec<[f32; TILE_PX]>> = LazyLock::new(|| waves(FINE));
+
 /// How far the power of the picture's steepest places falls over two octaves, from waves of 16 to 32
 /// pixels to waves of 4 to 8, in decibels.
 ///
@@ -244,14 +249,13 @@ const FINE: std::ops::Range<u16> = 16..32;
 pub(crate) fn fall(tiles: &[Tile], marks: &mut Marks, size: (usize, usize)) -> Option<f64> {
     let mut steepness: Vec<(u32, &Tile)> = tiles.iter().map(|tile| (slope(tile), tile)).collect();
     steepness.sort_by_key(|(slope, _)| std::cmp::Reverse(*slope));
-    let (coarse, fine) = (waves(COARSE), waves(FINE));
     let (mut low, mut high, mut rows) = (0.0, 0.0, 0);
     for (_, tile) in steepness.iter().take(STEEPEST) {
         marks.pixels(size, (tile.left_px, tile.top_px), (TILE_PX, TILE_PX));
         for row in tile.rows.iter().chain(&tile.columns()).step_by(8) {
             let levels = row.map(f32::from);
-            low += power(&levels, &coarse);
-            high += power(&levels, &fine);
+            low += power(&levels, &COARSE_WAVES);
+            high += power(&levels, &FINE_WAVES);
             rows += 1;
         }
     }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::f64::consts::PI;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use fast_image_resize::{FilterType, PixelType};
 use thiserror::Error;
@@ -52,23 +53,27 @@ pub(crate) fn distance(one: Fingerprint, other: Fingerprint) -> u32 {
     (one.0 ^ other.0).count_ones()
 }
 
-/// The waves 1..=8 in both directions: without the constant, which says how bright the picture is.
-fn waves(luma: &[f64]) -> Vec<f64> {
+/// The waves 1..=8 along a side of the thumbnail.
+static SHAPES: LazyLock<Vec<Vec<f64>>> = LazyLock::new(|| {
     let side = f64::from(THUMB_PX);
     let wave = |number: u32| -> Vec<f64> {
         (0..THUMB_PX)
             .map(|place| (PI * (f64::from(place) + 0.5) * f64::from(number) / side).cos())
             .collect()
     };
-    let shapes: Vec<Vec<f64>> = (1..=8).map(wave).collect();
+    (1..=8).map(wave).collect()
+});
+
+/// The waves 1..=8 in both directions: without the constant, which says how bright the picture is.
+fn waves(luma: &[f64]) -> Vec<f64> {
     let dot =
         |one: &[f64], other: &[f64]| -> f64 { one.iter().zip(other).map(|(a, b)| a * b).sum() };
     // first along the rows, then down the columns
-    let rows: Vec<Vec<f64>> = shapes
+    let rows: Vec<Vec<f64>> = SHAPES
         .iter()
         .map(|shape| luma.chunks_exact(THUMB_PX as usize).map(|row| dot(row, shape)).collect())
         .collect();
-    shapes.iter().flat_map(|shape| rows.iter().map(|row| dot(row, shape))).collect()
+    SHAPES.iter().flat_map(|shape| rows.iter().map(|row| dot(row, shape))).collect()
 }
 
 /// A bit for every wave that is above the median of all.

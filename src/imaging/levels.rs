@@ -28,6 +28,27 @@ impl Levels {
         Self { counts }
     }
 
+    /// Counts the levels of `pieces`.
+    pub(crate) fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let (mut lanes, mut rest) = ([[0_u32; 256]; LANES], [0; 256]);
+        let raise = |lane: &mut [u32; 256], level: u8| {
+            if let Some(count) = lane.get_mut(usize::from(level)) {
+                *count += 1;
+            }
+        };
+        for piece in pieces {
+            let (fours, last) = piece.as_chunks::<LANES>();
+            for four in fours {
+                lanes.iter_mut().zip(four).for_each(|(lane, level)| raise(lane, *level));
+            }
+            last.iter().for_each(|level| raise(&mut rest, *level));
+        }
+        for lane in &lanes {
+            rest.iter_mut().zip(lane).for_each(|(count, more)| *count += more);
+        }
+        Self { counts: rest }
+    }
+
     /// The counts by level.
     pub(crate) fn counts(&self) -> &[u32; 256] {
         &self.counts
@@ -70,5 +91,7 @@ mod tests {
         assert_eq!(read[7], None);
         assert_eq!((levels.total(), levels.sum(), levels.counts()[7]), (7, 282, 3));
         assert_eq!(Levels::of(std::iter::empty()).nth(0), None);
+        let cut: [&[u8]; 4] = [&list[..1], &[], &list[1..6], &list[6..]];
+        assert_eq!(Levels::of_pieces(cut), levels);
     }
 }

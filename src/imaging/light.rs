@@ -63,7 +63,7 @@ impl Light {
         if inside == 0 {
             return None;
         }
-        let levels = Levels::of(subject.mask.values(&sample.luma).map(|(_, level)| level));
+        let levels = Levels::of_pieces(subject.mask.pieces(&sample.luma));
         let is_clipped = |[red, green, blue, _]: [u8; 4]| CLIPPED_LEVEL <= red.max(green).max(blue);
         let clipped = Mask::of(&sample.rgba, is_clipped).and(&subject.mask);
         if marks.is_wanted() {

@@ -125,22 +125,16 @@ impl Mask {
         (0..).zip(self.rows()).flat_map(|(y, row)| columns(row).map(move |x| (x, y)))
     }
 
-    /// What `grid` holds at the places that belong to it, row after row, with the number of each.
-    pub(crate) fn values<T: Copy + Default>(
-        &self,
-        grid: &Grid<T>,
-    ) -> impl Iterator<Item = (usize, T)> {
-        let width = usize::try_from(self.width).unwrap_or(0);
-        let rows = (0..).step_by(width.max(1)).zip(self.rows().zip(grid.rows()));
-        rows.flat_map(|(first, (words, row))| {
-            let pieces = (first..).step_by(WORD).zip(words.iter().zip(row.chunks(WORD)));
-            // most words are all of one kind, and a branch that is always taken costs nothing
-            pieces.filter(|(_, (word, _))| **word != 0).flat_map(|(first, (word, values))| {
-                let numbered = values.iter().enumerate();
-                let inside = numbered.filter(move |(at, _)| *word >> *at & 1 == 1);
-                inside.map(move |(at, value)| (first + at, *value))
-            })
-        })
+    /// What `grid` holds at the places that belong to it: a piece for every run, row after row.
+    pub(crate) fn pieces<'a, T: Copy + Default>(&self, grid: &'a Grid<T>) -> Vec<&'a [T]> {
+        let mut pieces = Vec::new();
+        for (y, row) in grid.rows().enumerate() {
+            self.each_run(y, |left, right| {
+                let [first, last] = [left, right].map(|x| usize::try_from(x).unwrap_or(usize::MAX));
+                pieces.extend(row.get(first..last.saturating_add(1)));
+            });
+        }
+        pieces
     }
 
     /// The places that do not belong to it.
@@ -346,6 +340,10 @@ mod tests {
 
     const SIZES: [(u32, u32); 5] = [(1, 1), (5, 3), (64, 2), (65, 9), (200, 7)];
 
+    fn sides((width, height): (i32, i32)) -> (u32, u32) {
+        (width.cast_unsigned(), height.cast_unsigned())
+    }
+
     #[test]
     fn a_mask_holds_what_its_grid_holds() {
         for size in SIZES {
@@ -361,10 +359,9 @@ mod tests {
             }
             assert_eq!((places, mask.count()), (known.clone(), known.len()));
             assert_eq!(mask.count() + mask.inverted().count(), grid.cells().len());
-            let values: Vec<_> = mask.values(&grid).collect();
-            let numbers: Vec<_> = grid.cells().iter().enumerate().filter(|(_, is)| **is).collect();
-            assert_eq!(values.len(), numbers.len());
-            assert!(values.iter().zip(numbers).all(|(one, other)| *one == (other.0, *other.1)));
+            let numbered = Grid::new(sides(grid.size()), (0_usize..grid.cells().len()).collect());
+            let numbers = (0..).zip(grid.cells()).filter(|(_, is)| **is).map(|(number, _)| number);
+            assert_eq!(mask.pieces(&numbered).concat(), numbers.collect::<Vec<_>>());
             for (x, y) in [(-1, 0), (0, -1), (wide, 0), (0, high)] {
                 assert_eq!(mask.get(x, y), None);
             }

@@ -60,7 +60,8 @@ impl Tile {
 
     /// How often each level occurs, counted once.
     pub(crate) fn levels(&self) -> &Levels {
-        self.counted.get_or_init(|| Levels::of(self.rows.iter().flatten().copied()))
+        self.counted
+            .get_or_init(|| Levels::of_pieces(self.rows.iter().map(<[u8; TILE_PX]>::as_slice)))
     }
 
     /// The columns from the left, each from the top.

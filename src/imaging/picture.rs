@@ -161,6 +161,18 @@ impl Picture {
         Ok(Small { pixels: turned(lying, pixels, self.orientation)? })
     }
 
+    /// The whole picture at `size`, in planes whose colours are as fine as the light; `None` where it is
+    /// not held in planes.
+    pub(crate) fn resized_planes(
+        &self,
+        size: (u32, u32),
+        filter: FilterType,
+    ) -> Result<Option<Planes<'_>>, WrongSize> {
+        let Held::Planes(planes) = &self.held else { return Ok(None) };
+        let (area, lying) = (self.area(self.frame()), turned_size(size, self.orientation));
+        planes.resized(area, lying, filter, (1, self.orientation)).map(Some)
+    }
+
     /// `frame` at `size` laid on `colour`, by the filter that keeps most of what is fine. Lent
     /// where it is what is held.
     pub(crate) fn shown(

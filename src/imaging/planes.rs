@@ -114,6 +114,20 @@ impl Planes<'_> {
         Ok(Planes { luma, chroma: chroma.transpose()? })
     }
 
+    /// All pixels in RGB, and 255 for alpha, of planes whose colours are no coarser than the light.
+    pub(crate) fn to_opaque(&self) -> Vec<[u8; 4]> {
+        let Some(chroma) = &self.chroma else {
+            return self.luma.levels.iter().map(|one| [*one, *one, *one, 255]).collect();
+        };
+        let colours = chroma.blue.levels.iter().zip(chroma.red.levels.iter());
+        let pixels = self.luma.levels.iter().zip(colours);
+        let opaque = |(luma, (blue, red)): (&u8, (&u8, &u8))| {
+            let [red, green, blue] = rgb_of(*luma, *blue, *red);
+            [red, green, blue, 255]
+        };
+        pixels.map(opaque).collect()
+    }
+
     /// The first `width` x `height` pixels in RGB.
     pub(crate) fn to_rgb(&self, (width, height): (u32, u32)) -> Vec<u8> {
         let luma = self.luma.rows().take(height as usize);
@@ -140,13 +154,20 @@ impl Planes<'_> {
 }
 
 /// JFIF's conversion in 16 bits behind the point. <https://www.w3.org/Graphics/JPEG/jfif3.pdf>
+///
+/// Its factors 1.402, 0.71414 and 1.772 are taken apart into whole numbers and the rest, so that every
+/// product is of two numbers of 16 bits: of those a register holds eight.
 fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
-    let luma = (i32::from(luma) << 16) + HALF;
-    let (blue, red) =
-        (i32::from(blue) - i32::from(NO_COLOUR), i32::from(red) - i32::from(NO_COLOUR));
-    let sums = [luma + 91_881 * red, luma - 22_554 * blue - 46_802 * red, luma + 116_130 * blue];
-    sums.map(|sum| u8::try_from((sum >> 16).clamp(0, 255)).unwrap_or(u8::MAX))
+    let difference = |level: u8| i16::from(level) - i16::from(NO_COLOUR);
+    let part = |of: i16, factor: i16| i32::from(of) * i32::from(factor);
+    let (luma, blue, red) = (i32::from(luma), difference(blue), difference(red));
+    let sums = [
+        luma + i32::from(red) + ((part(red, 26_345) + HALF) >> 16),
+        luma - i32::from(red) + ((part(blue, -22_554) + part(red, 18_734) + HALF) >> 16),
+        luma + 2 * i32::from(blue) + ((part(blue, -14_942) + HALF) >> 16),
+    ];
+    sums.map(|sum| u8::try_from(sum.clamp(0, 255)).unwrap_or(u8::MAX))
 }
 
 #[cfg(test)]
@@ -163,6 +184,38 @@ mod tests {
             ([29, 255, 107], [0, 0, 254]),
         ] {
             assert_eq!(rgb_of(ycc[0], ycc[1], ycc[2]), rgb);
+        }
+    }
+
+    #[test]
+    fn the_conversion_is_that_of_the_whole_factors() {
+        let whole = |luma: u8, blue: u8, red: u8| {
+            let (blue, red) = (i64::from(blue) - 128, i64::from(red) - 128);
+            let luma = (i64::from(luma) << 16) + (1 << 15);
+            let sums =
+                [luma + 91_881 * red, luma - 22_554 * blue - 46_802 * red, luma + 116_130 * blue];
+            sums.map(|sum| u8::try_from((sum >> 16).clamp(0, 255)).unwrap())
+        };
+        for blue in 0..=255 {
+            for red in 0..=255 {
+                for luma in [0, 1, 77, 128, 200, 254, 255] {
+                    assert_eq!(rgb_of(luma, blue, red), whole(luma, blue, red));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn opaque_pixels_are_the_rgb_ones_with_alpha() {
+        let plane =
+            |levels: &[u8]| Plane { width_px: 3, height_px: 2, levels: levels.to_vec().into() };
+        let (blue, red) = (plane(&[128, 9, 250, 3, 77, 128]), plane(&[1, 128, 200, 255, 0, 90]));
+        let luma = plane(&[0, 50, 100, 150, 200, 255]);
+        let chroma = Some(Chroma { blue, red, across: 1, down: 1 });
+        for planes in [Planes { luma: luma.clone(), chroma }, Planes { luma, chroma: None }] {
+            let rgb = planes.to_rgb((3, 2));
+            let with_alpha = rgb.as_chunks::<3>().0.iter().map(|[r, g, b]| [*r, *g, *b, 255]);
+            assert_eq!(planes.to_opaque(), with_alpha.collect::<Vec<_>>());
         }
     }
 

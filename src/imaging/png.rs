@@ -1,7 +1,10 @@
 //! A PNG is read row by row, and each row becomes what is held of it while it is still in the
 //! cache: colours that are hidden under alpha are dropped on arrival, 16 bits become 8.
 
-use ::png::{BitDepth, ColorType, Decoder, DecodingError, Reader, Transformations};
+mod rows;
+mod unfilter;
+
+use ::png::{BitDepth, ColorType, Decoder, DecodingError, Info, Reader, Transformations};
 use image::metadata::Orientation;
 use moxcms::DataColorSpace;
 
@@ -13,6 +16,7 @@ use crate::imaging::decoded::{
 };
 use crate::imaging::picture::{Buffer, Held, Picture, WrongSize, premultiply};
 use crate::imaging::planes::Planes;
+use crate::imaging::png::rows::{MOST_ROW_BYTES, Rows};
 
 /// Memory the decoder may take for rows and metadata, beside the picture itself. An inflated
 /// profile counts, so a profile bomb ends here.
@@ -52,7 +56,9 @@ pub(crate) fn decode(
     let given = pixels * form.channels() as u64;
     let twice = reader.info().interlaced || profile.is_some();
     check_bytes(given * if twice { 2 + u64::from(form.is_deep) } else { 1 }, limits)?;
-    let samples = form.read(&mut reader, size, profile.is_none())?;
+    let rows =
+        form.is_stored(reader.info()).then(|| Rows::of(bytes, size, form.channels(), allowance));
+    let samples = form.read((&mut reader, rows), size, profile.is_none())?;
     let held = match (samples, &profile) {
         (samples, Some(profile)) => {
             let pixels = samples.into_srgb(size.0 as usize, Some(profile));
@@ -110,10 +116,23 @@ impl Form {
         }
     }
 
-    /// All rows in 8 bits. With `by_alpha` RGBA comes multiplied by its alpha.
+    /// Whether the file stores this form as it is, one row after the other.
+    fn is_stored(self, info: &Info<'_>) -> bool {
+        let is_same = (info.color_type, info.bit_depth) == (self.colour, BitDepth::Eight);
+        let is_still = info.animation_control.is_none() && info.frame_control.is_none();
+        let row_bytes = (info.width as usize).saturating_mul(self.channels());
+        is_same
+            && is_still
+            && !info.interlaced
+            && info.trns.is_none()
+            && row_bytes <= MOST_ROW_BYTES
+    }
+
+    /// All rows in 8 bits, from `rows` where there are any. With `by_alpha` RGBA comes multiplied by
+    /// its alpha.
     fn read(
         self,
-        reader: &mut Reader<Metered<'_>>,
+        (reader, mut rows): (&mut Reader<Metered<'_>>, Option<Rows<'_>>),
         size: (u32, u32),
         by_alpha: bool,
     ) -> Result<Samples, Inadmissible> {
@@ -134,8 +153,9 @@ impl Form {
                 let begun = bytes.len();
                 bytes.resize(all_bytes.min(begun + batch_rows * row_bytes), 0);
                 let (_, batch) = bytes.split_at_mut(begun);
-                for row in batch.chunks_exact_mut(row_bytes) {
-                    self.read_row(reader, &mut deep, row).map_err(|why| broken(&why))?;
+                match &mut rows {
+                    Some(rows) => rows.read(batch)?,
+                    None => self.read_rows(reader, &mut deep, batch).map_err(|why| broken(&why))?,
                 }
                 if by_alpha && self.colour == ColorType::Rgba {
                     let rows = u32::try_from(batch.len() / row_bytes).map_err(|_| WrongSize)?;
@@ -143,7 +163,10 @@ impl Form {
                 }
             }
             // behind the last row stands the checksum
-            reader.read_row(&mut []).map_err(|why| broken(&why))?;
+            match &mut rows {
+                Some(rows) => rows.finish()?,
+                None => reader.read_row(&mut []).map(drop).map_err(|why| broken(&why))?,
+            }
         }
         Ok(match self.colour {
             ColorType::Grayscale => Samples::Grey(bytes),
@@ -153,17 +176,21 @@ impl Form {
         })
     }
 
-    fn read_row(
+    fn read_rows(
         self,
         reader: &mut Reader<Metered<'_>>,
         deep: &mut [u8],
-        row: &mut [u8],
+        rows: &mut [u8],
     ) -> Result<(), DecodingError> {
-        if !self.is_deep {
-            return reader.read_row(row).map(drop);
+        let row_bytes = reader.info().width as usize * self.channels();
+        for row in rows.chunks_exact_mut(row_bytes.max(1)) {
+            if self.is_deep {
+                reader.read_row(deep)?;
+                round(deep, row);
+            } else {
+                reader.read_row(row)?;
+            }
         }
-        reader.read_row(deep)?;
-        round(deep, row);
         Ok(())
     }
 

@@ -33,22 +33,29 @@ impl Sample {
     /// Takes the sample of `picture`.
     pub(crate) fn of(picture: &Picture) -> Result<Self, WrongSize> {
         let size = fitted((picture.width_px, picture.height_px), SAMPLE_SIDE_PX);
+        if let Some(planes) = picture.resized_planes(size, FilterType::Hamming)? {
+            return Ok(Self::new(size, planes.to_opaque(), (false, true)));
+        }
         let small = picture.resized(picture.frame(), size, FilterType::Hamming)?;
-        let (pixels, has_alpha, is_opaque): (Vec<[u8; 4]>, bool, bool) = match small.pixels {
+        Ok(match small.pixels {
             Pixels::Rgb(bytes) => {
                 let opaque = |[red, green, blue]: &[u8; 3]| [*red, *green, *blue, 255];
-                (bytes.as_chunks::<3>().0.iter().map(opaque).collect(), false, true)
+                let pixels = bytes.as_chunks::<3>().0.iter().map(opaque).collect();
+                Self::new(size, pixels, (false, true))
             }
             Pixels::Rgba(bytes) => {
                 let pixels: Vec<_> = bytes.as_chunks::<4>().0.iter().map(straight).collect();
                 let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
                 let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
-                (pixels, has_alpha, false)
+                Self::new(size, pixels, (has_alpha, false))
             }
-        };
+        })
+    }
+
+    fn new(size: (u32, u32), pixels: Vec<[u8; 4]>, (has_alpha, is_opaque): (bool, bool)) -> Self {
         let rgba = Grid::new(size, pixels);
         let luma = rgba.map(luma);
-        Ok(Self { rgba, luma, has_alpha, is_opaque })
+        Self { rgba, luma, has_alpha, is_opaque }
     }
 }
 

@@ -1,4 +1,10 @@
 //! A view is cut out, made smaller, laid on a colour and encoded once, for every judge and attempt.
+//!
+//! All judges of a policy see the same views, though providers count and shrink pictures each in a
+//! way of its own. Drift, calibration and second opinions compare what two judges say of one image;
+//! were they shown different pictures, nobody could tell a stricter judge from one that saw less. So a
+//! policy has one size, and the shipped one is the largest that every family which counts in cells or
+//! patches looks at as it was sent; a test holds it to that.
 
 use crate::domain::policy::{Encoding, Region, ViewSpec};
 use crate::imaging::encode::{NotMade, encode};

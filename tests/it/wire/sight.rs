@@ -1,9 +1,10 @@
 //! How pictures are counted, against the reference's table, and who counts as blind.
 
+use vlmgate::config::files::PolicyFiles;
 use vlmgate::domain::Tokens;
 use vlmgate::provider::answer::Shape;
 use vlmgate::provider::model::{Catalogue, Lineage, Traits};
-use vlmgate::provider::sight::blindness;
+use vlmgate::provider::sight::{Counting, blindness};
 use vlmgate::provider::wire::Ask;
 
 use crate::wire::{json, view};
@@ -59,6 +60,45 @@ fn every_family_counts_pictures_as_the_reference_does() {
     }
     println!("{compared} counts compared");
     assert_eq!(compared, 14 * 14);
+}
+
+/// Whether a family looks at a square picture of this side as it came; `None` where its tiles or a
+/// fixed count say nothing of that.
+fn keeps(picture: Counting, side_px: u32) -> Option<bool> {
+    let cells = |cell_px: u32| u64::from(side_px.div_ceil(cell_px)).pow(2);
+    let holds = |most: Option<u32>, needed: u64| most.is_none_or(|most| needed <= u64::from(most));
+    match picture {
+        Counting::Patches { edge_px, budget, percent: _ } => {
+            Some(holds(edge_px, side_px.into()) && holds(budget, cells(32)))
+        }
+        Counting::Cells { side_px: cell_px, edge_px, budget } => {
+            Some(holds(Some(edge_px), side_px.into()) && holds(Some(budget), cells(cell_px)))
+        }
+        Counting::Tiles { .. }
+        | Counting::CropTiles
+        | Counting::Fixed { .. }
+        | Counting::Unknown => None,
+    }
+}
+
+#[test]
+fn the_shipped_view_is_the_largest_that_every_family_of_cells_and_patches_sees_as_it_was_sent() {
+    let shipped = PolicyFiles::shipped().load_one("product-photo.yaml", None).expect("a policy");
+    let views = shipped.policy.input.views;
+    let widest = views.iter().map(|view| view.max_side_px).max().expect("a view");
+    let families = COLUMNS.map(|(_, lineage, model)| (model, traits(lineage, model).picture));
+    let all_keep = |side_px: u32| -> Vec<&str> {
+        let smaller =
+            families.iter().filter(|(_, picture)| keeps(*picture, side_px) == Some(false));
+        smaller.map(|(model, _)| *model).collect()
+    };
+    assert_eq!(all_keep(widest), [""; 0], "{widest} px are made smaller before they are looked at");
+    assert_eq!(all_keep(widest + 1), ["pixtral-large"]);
+    let told = families.iter().filter(|(_, picture)| keeps(*picture, widest).is_some());
+    assert_eq!(told.count(), 9, "the others are counted in tiles");
+    // the families of tiles look at 768 px of a square, and count as much for it
+    let tiles = traits(Lineage::OpenAi, "gpt-4o").picture;
+    assert_eq!(tiles.tokens(widest, widest), tiles.tokens(768, 768));
 }
 
 #[test]
