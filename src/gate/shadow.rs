@@ -13,6 +13,10 @@
 //! that moved move all. All three are off until a file says what they may cost: nobody should find
 //! out from a bill that something drifted in the night.
 
+mod again;
+mod bursts;
+mod calling;
+mod due;
 mod purse;
 mod sieve;
 mod wish;
