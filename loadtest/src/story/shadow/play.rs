@@ -39,8 +39,9 @@ const MOST_REQUESTS: usize = 200_000;
 const END_WITHIN: Duration = Duration::from_secs(20);
 /// How long calls behind verdicts are waited for before they are counted.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How many calls a judge takes at once where they are too few.
-const FEW_SLOTS: u32 = 6;
+/// How many calls a judge takes at once where they are too few: 100 a second by the two of the
+/// route.
+const FEW_SLOTS: u32 = 10;
 /// Images that the gate has in hand at most.
 const MAX_IN_FLIGHT: u32 = 64;
 /// The share of images that another judge is shown.

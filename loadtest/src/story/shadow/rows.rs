@@ -57,10 +57,10 @@ impl Told {
             let _written = writeln!(text, "{}", row.line());
         }
         text.push_str(
-            "FAIL: the whole interval of the difference (95 %, pairs drawn anew) lies beyond the noise, \
-             which is what p99 differs by between the first and the last runs without shadows, 1 ms at \
-             least. In the overload: more verdicts are lost than that, or more than a tenth of what was \
-             drawn is asked.\n",
+            "A rate is failed where the whole interval of the difference (95 %, pairs drawn anew) lies \
+             beyond the noise: what p99 differs by between the first and the last runs without shadows, \
+             1 ms at least. The overload is failed where verdicts are lost beyond its noise, half a \
+             point at least, or more than a tenth of what was drawn is asked.\n",
         );
         text
     }
