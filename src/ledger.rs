@@ -51,6 +51,7 @@ pub mod marks;
 pub mod news;
 pub mod pairs;
 mod pictures;
+pub mod purses;
 pub mod reader;
 pub mod retention;
 mod rollup;
@@ -312,6 +313,7 @@ impl Ledger {
         if let Err(why) = spare.hold() {
             counters.trouble(&format!("no spare room for records: {why}"));
         }
+        counters.set_room(spare.is_held());
         let (journal, to_journal) = mpsc::channel(settings.max_pending.max(1));
         let (chores, to_chores) = mpsc::channel(MAX_CHORES);
         let inbox = Inbox::new(to_journal, to_chores);
@@ -333,7 +335,6 @@ impl Ledger {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|why| open(&why))?;
         journal::start(writer, inbox, runtime).map_err(|why| open(&why))?;
-
         let reader = Reader::lazy(&settings);
         let append_wait = settings.append_wait;
         Ok(Self { journal, chores, closing, counters, grown, reader, append_wait })

@@ -22,6 +22,7 @@ use loadtest::rig::sustain::SustainArgs;
 use loadtest::scenario::Scenario;
 use loadtest::story::demo::DemoArgs;
 use loadtest::story::drift::DriftArgs;
+use loadtest::story::shadow::ShadowArgs;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -53,6 +54,10 @@ enum Command {
     /// Make four things happen that move the reject rate, and hold what the gate says of each against
     /// what was so: an outage, the same calibrated, a stricter judge, blurred pictures. Exits 1 on a miss.
     Drift(DriftArgs),
+    /// Send the same images to a gate that shows a tenth of them to another judge behind their
+    /// verdicts and to one that does not, by turns, and hold the answers' times and verdicts against
+    /// each other. Exits 100 when anybody pays for it.
+    Shadow(ShadowArgs),
     /// Merge the runs of some folders into one report, under the same exit codes.
     Report(ReportArgs),
 }
@@ -135,6 +140,11 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
             let held = runtime.block_on(unless_stopped(options.run(tell)))?;
             write!(io::stdout(), "{}", held.text())?;
             Ok(if held.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Shadow(options) => {
+            let told = runtime.block_on(unless_stopped(options.run(tell)))?;
+            write!(io::stdout(), "{}", told.text())?;
+            Ok(if told.passed() { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
         }
         Command::Report(options) => conclude(&options.report()?, options.html.as_deref()),
     }

@@ -11,6 +11,7 @@ pub mod drift;
 mod files;
 mod history;
 mod law;
+pub mod shadow;
 mod stage;
 mod table;
 mod traffic;

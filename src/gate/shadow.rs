@@ -11,8 +11,14 @@
 //! outage is known only at its end, so until then a [`sieve`] keeps it. And after a drift alarm the
 //! other judges are shown what is served next (*burst*): a judge that moved moves alone, images
 //! that moved move all. All three are off until a file says what they may cost: nobody should find
-//! out from a bill that something drifted in the night.
+//! out from a bill that something drifted in the night. And each has an end that hangs on nobody
+//! else: the day's money, which is drawn in the store before it is spent ([`purse`]), so many
+//! images and hours for an alarm ([`bursts`]), and an hour for what a judge missed ([`due`]).
 
+mod again;
+mod bursts;
+mod calling;
+mod due;
 mod purse;
 mod sieve;
 mod wish;

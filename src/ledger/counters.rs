@@ -1,6 +1,6 @@
 //! What the ledger counts about itself.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ledger::Stats;
@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     stored_seq: AtomicI64,
     /// The newest record that sums hold.
     counted_seq: AtomicI64,
+    /// Whether there is no room left but for records.
+    is_full: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
 
@@ -50,6 +52,16 @@ impl Counters {
         let counted = self.counted_seq.load(Ordering::Relaxed);
         let behind = self.stored_seq.load(Ordering::Relaxed).saturating_sub(counted);
         u64::try_from(behind).unwrap_or_default()
+    }
+
+    /// Whether there is room for more than records.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for more than records has changed, or not.
+    pub(crate) fn set_room(&self, has_room: bool) {
+        self.is_full.store(!has_room, Ordering::Relaxed);
     }
 
     /// A record is in the store.

@@ -373,7 +373,8 @@ impl Writer {
                     Writing::Mark(_)
                     | Writing::EndMark { .. }
                     | Writing::EndMarks { .. }
-                    | Writing::Label(_) => {}
+                    | Writing::Label(_)
+                    | Writing::Draw(_) => {}
                 }
                 Ok(id)
             }
@@ -406,6 +407,7 @@ impl Writer {
             self.unasked = 0;
             folding.ask();
         }
+        self.counters.set_room(self.spare.is_held());
     }
 
     async fn fold(&mut self) {

@@ -42,8 +42,7 @@ const BACKFILLED: &str = "SELECT (record.at_us - ?2) / ?5, record.judge, \
     FROM shadow JOIN record ON record.seq = shadow.seq \
     WHERE shadow.policy = ?1 AND shadow.at_us >= ?2 AND shadow.purpose = 'backfill' \
     AND shadow.judge = ?4 AND record.at_us >= ?2 AND record.at_us < ?3 \
-    AND record.judge IS NOT NULL AND record.first_verdict IS NOT NULL \
-    AND shadow.form ->> 'said' IS NOT NULL GROUP BY 1, 2, 3, 4, 5 \
+    AND record.judge IS NOT NULL AND record.first_verdict IS NOT NULL GROUP BY 1, 2, 3, 4, 5 \
     ORDER BY 1, 2, 3, 4, 5";
 
 /// What is told of a verdict that is not there, or was judged so already; no row ever has it.
@@ -74,7 +73,7 @@ impl Purpose {
         }
     }
 
-    fn of(word: &str) -> Option<Self> {
+    pub(crate) fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.label() == word)
     }
 }
@@ -130,7 +129,7 @@ pub struct Spent {
     pub cost: MicroUsd,
 }
 
-/// Images that one judge served, and the one asked afterwards judged too.
+/// Images that one judge served, and that another was to judge afterwards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backfilled {
     /// Which bucket, from 0.
@@ -139,15 +138,16 @@ pub struct Backfilled {
     pub served_by: String,
     /// Whether that judgement alone would not pass.
     pub served_rejects: bool,
-    /// Whether the one asked afterwards would not pass them.
-    pub rejects: bool,
+    /// Whether the one asked afterwards would not pass them; `None`: it did not answer, or could not
+    /// be asked.
+    pub rejects: Option<bool>,
     /// Probability, fixed before the calls, of being asked.
     pub propensity: f64,
     /// Images.
     pub n: u64,
 }
 
-type BackfilledRow = (i64, String, bool, bool, f64, i64);
+type BackfilledRow = (i64, String, bool, Option<bool>, f64, i64);
 
 impl Backfilled {
     /// How many images these stand for, whether they were shown or not.
@@ -215,7 +215,8 @@ impl Reader {
         Ok(rows.into_iter().filter_map(spent).collect())
     }
 
-    /// The images of a range that `judge` judged afterwards, by who served them and what both said.
+    /// The images of a range that `judge` was to judge afterwards, by who served them and what both
+    /// said.
     ///
     /// # Errors
     /// The store cannot be read.

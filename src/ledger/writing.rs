@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::ledger::follow::baselines::KeptBaseline;
 use crate::ledger::labels::{self, NewLabel};
 use crate::ledger::marks::{self, Mark};
+use crate::ledger::purses::{self, Draw};
 use crate::ledger::rollup::Cells;
 use crate::ledger::shadows::{self, NewShadow};
 
@@ -57,6 +58,7 @@ pub(crate) enum Writing {
     },
     Label(Box<NewLabel>),
     Shadow(Box<NewShadow>),
+    Draw(Box<Draw>),
 }
 
 impl Writing {
@@ -90,6 +92,10 @@ impl Writing {
             }
             Self::Label(label) => labels::insert(&mut tx, label).await?,
             Self::Shadow(shadow) => shadows::insert(&mut tx, shadow).await?,
+            Self::Draw(draw) => {
+                purses::insert(&mut tx, draw).await?;
+                0
+            }
         };
         tx.commit().await?;
         Ok(id)

@@ -51,6 +51,14 @@ impl Panel {
         seat.enter_aside(most, now()).map(Aside)
     }
 
+    /// A call to `judge` that was to be made and was not; `None`: there is no such judge.
+    #[must_use]
+    pub fn not_asked(&self, judge: &str, why: &str) -> Option<Attempt> {
+        let (seat, watch) = (self.seat(judge)?, Stopwatch::start());
+        let none = cut_short(seat, Route::Shadow, (watch, watch), AttemptOutcome::Cancelled);
+        Some(Attempt { detail: Some(format!("not asked: {why}")), ..none })
+    }
+
     /// Calls under way beside the serving path.
     #[must_use]
     pub fn in_flight_aside(&self) -> u32 {

@@ -20,6 +20,12 @@ pub enum Unasked {
     Busy,
     /// The day's money was spent.
     Budget,
+    /// Nothing more can be stored, so nothing is paid for.
+    NoRoom,
+    /// As many images were shown for one alarm as may be, or for so long.
+    BurstOver,
+    /// A judge that was away came back too late, or was shown too late what it missed.
+    TooOld,
     /// The policy asks otherwise by now.
     PolicyChanged,
     /// There is no such judge, or the question could not be put.
@@ -30,13 +36,16 @@ pub enum Unasked {
 
 impl Unasked {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Crowded,
         Self::QueueFull,
         Self::Bytes,
         Self::Breaker,
         Self::Busy,
         Self::Budget,
+        Self::NoRoom,
+        Self::BurstOver,
+        Self::TooOld,
         Self::PolicyChanged,
         Self::Unasked,
         Self::Unwritten,
@@ -52,6 +61,9 @@ impl Unasked {
             Self::Breaker => "breaker",
             Self::Busy => "busy",
             Self::Budget => "budget",
+            Self::NoRoom => "no_room",
+            Self::BurstOver => "burst_over",
+            Self::TooOld => "too_old",
             Self::PolicyChanged => "policy_changed",
             Self::Unasked => "unasked",
             Self::Unwritten => "unwritten",

@@ -1,6 +1,7 @@
 //! Judges asked behind verdicts: what they say is kept beside the record, and neither they nor what
 //! becomes of them is to be noticed in front.
 
+use std::fs;
 use std::time::Duration;
 
 use loadtest::{Behaviour, Fault, Judging};
@@ -18,8 +19,6 @@ use crate::drawn::photo_jpeg;
 use crate::ledger::records::{judge, record};
 use crate::ledger::settings;
 use crate::world::{Plan, World, client, healthy, start_providers, write_files};
-
-mod paired;
 
 /// Longer than anything here takes, and shorter than a call behind a verdict may.
 const LONG: Duration = Duration::from_secs(50);
@@ -204,6 +203,60 @@ async fn a_days_money_is_all_that_is_spent_also_by_the_next_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_had_under_way_is_of_the_days_money_too() {
+    let providers = start_providers();
+    let asked = || {
+        let calls = providers[1].calls();
+        calls.iter().filter(|call| call.kind == loadtest::CallKind::Question).count()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let entry = "shadow: [{ id: standby, judge: claude-haiku, sample: 100%, per_day: 0.001 USD }]";
+    let many = "shadow: { max_in_flight: 64 }\n";
+    let config = write_files(folder.path(), &providers, &plan(&["openai-mini"], entry, many));
+    providers[1].set_behaviour(Behaviour::failing(Fault::Blackhole));
+    let broke = "vlmgate_shadow_dropped_total{reason=\"budget\"}";
+    let gate = Gate::start(&config);
+    // nothing is said and nothing stored: all of the money is in calls under way
+    for n in 0.. {
+        drop(post(&gate, photo_jpeg(300, n)).await);
+        tokio::time::sleep(LOOK).await;
+        if 0.0 < reaches(&gate, broke, 0.0).await {
+            break;
+        }
+        assert!(n < 60, "the money is never gone");
+    }
+    assert!(0.0 < reaches(&gate, "vlmgate_shadow_in_flight", 1.0).await);
+    drop(gate);
+    providers[1].set_behaviour(healthy());
+    let before = asked();
+    let gate = Gate::start(&config);
+    drop(post(&gate, photo_jpeg(300, 99)).await);
+    reaches(&gate, broke, 1.0).await;
+    assert_eq!(asked(), before, "what was sent is billed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_paid_for_what_a_full_store_cannot_keep() {
+    let providers = start_providers();
+    let folder = tempfile::tempdir().unwrap();
+    let entry = "shadow: [{ id: standby, judge: claude-haiku, sample: 100%, per_day: 5 USD }]";
+    let config = write_files(folder.path(), &providers, &plan(&["openai-mini"], entry, ""));
+    let read = Config::read(&config, &Environment::of([]), &Overrides::default());
+    let read = read.unwrap_or_else(|problems| panic!("{problems}"));
+    // a folder where the spare should be: it can never be held, as on a full disk
+    let spare = read.ledger_settings().path.with_extension("db.spare");
+    fs::create_dir_all(&spare).unwrap();
+    let gate = Gate::start(&config);
+    for n in 0..6 {
+        let verdict = post(&gate, photo_jpeg(300, n)).await;
+        assert_eq!((text(&verdict["verdict"]), &verdict["recorded"]), ("pass", &true.into()));
+    }
+    reaches(&gate, "vlmgate_shadow_dropped_total{reason=\"no_room\"}", 6.0).await;
+    let calls = providers[1].calls();
+    assert!(calls.iter().all(|call| call.kind != loadtest::CallKind::Question), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_judge_that_is_back_is_shown_what_it_missed_with_a_known_chance() {
     let route = ["openai-mini", "claude-haiku"];
     let world = World::of(plan(&route, "backfill: { share: 10%, per_day: 5 USD }", "")).await;
@@ -354,16 +407,19 @@ async fn what_was_missed_is_summed_by_who_served_it_and_what_both_said() {
     let reader = ledger.reader();
     let rows = reader.backfilled(&scope, "openai-mini").await.unwrap();
     let sum = |served: bool, rejects: bool| {
-        let of = rows.iter().filter(|one| (one.served_rejects, one.rejects) == (served, rejects));
+        let said = (served, Some(rejects));
+        let of = rows.iter().filter(|one| (one.served_rejects, one.rejects) == said);
         of.map(|one| one.n).sum::<u64>()
     };
+    let failed: u64 = rows.iter().filter(|one| one.rejects.is_none()).map(|one| one.n).sum();
+    assert_eq!(failed, 1, "who did not answer is told apart");
     assert!(rows.iter().all(|one| one.served_by == "claude-haiku" && one.bucket < 2), "{rows:?}");
     assert_eq!(
         [sum(true, true), sum(true, false), sum(false, true), sum(false, false)],
         [1, 3, 0, 7]
     );
     let stand_for: f64 = rows.iter().map(Backfilled::stands_for).sum();
-    assert!((stand_for - 44.0).abs() < 1e-9, "{stand_for}");
+    assert!((stand_for - 48.0).abs() < 1e-9, "{stand_for}");
     assert_eq!(reader.backfilled(&scope, "gemini-flash").await.unwrap(), []);
     let spent = reader.shadows_spent(Timestamp(0)).await.unwrap();
     let [spent] = spent.as_slice() else { panic!("{spent:?}") };

@@ -176,7 +176,7 @@ function more(drift) {
       : '';
   if (!judges) return '';
   const served = drift.adjusted
-    ? html` Had ${drift.adjusted.primary} judged every image, the rate would have been ${percent(drift.adjusted.rate)} <span class="q">(${percent(drift.adjusted.low)} to ${percent(drift.adjusted.high)}, from ${count(drift.adjusted.pairs)} pairs)</span>.`
+    ? html` Had ${drift.adjusted.primary} judged every image, the rate would have been ${percent(drift.adjusted.rate)} <span class="q">(${percent(drift.adjusted.low)} to ${percent(drift.adjusted.high)}, from ${count(drift.adjusted.pairs)} pairs${drift.adjusted.unanswered ? html`; of ${count(drift.adjusted.unanswered)} it was to be shown afterwards it said nothing` : ''})</span>.`
     : '';
   return html`${stands}<b>${judges.lead}</b>${judges.rest} <span class="q">(${judges.range})</span>.${served}`;
 }

@@ -7,13 +7,18 @@
 //! (bottom-k sampling), whatever was judged of it.
 
 use std::collections::BTreeMap;
-use std::mem;
+
+use tokio::task;
 
 use crate::drift::adjusted::backfill_share;
 use crate::drift::judged::image_lot;
 
 /// Images kept at most; fifty times what an adjusted rate needs.
 const MOST: usize = 10_000;
+
+/// Images that are looked at in one go when it is emptied: who takes them puts a question for each,
+/// and others have a turn between.
+const AT_ONCE: usize = 8;
 
 /// A share of a stream.
 #[derive(Debug)]
@@ -30,6 +35,11 @@ impl<T> Sieve<T> {
     /// A sieve that keeps `least_share` of many images, and all of few.
     pub(super) fn new(least_share: f64) -> Self {
         Self { least_share, n: 0, limit: 1.0, kept: BTreeMap::new() }
+    }
+
+    /// How many are kept.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
     }
 
     /// One more image; those that are not kept, or not any longer.
@@ -59,11 +69,14 @@ impl<T> Sieve<T> {
     }
 
     /// Those that are kept, the lowest lot first, and the chance that each had: all of them, or up
-    /// to the first that `can_take` does not take. The sieve begins anew.
-    pub(super) fn take(&mut self, mut can_take: impl FnMut(&T) -> bool) -> (Vec<T>, f64, Vec<T>) {
+    /// to the first that `can_take` does not take. Others have a turn between every few.
+    pub(super) async fn take(self, mut can_take: impl FnMut(&T) -> bool) -> (Vec<T>, f64, Vec<T>) {
         let mut share = self.share();
         let (mut taken, mut left) = (Vec::new(), Vec::new());
-        for (key, one) in mem::take(&mut self.kept) {
+        for (n, (key, one)) in self.kept.into_iter().enumerate() {
+            if n % AT_ONCE == AT_ONCE - 1 {
+                task::yield_now().await;
+            }
             if left.is_empty() && can_take(&one) {
                 taken.push(one);
             } else {
@@ -73,7 +86,6 @@ impl<T> Sieve<T> {
                 left.push(one);
             }
         }
-        *self = Self::new(self.least_share);
         (taken, share, left)
     }
 }
@@ -82,10 +94,28 @@ impl<T> Sieve<T> {
 mod tests {
     use super::*;
 
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use crate::drift::interval::real;
     use crate::drift::judged::image_key;
+
+    /// What a sieve gives, and how often others had their turn meanwhile.
+    fn taken<T>(
+        sieve: Sieve<T>,
+        can_take: impl FnMut(&T) -> bool,
+    ) -> ((Vec<T>, f64, Vec<T>), usize) {
+        let mut taking = pin!(sieve.take(can_take));
+        let mut turns = 0;
+        loop {
+            if let Some(taken) = taking.as_mut().now_or_never() {
+                return (taken, turns);
+            }
+            turns += 1;
+        }
+    }
 
     fn key(of: &str, n: usize) -> u64 {
         image_key(&format!("{of}{n}"))
@@ -96,7 +126,7 @@ mod tests {
         let kept = |n: usize, least| {
             let mut sieve = Sieve::new(least);
             (0..n).for_each(|one| drop(sieve.offer(key("a", one), one)));
-            let (kept, share, left) = sieve.take(|_| true);
+            let ((kept, share, left), _) = taken(sieve, |_| true);
             assert!(left.is_empty());
             (kept.len(), share)
         };
@@ -125,7 +155,7 @@ mod tests {
                     }
                 }
                 let mut left = affordable;
-                let (taken, share, _) = sieve.take(|()| {
+                let ((taken, share, _), _) = taken(sieve, |()| {
                     left = left.saturating_sub(1);
                     0 < left
                 });
@@ -137,6 +167,14 @@ mod tests {
                 "{estimate} of {came}, room {room}"
             );
         }
+    }
+
+    #[test]
+    fn a_judge_that_is_back_does_not_hold_up_the_reactor_while_thousands_are_counted_out() {
+        let mut sieve = Sieve::new(1.0);
+        (0..2_000).for_each(|one| drop(sieve.offer(key("a", one), one)));
+        let ((kept, ..), turns) = taken(sieve, |_| true);
+        assert_eq!((kept.len(), turns), (2_000, 250));
     }
 
     proptest! {
@@ -156,9 +194,9 @@ mod tests {
             }
             let share = sieve.share();
             prop_assert!((0.0..=1.0).contains(&share));
-            let (kept, at, left) = sieve.take(|_| true);
+            let ((kept, at, left), _) = taken(sieve, |_| true);
             prop_assert!(at.total_cmp(&share).is_eq());
-            prop_assert!(left.is_empty() && sieve.squeeze().is_none());
+            prop_assert!(left.is_empty());
             prop_assert_eq!(kept.len() + back, keys.len());
             prop_assert!(kept.iter().all(|key| image_lot(*key) < share));
         }

@@ -1,9 +1,11 @@
 //! The routing-adjusted rate as it is answered: what it would be had the primary judged everything.
 //!
 //! It is modelled, from images that both judged for other reasons than what one of them said; a
-//! judge without enough of those has no model, and then there is no adjusted rate. Where the primary
-//! was shown a share of what it missed, what it said there corrects the model: each such image stands
-//! for as many as the chance of being shown says, and whatever the model is, the rate is right.
+//! judge without enough of those has no model, and then there is no adjusted rate. Where the
+//! primary was shown a share of what it missed, what it said there corrects the model: each such
+//! image stands for as many as the chance of being shown says, and whatever the model is, the rate
+//! is right. Those it was to be shown and gave no answer about are no chance sample of the others:
+//! the model speaks for them, and the interval reaches as far as if they all passed, or none.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +27,8 @@ use crate::ledger::shadows::Backfilled;
 /// Pairs that a model of one judge needs.
 const MIN_PAIRS: u64 = 30;
 
-/// Share of the images served elsewhere for which the primary's own word must stand, for the rate not
-/// to be called modelled.
+/// Share of the images served elsewhere for which the primary's own word must stand, for the rate
+/// not to be called modelled.
 const BACKFILLED_FROM: f64 = 0.8;
 
 pub(super) async fn adjusted(
@@ -43,7 +45,7 @@ pub(super) async fn adjusted(
     let buckets = RangeQuery::buckets(scope);
     let backfilled = reader.backfilled(&buckets, &primary).await?;
     let rows: Vec<&Backfilled> = backfilled.iter().collect();
-    let Some(rate) = rate(&primary, (&judged, &rows), &models) else { return Ok(Value::Null) };
+    let Some(rated) = rate(&primary, (&judged, &rows), &models) else { return Ok(Value::Null) };
     let mut by_bucket: BTreeMap<usize, Vec<Sum>> = BTreeMap::new();
     for row in reader.judged_sums(&buckets).await? {
         by_bucket.entry(row.bucket).or_default().extend(sum(&row));
@@ -57,11 +59,14 @@ pub(super) async fn adjusted(
         n.push(whole.n);
         observed.push((whole.n != 0).then(|| whole.rate()));
         let judged = served_by_judge(sums);
-        modelled.push(self::rate(&primary, (&judged, &rows), &models).map(|one| one.effect));
+        modelled.push(rate(&primary, (&judged, &rows), &models).map(|one| one.rate.effect));
     }
     let elsewhere = judged.iter().filter(|(judge, _)| **judge != primary);
     let elsewhere = real(elsewhere.map(|(_, tally)| tally.n).sum());
-    let basis = match rows.iter().map(|one| one.stands_for()).sum::<f64>() {
+    let (answered, unanswered): (Vec<&Backfilled>, Vec<&Backfilled>) =
+        rows.iter().partition(|one| one.rejects.is_some());
+    let images = |rows: &[&Backfilled]| rows.iter().map(|one| one.n).sum::<u64>();
+    let basis = match answered.iter().map(|one| one.stands_for()).sum::<f64>() {
         _ if elsewhere <= 0.0 => "served",
         known if BACKFILLED_FROM * elsewhere <= known => "backfilled",
         _ => "modelled",
@@ -69,13 +74,14 @@ pub(super) async fn adjusted(
     Ok(json!({
         "primary": primary,
         "basis": basis,
-        "backfilled": rows.iter().map(|one| one.n).sum::<u64>(),
+        "backfilled": images(&answered),
+        "unanswered": images(&unanswered),
         "pairs": models.values().map(pairs_of).sum::<u64>(),
         "served": ShareForm::of(served(after)),
-        "rate": rate.effect,
-        "se": rate.se,
-        "low": (rate.effect - Z95 * rate.se).max(0.0),
-        "high": (rate.effect + Z95 * rate.se).min(1.0),
+        "rate": rated.rate.effect,
+        "se": rated.rate.se,
+        "low": rated.low(),
+        "high": rated.high(),
         "series": { "bucket_s": buckets.bucket_s, "start_ms": start_ms, "n": n,
             "served": observed, "rate": modelled },
     }))
@@ -104,6 +110,25 @@ fn pairs_of(model: &Model) -> u64 {
     model.other_rejects.n + model.other_passes.n
 }
 
+/// The rate under the primary, and how far it would move if all images without an answer passed, or
+/// none did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rated {
+    rate: Estimate,
+    less: f64,
+    more: f64,
+}
+
+impl Rated {
+    fn low(&self) -> f64 {
+        (self.rate.effect - self.less - Z95 * self.rate.se).max(0.0)
+    }
+
+    fn high(&self) -> f64 {
+        (self.rate.effect + self.more + Z95 * self.rate.se).min(1.0)
+    }
+}
+
 /// The mean over all images of the primary's verdict, or of what it is expected to be and what is
 /// known to be wrong with that, and its standard error. `None` where a judge that served has no
 /// model, and of fewer than two images.
@@ -111,11 +136,12 @@ fn rate(
     primary: &str,
     (judged, backfilled): (&BTreeMap<String, Tally>, &[&Backfilled]),
     models: &BTreeMap<String, Model>,
-) -> Option<Estimate> {
+) -> Option<Rated> {
     // value of an image, and how many images have it
     let mut values: Vec<(f64, u64)> = Vec::new();
     // what the models themselves may be wrong by, which no number of images makes less
     let mut model_errors: Vec<(f64, f64)> = Vec::new();
+    let (mut less, mut more) = (0.0, 0.0);
     for (judge, tally) in judged {
         let (rejects, passes) = (tally.rejects, tally.n - tally.rejects);
         if judge == primary {
@@ -129,7 +155,12 @@ fn rate(
                 let is_of =
                     |one: &&&Backfilled| one.served_by == *judge && one.served_rejects == said;
                 for one in backfilled.iter().filter(is_of) {
-                    let wrong_by = if one.rejects { 1.0 - expected } else { -expected };
+                    let Some(rejects) = one.rejects else {
+                        less += expected * one.stands_for();
+                        more += (1.0 - expected) * one.stands_for();
+                        continue;
+                    };
+                    let wrong_by = if rejects { 1.0 - expected } else { -expected };
                     values.push((expected + wrong_by / one.propensity, one.n));
                     shown += one.n;
                     stand_for += one.stands_for();
@@ -150,7 +181,8 @@ fn rate(
     let error = |(images, variance): &(f64, f64)| (images / n).powi(2) * variance;
     let variance = values.iter().map(spread).sum::<f64>() / (n - 1.0) / n
         + model_errors.iter().map(error).sum::<f64>();
-    Some(Estimate { effect: mean, se: variance.sqrt() })
+    let rate = Estimate { effect: mean, se: variance.sqrt() };
+    Some(Rated { rate, less: less / n, more: more / n })
 }
 
 /// Of a share `q` that was learnt from a tally: `q (1 - q) / (n + 1)`.
@@ -178,7 +210,7 @@ mod tests {
         let served: BTreeMap<_, _> =
             [("b".to_owned(), judged(1_000, 130)), ("primary".to_owned(), judged(1_000, 65))]
                 .into();
-        let rate = rate("primary", (&served, &[]), &models).unwrap();
+        let Rated { rate, .. } = rate("primary", (&served, &[]), &models).unwrap();
         assert!((rate.effect - 0.065).abs() < 0.001, "{rate:?}");
         // images alone: a variance of 21.07e-6; models of 130 and 870 pairs: 8.02e-6 and 1.36e-6
         assert!((rate.se - 0.005_518).abs() < 0.000_005, "a model is no truth: {rate:?}");
@@ -210,7 +242,7 @@ mod tests {
             bucket: 0,
             served_by: "b".to_owned(),
             served_rejects,
-            rejects,
+            rejects: Some(rejects),
             propensity: 0.2,
             n,
         };
@@ -220,7 +252,7 @@ mod tests {
             shown(false, true, 30),
             shown(false, false, 270),
         ];
-        let rate = |rows: &[&Backfilled]| rate("primary", (&served, rows), &models).unwrap();
+        let rate = |rows: &[&Backfilled]| rate("primary", (&served, rows), &models).unwrap().rate;
         let modelled = rate(&[]);
         assert!((modelled.effect - 0.125).abs() < 0.002, "{modelled:?}");
         let backfilled = rate(&rows.iter().collect::<Vec<_>>());
@@ -230,5 +262,42 @@ mod tests {
         let other = rate(&twice.iter().collect::<Vec<_>>());
         assert!((other.effect - 0.1).abs() < 1e-9, "{other:?}");
         assert!(modelled.se < backfilled.se, "a share of 400 images says less than 2,000 would");
+    }
+
+    #[test]
+    fn images_whose_calls_failed_are_not_taken_for_like_the_others() {
+        let calm = PairSum {
+            first: "b".to_owned(),
+            second: "primary".to_owned(),
+            route: "shadow".to_owned(),
+            both: 500,
+            first_only: 500,
+            second_only: 0,
+            neither: 9_000,
+        };
+        let models = models("primary", &[calm]);
+        let served: BTreeMap<_, _> = [("b".to_owned(), Tally { n: 1_000, rejects: 100 })].into();
+        let shown = |served_rejects, rejects, n| Backfilled {
+            bucket: 0,
+            served_by: "b".to_owned(),
+            served_rejects,
+            rejects,
+            propensity: 0.5,
+            n,
+        };
+        let answered = [
+            shown(true, Some(true), 20),
+            shown(true, Some(false), 20),
+            shown(false, Some(false), 450),
+        ];
+        let failed = shown(true, None, 10);
+        let rate = |rows: &[&Backfilled]| rate("primary", (&served, rows), &models).unwrap();
+        let without = rate(&answered.iter().collect::<Vec<_>>());
+        assert!(without.less.abs() < 1e-12 && without.more.abs() < 1e-12, "{without:?}");
+        let with = rate(&answered.iter().chain([&failed]).collect::<Vec<_>>());
+        assert!((with.rate.effect - without.rate.effect).abs() < 1e-12, "{with:?}");
+        // ten images of a chance of a half stand for 20 of 1,000: all of them pass, or none
+        assert!((with.less - 0.01).abs() < 1e-4 && (with.more - 0.01).abs() < 1e-4, "{with:?}");
+        assert!(with.low() < without.low() && without.high() < with.high());
     }
 }

@@ -17,7 +17,8 @@ use crate::ledger::settings;
 use crate::world::World;
 
 /// The tables of figures and of what failed, which older programs did not have.
-const NEW: [&str; 15] = [
+const NEW: [&str; 16] = [
+    "purse",
     "failed",
     "label",
     "shadow",
