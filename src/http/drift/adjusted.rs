@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::domain;
 use crate::drift::adjusted::Model;
-use crate::drift::interval::{Estimate, Tally, Z95, real};
+use crate::drift::interval::{Estimate, Tally, real, wilson};
 use crate::drift::summed::{Sum, served, served_by_judge};
 use crate::http::drift::judging::lookback;
 use crate::http::drift::{primary, sum};
@@ -66,16 +66,20 @@ pub(super) async fn adjusted(
         known if BACKFILLED_FROM * elsewhere <= known => "backfilled",
         _ => "modelled",
     };
+    // a rate that was served is a share; and where all images say the same, the spread says nothing
+    let whole = served(after);
+    let is_share = basis == "served" || rate.se <= 0.0;
+    let interval = if is_share { wilson(whole) } else { rate.interval() };
     Ok(json!({
         "primary": primary,
         "basis": basis,
         "backfilled": rows.iter().map(|one| one.n).sum::<u64>(),
         "pairs": models.values().map(pairs_of).sum::<u64>(),
-        "served": ShareForm::of(served(after)),
+        "served": ShareForm::of(whole),
         "rate": rate.effect,
         "se": rate.se,
-        "low": (rate.effect - Z95 * rate.se).max(0.0),
-        "high": (rate.effect + Z95 * rate.se).min(1.0),
+        "low": interval.low.max(0.0),
+        "high": interval.high.min(1.0),
         "series": { "bucket_s": buckets.bucket_s, "start_ms": start_ms, "n": n,
             "served": observed, "rate": modelled },
     }))
