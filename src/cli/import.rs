@@ -44,6 +44,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Arguments of `vlmgate import`.
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct ImportArgs {

@@ -153,7 +153,7 @@ fn probability(key: &str, share: f64) -> Result<(), String> {
     Err(format!("{key}: is {share}, expected over 0 and at most 1"))
 }
 
-fn maybe_within<T: PartialOrd + Display>(
+fn maybe_within<T: Copy + PartialOrd + Display>(
     key: &str,
     value: Option<T>,
     ends: (T, T),
@@ -161,7 +161,11 @@ fn maybe_within<T: PartialOrd + Display>(
     value.map_or(Ok(()), |value| within(key, value, ends))
 }
 
-fn within<T: PartialOrd + Display>(key: &str, value: T, (low, high): (T, T)) -> Result<(), String> {
+fn within<T: Copy + PartialOrd + Display>(
+    key: &str,
+    value: T,
+    (low, high): (T, T),
+) -> Result<(), String> {
     if low <= value && value <= high {
         return Ok(());
     }
