@@ -154,7 +154,7 @@ fn without_places(mut report: Value) -> Value {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for name in ["seq", "id", "mark"] {
+            for name in ["seq", "id", "event"] {
                 fields.remove(name);
             }
             fields.values_mut().for_each(strip);
