@@ -13,6 +13,7 @@ mod socket;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,12 @@ pub enum AppError {
     /// The store cannot be opened.
     #[error("the store: {0}")]
     Store(#[from] LedgerError),
+    /// There is nothing to read.
+    #[error(
+        "there is no store {}: a gate makes it when it first runs; --data DIR names another folder, \
+         and so do VLMGATE_DATA and `store` in the configuration", .0.display()
+    )]
+    NoStore(PathBuf),
     /// The address cannot be bound.
     #[error("cannot listen on {0}: {1}")]
     Bind(SocketAddr, io::Error),

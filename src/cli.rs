@@ -4,6 +4,7 @@ pub mod calibrate;
 pub mod check;
 pub mod checks;
 pub mod doctor;
+mod doubts;
 pub mod drift;
 pub mod drill;
 pub mod files;
@@ -22,6 +23,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::AppError;
 use crate::config::environment::Environment;
 use crate::config::{Config, LeftOut, Overrides};
+use crate::ledger::Settings;
+use crate::ledger::reader::Reader;
 
 /// How a command ended, as the shell sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +56,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
+const AFTER_HELP: &str = "\
+stdout is data, stderr is for people. A flag comes before VLMGATE_*, and that before the file.
+
+Exit codes: 0 done, 1 the tool failed, 2 usage, 3 a configuration or policy file is invalid, 10 an
+image failed or was refused, 100 a policy test or a drill failed.";
+
 /// A quality gate for generated images: a verdict before the deadline, and a record of who judged.
 #[derive(Debug, Parser)]
-#[command(name = "vlmgate", version, about)]
+#[command(name = "vlmgate", version, about, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -124,6 +133,20 @@ impl Source {
         }
         Ok(config)
     }
+
+    /// Reads the configuration for a command that calls nobody: no key is missed, none is asked for.
+    ///
+    /// # Errors
+    /// The problems of every file, a line each.
+    pub fn read_keyless(&self) -> Result<Config, AppError> {
+        let overrides = Overrides {
+            policies: self.policies.clone(),
+            data: self.data.clone(),
+            ..Overrides::default()
+        };
+        let environment = Environment::process();
+        Ok(Config::find_keyless(self.config.as_deref(), &environment, &overrides)?)
+    }
 }
 
 /// Runs the command that the arguments name.
@@ -161,6 +184,7 @@ fn exit_of(why: &AppError) -> Exit {
         AppError::Usage(_) => Exit::Usage,
         AppError::Files(_) | AppError::Judge { .. } => Exit::Invalid,
         AppError::Store(_)
+        | AppError::NoStore(_)
         | AppError::Bind(..)
         | AppError::Metrics(_)
         | AppError::Pool(_)
@@ -187,6 +211,25 @@ pub fn put(text: &str) -> io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.flush()
+}
+
+/// The store of a command that only reads it, also beside a running gate.
+///
+/// # Errors
+/// There is none yet, or it cannot be read.
+pub async fn stored(settings: &Settings) -> Result<Reader, AppError> {
+    // SQLite would only say that it cannot open a file
+    if !settings.path.exists() {
+        return Err(AppError::NoStore(settings.path.clone()));
+    }
+    Ok(Reader::open(settings).await?)
+}
+
+/// `1 record`, `12 records`.
+#[must_use]
+pub fn counted(n: u64, one: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {one}{plural}")
 }
 
 /// An argument of the form `K=V`.

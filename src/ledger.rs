@@ -38,6 +38,7 @@ use crate::ledger::sqlite::{Content, Row};
 
 mod counters;
 pub mod drills;
+pub mod export;
 pub mod figures;
 mod fold;
 pub mod follow;

@@ -27,9 +27,18 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+const AFTER_HELP: &str = "\
+Examples:
+  loadtest demo
+  loadtest run --short --out target/loadtest
+  loadtest drift --pairs shadow --only routing
+
+Exit codes: 0 done, every figure is met, 1 the rig failed or a scenario was not carried through, 2
+the command line or a scenario file asks for what cannot be, 100 a figure was missed.";
+
 /// Simulated providers on real sockets, and load with faults that holds a gate to its figures.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,28 +46,26 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve simulated providers until ctrl-c or SIGTERM.
+    /// Serve simulated providers until ctrl-c or SIGTERM
     Providers(providers::Options),
-    /// Drive a gate through scenarios and hold it to their figures: exits 0 when all are met, 100
-    /// when one is missed, 2 when the command line or a scenario file asks for what cannot be, 1 when
-    /// the rig failed.
+    /// Drive a gate through scenarios and hold it to their figures
     Run(RunArgs),
-    /// Search the highest rate that a gate holds, under the same exit codes.
+    /// Search the highest rate that a gate holds
     Sustain(SustainArgs),
     /// Have a gate judge many images of one kind by itself, as fast as it can: images a second, memory,
-    /// how late its event loop is. Exits 100 when one is lost.
+    /// how late its event loop is; one that is lost is a miss
     Images(ImagesArgs),
     /// Start a gate with a made-up past and live traffic, all of it simulated, and say where its page is;
-    /// until ctrl-c or SIGTERM.
+    /// until ctrl-c or SIGTERM
     Demo(DemoArgs),
     /// Make four things happen that move the reject rate, and hold what the gate says of each against
-    /// what was so: an outage, the same calibrated, a stricter judge, blurred pictures. Exits 1 on a miss.
+    /// what was so: an outage, the same calibrated, a stricter judge, blurred pictures
     Drift(DriftArgs),
     /// Send the same images to a gate that shows a tenth of them to another judge behind their
     /// verdicts and to one that does not, by turns, and hold the answers' times and verdicts against
-    /// each other. Exits 100 when anybody pays for it.
+    /// each other; where anybody pays for it is a miss
     Shadow(ShadowArgs),
-    /// Merge the runs of some folders into one report, under the same exit codes.
+    /// Merge the runs of some folders into one report
     Report(ReportArgs),
 }
 
@@ -139,7 +146,7 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
         Command::Drift(options) => {
             let held = runtime.block_on(unless_stopped(options.run(tell)))?;
             write!(io::stdout(), "{}", held.text())?;
-            Ok(if held.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if held.passed() { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
         }
         Command::Shadow(options) => {
             let told = runtime.block_on(unless_stopped(options.run(tell)))?;

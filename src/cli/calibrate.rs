@@ -14,13 +14,12 @@ use clap::Args;
 use crate::app::{self, AppError};
 use crate::cli::calibrate::evidence::{Evidence, Judges};
 use crate::cli::calibrate::report::Report;
-use crate::cli::{Exit, Source, put};
+use crate::cli::{Exit, Source, put, stored};
 use crate::clock::Timestamp;
-use crate::config::{Config, LOCAL_JUDGE, Overrides};
+use crate::config::{Config, LOCAL_JUDGE};
 use crate::domain::Policy;
 use crate::drift::threshold::MIN_PAIRS;
 use crate::ledger::pairs::Place;
-use crate::ledger::reader::Reader;
 use crate::prompt::LoadedPolicy;
 
 /// Arguments of `vlmgate calibrate`.
@@ -40,8 +39,7 @@ pub struct CalibrateArgs {
     #[arg(long, default_value = "30d", value_name = "TIME", value_parser = span)]
     since: Duration,
     /// Fewest images that both judged; never fewer than 1000
-    #[arg(long, default_value_t = MIN_PAIRS, value_name = "N",
-        value_parser = clap::value_parser!(u64).range(MIN_PAIRS..))]
+    #[arg(long, default_value_t = MIN_PAIRS, value_name = "N", value_parser = pairs)]
     min_pairs: u64,
     /// Count second opinions too: right only where the policy draws all of them by `sample`
     #[arg(long)]
@@ -54,22 +52,26 @@ pub struct CalibrateArgs {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  vlmgate calibrate --since 14d
+  vlmgate calibrate --policy product-photo --judge claude-haiku --json
+
 Paste what is printed into the policy, lint and test it, and look again a day later:
 
   route:
     offset_by_judge:
       claude-haiku: { add: 0.08, at_line: 0.37, fitted: 2026-11-23, ... }
 
-`add` is added to each margin of the judge, its score less its line. Judges score in coarse steps, so
-many images then lie exactly on the line: the share `at_line` of those does not pass, and which ones
-is settled by the image, the same way every time.
+`add` is added to each margin of the judge, its score less its line. Judges score in coarse steps,
+so many images then lie exactly on the line: the share `at_line` of those does not pass, and which
+ones is settled by the image, the same way every time.
 
-Images count that both judges judged, whatever either of them said: from shadow judging, probes, and
+Images count that both judges judged, whatever either of them said: from shadow judging, probes and
 failovers. Second opinions and hedges are asked for because of what the first judge said or how long
-it took, and are left out.
+it took, and are left out. No key is needed, and a gate may be running on the store.
 
-Exit codes: 0 done, whether or not an offset may be used; 1 the store cannot be read; 2 a name that
-does not exist; 3 the configuration or a policy is invalid.";
+Exit codes: 0 done, whether or not an offset may be used, 1 the store cannot be read, 2 a name that
+does not exist, 3 the configuration or a policy is invalid.";
 
 /// `30d`, `12h`.
 fn span(text: &str) -> Result<Duration, String> {
@@ -83,13 +85,25 @@ fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a time such as 30d or 12h"))
 }
 
+/// A number of pairs that an offset may rest on.
+fn pairs(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(pairs) if MIN_PAIRS <= pairs => Ok(pairs),
+        Ok(_) => Err(format!(
+            "an offset that rests on fewer than {MIN_PAIRS} images does more harm than good; ask for \
+             {MIN_PAIRS} or more"
+        )),
+        Err(_) => Err(format!("not a whole number such as {MIN_PAIRS} or 8000")),
+    }
+}
+
 /// Fits, and prints what to paste.
 ///
 /// # Errors
 /// The configuration is invalid, a name does not exist, the store cannot be read, or stdout is
 /// closed.
 pub fn run(args: &CalibrateArgs) -> Result<Exit, AppError> {
-    let config = args.source.read(Overrides::default())?;
+    let config = args.source.read_keyless()?;
     let policies = config.policy_loader().load()?.policies;
     let policy = &chosen(&policies, args.policy.as_deref())?.policy;
     let judges = Judges::of(&config, policy)?;
@@ -155,7 +169,7 @@ async fn gather(
     evidence: &mut Evidence<'_>,
     (since, until): (Timestamp, Timestamp),
 ) -> Result<(), AppError> {
-    let reader = Reader::open(&config.ledger_settings()).await?;
+    let reader = stored(&config.ledger_settings()).await?;
     let policy = evidence.policy_name().to_owned();
     let mut place = Some(Place::before(until));
     while let Some(before) = place.filter(|_| !evidence.is_full()) {

@@ -27,6 +27,7 @@ use crate::telemetry::log::{LogFilter, install_logs};
 
 /// Arguments of `vlmgate check`.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct CheckArgs {
     /// Image files
     #[arg(required = true, value_name = "IMAGE")]
@@ -52,6 +53,17 @@ pub struct CheckArgs {
     #[command(flatten)]
     source: Source,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  vlmgate check mug.jpg --var background=white
+  vlmgate check *.png --policy product-photo --json
+
+Nothing is kept, unless --data names a folder.
+
+Exit codes: 0 no image failed, 1 a file cannot be read or the gate failed, 2 usage, 3 the
+configuration or a policy is invalid, 10 an image failed or was refused (with --strict, or went to a
+person).";
 
 /// What became of one file.
 enum Ending {

@@ -38,6 +38,7 @@ pub enum ChecksCommand {
 
 /// Arguments of `vlmgate checks score`.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct ScoreArgs {
     /// Folder of pictures
     #[arg(value_name = "DIR")]
@@ -69,6 +70,16 @@ pub struct ScoreArgs {
     #[arg(long)]
     json: bool,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  vlmgate checks score pictures
+  vlmgate checks score pictures --manifest pictures/manifest.csv --fit
+
+Without --manifest every picture counts as good, and what is stopped or flagged is a false alarm.
+
+Exit codes: 0 done, 1 a picture cannot be read, 2 a folder or file that holds nothing to score, 3 the
+policy is invalid.";
 
 /// Runs `vlmgate checks …`.
 ///

@@ -31,6 +31,7 @@ const EARLIEST_US: i64 = 1_767_225_600_000_000;
 
 /// Arguments of `vlmgate doctor`.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct DoctorArgs {
     /// Ask only whether the gate at this address is ready (for container health checks)
     #[arg(long, value_name = "URL")]
@@ -41,6 +42,15 @@ pub struct DoctorArgs {
     #[command(flatten)]
     source: Source,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  vlmgate doctor --config vlmgate.yaml
+  vlmgate doctor --probe http://127.0.0.1:8080
+
+Each judge is called once, with no image; a store is only read.
+
+Exit codes: 0 all is well, 1 a line says FAIL, 2 usage, 3 the configuration is invalid.";
 
 struct Line {
     what: String,
@@ -142,7 +152,7 @@ fn made_at_start(file: &Path) -> Result<String, String> {
     let trial = folder.join(format!(".vlmgate-{}", Uuid::now_v7()));
     let tried = File::create_new(&trial).and_then(|_| fs::remove_file(&trial));
     tried.map_err(|why| format!("{} cannot be written in: {why}", folder.display()))?;
-    Ok("no records yet: made at the first start".to_owned())
+    Ok(format!("{}: no records yet, made at the first start", file.display()))
 }
 
 /// One GET of `/readyz`, by hand: a health check must not need more than the standard library.

@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::app::AppError;
-use crate::cli::{Exit, put, say};
+use crate::cli::import::line::parse;
+use crate::cli::import::unpacked;
+use crate::cli::{Exit, counted, put, say};
 use crate::drift::event::{Event, Grounds, Label};
 use crate::drift::judged::{Judged, Route, image_key};
 use crate::drift::monitor::{Monitor, Settings};
@@ -29,14 +31,15 @@ pub enum DriftCommand {
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct ReplayArgs {
-    /// Verdicts, one JSON object a line, in the order in which they were stored; `-` for stdin
+    /// Verdicts, one JSON object a line, in the order in which they were stored, plain or gzip; `-`
+    /// for stdin
     #[arg(value_name = "FILE")]
     file: String,
     /// What was normal: so many days from the first verdict's midnight (UTC)
-    #[arg(long, default_value = "7", value_name = "DAYS", value_parser = days)]
+    #[arg(long, default_value = "7d", value_name = "DAYS", value_parser = days)]
     baseline: f64,
     /// False alarms allowed in thirty days, over all detectors together
-    #[arg(long, default_value = "0.5", value_name = "NUMBER", value_parser = days)]
+    #[arg(long, default_value = "0.5", value_name = "NUMBER", value_parser = above_zero)]
     false_alarms: f64,
     /// One JSON object an event
     #[arg(long)]
@@ -44,6 +47,9 @@ pub struct ReplayArgs {
 }
 
 const AFTER_HELP: &str = "\
+Example:
+  vlmgate drift replay verdicts.jsonl.gz --baseline 2d
+
 A line is one verdict of one judge:
 
   {\"image\":\"im1\",\"at\":1767225612883,\"provider\":\"openai\",\"model\":\"gpt-4o-mini\",
@@ -56,8 +62,14 @@ pre     risk by a local measurement, 0 to 1
 
 Exit codes: 0 done, 1 stdout is closed, 2 the file cannot be read or is no file of verdicts.";
 
-/// A positive number.
+/// `2d`, or 2.
 fn days(text: &str) -> Result<f64, String> {
+    let read = above_zero(text.strip_suffix('d').unwrap_or(text));
+    read.map_err(|_| "not a number of days such as 2d or 7d".to_owned())
+}
+
+/// A positive number.
+fn above_zero(text: &str) -> Result<f64, String> {
     let read = text.parse().ok().filter(|days: &f64| days.is_finite() && *days > 0.0);
     read.ok_or_else(|| format!("{text:?} is not a number above zero"))
 }
@@ -114,11 +126,13 @@ impl Line {
 /// The file cannot be read or is no file of verdicts, or stdout is closed.
 pub fn run(command: &DriftCommand) -> Result<Exit, AppError> {
     match command {
-        DriftCommand::Replay(args) if args.file == "-" => replay(args, io::stdin().lock()),
         DriftCommand::Replay(args) => {
-            let opened = File::open(&args.file);
-            let file = opened.map_err(|why| AppError::Usage(format!("{}: {why}", args.file)))?;
-            replay(args, BufReader::new(file))
+            let unreadable = |why: io::Error| AppError::Usage(format!("{}: {why}", args.file));
+            if args.file == "-" {
+                return replay(args, unpacked(io::stdin().lock()).map_err(unreadable)?);
+            }
+            let file = File::open(&args.file).map_err(unreadable)?;
+            replay(args, unpacked(BufReader::new(file)).map_err(unreadable)?)
         }
     }
 }
@@ -127,13 +141,12 @@ fn replay(args: &ReplayArgs, lines: impl BufRead) -> Result<Exit, AppError> {
     let mut monitor: Option<Monitor> = None;
     let (mut read, mut left_out) = (0_u64, 0_u64);
     for (number, line) in (1_u64..).zip(lines.lines()) {
-        let wrong =
-            |why: &dyn Display| AppError::Usage(format!("{}, line {number}: {why}", args.file));
+        let wrong = |why: &dyn Display| AppError::Usage(format!("{}:{number}: {why}", args.file));
         let line = line.map_err(|why| wrong(&why))?;
         if line.trim().is_empty() {
             continue;
         }
-        let line: Line = serde_json::from_str(&line).map_err(|why| wrong(&why))?;
+        let line: Line = parse(line.as_bytes()).map_err(|why| wrong(&why))?;
         let Some(judged) = line.judged() else {
             left_out += 1;
             continue;
@@ -212,7 +225,7 @@ fn evidence(grounds: &Grounds) -> String {
 
 fn close(monitor: &Monitor, read: u64, left_out: u64) {
     let rest = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
-    say(&format!("{read} verdicts{rest}"));
+    say(&format!("{}{rest}", counted(read, "verdict")));
     if monitor.baseline().is_none() {
         say("the baseline was not complete: nothing was watched at the end");
     }

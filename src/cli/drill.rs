@@ -29,6 +29,7 @@ const MOST_FAILED_LOOKS: u32 = 5;
 
 /// Arguments of `vlmgate drill`.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct DrillArgs {
     /// Judge whose calls are broken
     #[arg(long, value_name = "NAME")]
@@ -65,6 +66,15 @@ pub struct DrillArgs {
     #[arg(long)]
     json: bool,
 }
+
+const AFTER_HELP: &str = "\
+Example:
+  vlmgate drill --judge openai-mini --fault blackhole --share 20% --for 60s
+
+ctrl-C ends it and restores the judge; so does the death of the gate.
+
+Exit codes: 0 every figure was held, 1 the gate cannot be reached or refuses it for now, or the drill
+was stopped or says nothing, 2 usage, or a drill that no gate runs, 100 a figure was missed.";
 
 /// `20%`, or 0.2.
 fn share(text: &str) -> Result<f64, String> {

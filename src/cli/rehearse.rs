@@ -40,6 +40,10 @@ pub struct TestArgs {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  vlmgate policy test
+  vlmgate policy test policies/product-photo.test.yaml --filter 529
+
 A test shows an image, scripts the judges and says what must come of it:
 
   policy: product-photo.yaml
@@ -54,7 +58,7 @@ A test shows an image, scripts the judges and says what must come of it:
 No network and no key are needed, and no time passes: the clock is virtual. A judge that a test does
 not name must not be called. Every key is in policies/schemas/policy-test.v1.schema.json.
 
-Exit codes: 0 all passed, 100 a test failed, 3 a file is invalid, 2 there is nothing to play.";
+Exit codes: 0 all passed, 2 there is nothing to play, 3 a file is invalid, 100 a test failed.";
 
 /// Plays every test.
 ///

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::app::{self, AppError};
 use crate::cli::report::figures::{Drift, Event, Judge, Moved, Stats, read};
 use crate::cli::report::words::{date, lasting, whole};
-use crate::cli::{Exit, Source, put, say};
+use crate::cli::{Exit, Source, put, say, stored};
 use crate::clock::Timestamp;
-use crate::config::{Overrides, StoreConfig};
+use crate::config::StoreConfig;
 use crate::domain::Basis;
 use crate::http::drift::{self, Asked};
 use crate::http::filter::read_moment;
@@ -75,10 +75,12 @@ pub struct ReportArgs {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
   vlmgate report --since 7d --out week.html
   vlmgate report --since 2026-11-21T14:00:00Z --until 2026-11-21T15:00:00Z --out outage.html
 
-One HTML file that loads nothing: open it, print it, forward it. A gate may be running on the store.
+One HTML file that loads nothing: open it, print it, forward it. Its times are UTC. A gate may be
+running on the store, and no key is needed.
 
 Exit codes: 0 done, 1 the store cannot be read or the file cannot be written, 2 a range or policy
 that is none, 3 the configuration is invalid.";
@@ -126,7 +128,7 @@ impl Findings {
         let lasted = lasting(until.0 - since.0);
         match before.baseline {
             true => format!("the baseline, {lasted} to {}", date(until)),
-            false => format!("the {lasted} to {}", whole(until)),
+            false => format!("the {lasted} to {} UTC", whole(until)),
         }
     }
 }
@@ -142,7 +144,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, AppError> {
         Some(dir) => StoreConfig::in_folder(dir),
         None => {
             let source = Source { config: args.config.clone(), ..Source::default() };
-            source.read(Overrides::default())?.store
+            source.read_keyless()?.store
         }
     };
     let (found, figures) = app::block_on(collect(args, &store, (window, now)))??;
@@ -183,7 +185,7 @@ async fn collect(
     store: &StoreConfig,
     (window, now): ((Timestamp, Timestamp), Timestamp),
 ) -> Result<(Findings, Value), AppError> {
-    let reader = Reader::open(&store.settings()).await?;
+    let reader = stored(&store.settings()).await?;
     let followed = reader.followed().await?;
     let state = store.drift_file();
     let known = Known::kept(&state, followed).unwrap_or_else(|why| {

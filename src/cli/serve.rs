@@ -12,6 +12,7 @@ use crate::telemetry::log::{LogFilter, install_logs};
 
 /// Arguments of `vlmgate serve`.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct ServeArgs {
     /// Address to listen on, instead of the configuration's (or `VLMGATE_LISTEN`)
     #[arg(long, value_name = "ADDR")]
@@ -25,6 +26,16 @@ pub struct ServeArgs {
     #[command(flatten)]
     source: Source,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  vlmgate serve
+  vlmgate serve --config vlmgate.yaml --listen 0.0.0.0:8080
+
+It runs until SIGTERM or ctrl-C: then nothing new is taken, and what is under way is answered.
+
+Exit codes: 0 told to stop, 1 the store, the address or a part of it failed, 2 usage, 3 the
+configuration or a policy is invalid.";
 
 /// Runs the gate.
 ///

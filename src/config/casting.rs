@@ -2,7 +2,8 @@
 //! expected speed, and without its key.
 //!
 //! A machine that runs policy tests holds no secrets and must need none, so of the service's file
-//! only providers and judges are read, and what is not set there is made up.
+//! only providers and judges are read, and what is not set there is made up. The same goes for a
+//! command that works on stored records and calls nobody ([`Config::find_keyless`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::config::form::{At, Form};
 use crate::config::problem::{Problems, Report, gather};
 use crate::config::service_file::ServiceFile;
 use crate::config::yaml::{self, Node, Value};
-use crate::config::{LOCAL_JUDGE, built_in, service};
+use crate::config::{Config, DEFAULT_FILE, LOCAL_JUDGE, Overrides, built_in, service};
 use crate::panel::Expectation;
 use crate::provider::local::LocalJudge;
 use crate::provider::profile::Profile;
@@ -107,6 +108,71 @@ impl Casting {
         let (provider, judge) = kin.or(self.known.first())?;
         let provider = ProviderSettings { name: format!("{name}-provider"), ..provider.clone() };
         Some((provider, JudgeSettings { name: name.to_owned(), ..judge.clone() }))
+    }
+}
+
+impl Config {
+    /// As [`Config::find`], for who calls nobody: no key is needed, no judge is left out for the want
+    /// of one, and what proves who we are is made up. An unset variable anywhere else, a store's
+    /// address say, is still an error.
+    ///
+    /// # Errors
+    /// Every problem of the file, the flags and the environment, keys aside.
+    pub fn find_keyless(
+        path: Option<&Path>,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, Problems> {
+        // nobody listens: who may ask is not looked at
+        let overrides = &Overrides { insecure_no_auth: true, ..overrides.clone() };
+        let named = environment.get("VLMGATE_CONFIG").map(PathBuf::from);
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
+        match path.map(Path::to_path_buf).or(named).or_else(default) {
+            Some(path) => Self::read_keyless(&path, environment, overrides),
+            None => {
+                let mut config = built_in::everybody();
+                let problems = config.apply("built-in", environment, overrides);
+                gather(problems).map_or(Ok(config), Err)
+            }
+        }
+    }
+
+    fn read_keyless(
+        path: &Path,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, Problems> {
+        let shown = path.display().to_string();
+        let bytes = fs::read(path)
+            .map_err(|why| Problems::of_file(shown.as_str(), format!("cannot be read: {why}")))?;
+        let mut report = Report::of(shown.as_str());
+        let dir = service::folder_of(path);
+        let mut config = None;
+        if let Some(mut node) = yaml::read(&bytes, &mut report) {
+            drop_keys(&mut node, environment);
+            Secrets { environment, dir: dir.clone() }.resolve(&mut node, "", &mut report);
+            let raw = ServiceFile::read(&At { node: &node, key: String::new() }, &mut report);
+            config = raw.and_then(|raw| service::build(&raw, &dir, &mut report));
+        }
+        let mut problems = report.into_found();
+        if let Some(config) = &mut config {
+            problems.extend(config.apply(&shown, environment, overrides));
+        }
+        match (gather(problems), config) {
+            (None, Some(config)) => Ok(config),
+            (Some(problems), _) => Err(problems),
+            (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
+        }
+    }
+}
+
+/// Leaves out who may ask, and makes up what proves who we are.
+fn drop_keys(node: &mut Node, environment: &Environment) {
+    if let Value::Map(entries) = &mut node.value {
+        entries.retain(|entry| entry.key != "keys");
+        for entry in entries.iter_mut().filter(|entry| entry.key == "providers") {
+            make_up(&mut entry.node, "", environment);
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::config::policy::read_policy;
-use crate::config::problem::{Problem, Problems, gather};
+use crate::config::problem::{Mark, Problem, Problems, Report, gather};
 use crate::config::rehearsal::ENDING as TESTS;
+use crate::config::yaml::{self, Node, Value};
 use crate::domain::Digest;
 use crate::prompt::LoadedPolicy;
 
@@ -79,6 +80,18 @@ impl PolicyFiles {
     /// # Errors
     /// Everything wrong with any of them, two policies of one name, or no policy at all.
     pub fn load(&self, judges: Option<&[String]>) -> Result<Vec<LoadedPolicy>, Problems> {
+        let loaded = self.load_by_path(judges)?;
+        Ok(loaded.into_iter().map(|(_, policy)| policy).collect())
+    }
+
+    /// The same, each with the path of its file under the directory.
+    ///
+    /// # Errors
+    /// As [`PolicyFiles::load`].
+    pub fn load_by_path(
+        &self,
+        judges: Option<&[String]>,
+    ) -> Result<Vec<(String, LoadedPolicy)>, Problems> {
         let mut loaded: Vec<(&str, LoadedPolicy)> = Vec::new();
         let mut problems: Vec<Problem> = Vec::new();
         let whole = |path: &str, message: String| Problem {
@@ -112,7 +125,9 @@ impl PolicyFiles {
         }
         match gather(problems) {
             Some(problems) => Err(problems),
-            None => Ok(loaded.into_iter().map(|(_, policy)| policy).collect()),
+            None => {
+                Ok(loaded.into_iter().map(|(path, policy)| (path.to_owned(), policy)).collect())
+            }
         }
     }
 
@@ -121,6 +136,15 @@ impl PolicyFiles {
     /// # Errors
     /// Everything wrong with it.
     pub fn read_policy(path: &Path, judges: Option<&[String]>) -> Result<LoadedPolicy, Problems> {
+        let (files, name) = Self::around(path)?;
+        files.load_one(&name, judges)
+    }
+
+    /// The files around the policy file at `path`, and its own path among them.
+    ///
+    /// # Errors
+    /// It is no policy file, or they cannot be read.
+    pub fn around(path: &Path) -> Result<(Self, String), Problems> {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(name) = name.filter(|name| name.ends_with(".yaml") && !name.ends_with(TESTS))
         else {
@@ -128,7 +152,22 @@ impl PolicyFiles {
             return Err(Problems::of_file(shown, "is not a policy file (*.yaml)"));
         };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        Self::read(dir.unwrap_or(Path::new(".")))?.load_one(name, judges)
+        Ok((Self::read(dir.unwrap_or(Path::new(".")))?, name.to_owned()))
+    }
+
+    /// A problem with what the file `path` says at `key`, or nearest to it where that does not stand
+    /// in the file.
+    #[must_use]
+    pub fn problem_at(&self, path: &str, key: &[Step<'_>], message: String) -> Problem {
+        let text = key.iter().fold(String::new(), |text, step| match step {
+            Step::Key(name) if text.is_empty() => (*name).to_owned(),
+            Step::Key(name) => format!("{text}.{name}"),
+            Step::Item(index) => format!("{text}[{index}]"),
+        });
+        let bytes = self.get(path).unwrap_or_default();
+        let node = yaml::read(bytes, &mut Report::of(path));
+        let mark = node.map(|node| mark_at(&node, key));
+        Problem { file: self.shown(path).into(), mark, key: text, message }
     }
 
     /// Loads the policy in the file `path` (under the directory) alone.
@@ -206,6 +245,29 @@ impl PolicyFiles {
             self.files.insert(inner, bytes);
         }
         Ok(())
+    }
+}
+
+/// One step towards a value of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The value under this key.
+    Key(&'a str),
+    /// The value at this place of a list, from 0.
+    Item(usize),
+}
+
+fn mark_at(node: &Node, key: &[Step<'_>]) -> Mark {
+    let Some((step, rest)) = key.split_first() else { return node.mark };
+    match (step, &node.value) {
+        (Step::Key(name), Value::Map(entries)) => entries
+            .iter()
+            .find(|entry| entry.key == *name)
+            .map_or(node.mark, |entry| mark_at(&entry.node, rest)),
+        (Step::Item(index), Value::List(items)) => {
+            items.get(*index).map_or(node.mark, |item| mark_at(item, rest))
+        }
+        (Step::Key(_) | Step::Item(_), _) => node.mark,
     }
 }
 

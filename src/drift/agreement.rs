@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::drift::interval::{Estimate, Z95, real};
+use crate::drift::interval::{Estimate, Interval, Tally, Z95, newcombe, real};
 
 /// Power of 80 %, as a normal quantile.
 const POWER_80: f64 = 0.841_621_233_572_914_3;
@@ -23,11 +23,16 @@ pub struct Square {
     pub neither: u64,
 }
 
+/// Images on which two judges differ from which the difference of their rates is as good as normal.
+const ENOUGH_APART: u64 = 10;
+
 /// How far two judges agree.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Pairs.
     pub n: u64,
+    /// The pairs by what was said.
+    pub square: Square,
     /// Share of pairs on which they agree.
     pub observed: f64,
     /// Cohen's kappa, with the variance of Fleiss, Cohen and Everitt (1969). None when chance
@@ -64,6 +69,7 @@ pub fn agreement(square: Square) -> Option<Agreement> {
     let (mcnemar_exact, mcnemar_mid_p) = mcnemar(first_only, second_only);
     Some(Agreement {
         n: count,
+        square,
         observed,
         kappa: kappa([a, b, c, d], n),
         ac1: ac1([a, b, c, d], n),
@@ -73,6 +79,21 @@ pub fn agreement(square: Square) -> Option<Agreement> {
         mcnemar_exact,
         mcnemar_mid_p,
     })
+}
+
+impl Agreement {
+    /// The 95 % interval of the difference of rates. Where the judges differ on a few images, or on
+    /// none, the normal one has next to no width: then Newcombe's, over the shares that each alone
+    /// rejects.
+    #[must_use]
+    pub fn difference_interval(&self) -> Interval {
+        let Square { first_only, second_only, .. } = self.square;
+        if ENOUGH_APART <= first_only + second_only {
+            return self.difference.interval();
+        }
+        let alone = |rejects| Tally { n: self.n, rejects };
+        newcombe(alone(second_only), alone(first_only))
+    }
 }
 
 fn kappa([a, b, c, d]: [f64; 4], n: f64) -> Option<Estimate> {

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::domain::Policy;
 use crate::drift::decompose::{Cause, Decomposition};
 use crate::drift::event::Severity;
-use crate::drift::interval::{Estimate, Tally, newcombe};
+use crate::drift::interval::{Estimate, Interval, Tally, newcombe};
 use crate::drift::judged::Route;
 use crate::drift::shift::Story;
 use crate::drift::summed::{
@@ -24,7 +24,7 @@ use crate::http::drift::judging::{agreement, calibration, people, scores};
 use crate::http::drift::watching::{events, evidence, watch};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, unreadable, window};
-use crate::http::sentence::{ENOUGH, SHOWN, Windows, change_sentence};
+use crate::http::sentence::{ENOUGH, SHOWN, Windows, change_sentence, moved_within};
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{JudgedSum, Scope};
 use crate::ledger::follow::view::{Known, View};
@@ -273,10 +273,11 @@ fn change_json(
     after: &Summed,
 ) -> Value {
     let change = &compared.reading.decomposition;
+    let first = (served(&before.first), served(&after.first));
     json!({
-        "total": EffectForm::from(change.total),
-        "newcombe": newcombe(served(&before.first), served(&after.first)),
-        "parts": parts(change),
+        "total": EffectForm::within(change.total, moved_within(change.total, first.0, first.1)),
+        "newcombe": newcombe(first.0, first.1),
+        "parts": parts(change, Some(first)),
         "residual": change.residual,
         "borrowed_share": change.borrowed_share,
         "input_separated": compared.input_separated,
@@ -284,12 +285,21 @@ fn change_json(
     })
 }
 
-/// The four effects, each with what adds to it.
-fn parts(change: &Decomposition) -> Vec<Value> {
+/// The four effects, each with what adds to it; `first` is what both windows' first judgements said,
+/// where that is known.
+fn parts(change: &Decomposition, first: Option<(Tally, Tally)>) -> Vec<Value> {
     let part = |cause: Cause| {
         let part = change.part(cause);
-        let by = part.by.iter().map(|(name, effect)| effect_json(*effect, ("name", name)));
-        let mut whole = effect_json(part.whole, ("cause", cause.label()));
+        let by = part.by.iter();
+        let by = by.map(|(name, one)| effect_json((*one, one.interval()), ("name", name)));
+        // another mix or policy is one or is none; that judges rejected nothing is no certainty
+        let interval = match (cause, first) {
+            (Cause::Within, Some((before, after))) => moved_within(part.whole, before, after),
+            (Cause::Within | Cause::Input | Cause::Routing | Cause::Policy, _) => {
+                part.whole.interval()
+            }
+        };
+        let mut whole = effect_json((part.whole, interval), ("cause", cause.label()));
         if let Value::Object(whole) = &mut whole {
             whole.insert("by".to_owned(), by.collect());
         }
@@ -298,8 +308,7 @@ fn parts(change: &Decomposition) -> Vec<Value> {
     Cause::ALL.map(part).into()
 }
 
-fn effect_json(effect: Estimate, (key, value): (&str, &str)) -> Value {
-    let interval = effect.interval();
+fn effect_json((effect, interval): (Estimate, Interval), (key, value): (&str, &str)) -> Value {
     json!({ key: value, "effect": effect.effect, "se": effect.se, "low": interval.low,
         "high": interval.high })
 }

@@ -207,10 +207,16 @@ pub(super) struct EffectForm {
     high: f64,
 }
 
+impl EffectForm {
+    /// With an interval of its own.
+    pub(super) fn within(estimate: Estimate, Interval { low, high }: Interval) -> Self {
+        Self { effect: estimate.effect, se: estimate.se, low, high }
+    }
+}
+
 impl From<Estimate> for EffectForm {
     fn from(estimate: Estimate) -> Self {
-        let Interval { low, high } = estimate.interval();
-        Self { effect: estimate.effect, se: estimate.se, low, high }
+        Self::within(estimate, estimate.interval())
     }
 }
 

@@ -22,9 +22,9 @@ use crate::http::filter::{ExportFormat, ExportQuery, Filters, ListQuery, next_li
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::query::Parameters;
 use crate::ledger::LedgerError;
+use crate::ledger::export::Whole;
 use crate::ledger::form::RecordForm;
 use crate::ledger::reader::{Cursor, Filter};
-use crate::ledger::shadows::Shadow;
 use crate::ledger::table::{csv_header, csv_row};
 
 #[derive(Serialize)]
@@ -33,14 +33,6 @@ struct Page {
     next: Option<String>,
     views: BTreeMap<Uuid, Vec<String>>,
     labels: BTreeMap<Uuid, &'static str>,
-}
-
-/// A record with what was said behind its verdict.
-#[derive(Serialize)]
-pub(super) struct Whole {
-    #[serde(flatten)]
-    record: RecordForm,
-    shadows: Vec<Shadow>,
 }
 
 /// `GET /v1/verdicts`: newest first.
@@ -77,8 +69,8 @@ pub(super) async fn one(
     let reader = face.gate.ledger.reader();
     let record = reader.get(id_of(&id)?).await.map_err(unreadable)?;
     let record = record.ok_or_else(|| no_record(&id))?;
-    let shadows = reader.shadows(record.id).await.map_err(unreadable)?;
-    Ok(Json(Whole { record, shadows }))
+    let whole = reader.whole(vec![record]).await.map_err(unreadable)?;
+    whole.into_iter().next().map(Json).ok_or_else(|| no_record(&id))
 }
 
 /// `GET /v1/verdicts/{id}/views`: which pictures are kept of it.
@@ -142,11 +134,11 @@ pub(super) async fn export(State(face): State<Arc<Face>>, uri: Uri) -> Result<Re
     Ok(response)
 }
 
-fn line(record: &RecordForm, format: ExportFormat) -> Result<Bytes, LedgerError> {
+fn line(whole: &Whole, format: ExportFormat) -> Result<Bytes, LedgerError> {
     match format {
-        ExportFormat::Csv => csv_row(record).map(Bytes::from),
+        ExportFormat::Csv => csv_row(&whole.record).map(Bytes::from),
         ExportFormat::Ndjson => {
-            let json = serde_json::to_vec(record);
+            let json = serde_json::to_vec(whole);
             let mut line = json.map_err(|why| LedgerError::Store(why.to_string()))?;
             line.push(b'\n');
             Ok(Bytes::from(line))

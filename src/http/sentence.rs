@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::drift::decompose::Cause;
 use crate::drift::event::{Event, Label};
-use crate::drift::interval::{Estimate, Tally};
+use crate::drift::interval::{Estimate, Interval, Tally, newcombe};
 use crate::drift::summed::{Compared, Sum, served, served_by_judge};
 
 /// Served verdicts from which causes are told apart.
@@ -60,9 +60,15 @@ pub(super) fn change_sentence(windows: Windows<'_>, compared: Option<&Compared>)
         None if n == 0 => format!("No image was judged {between}."),
         Some(_) if n_before < ENOUGH => too_few_before(n, n_before, &between),
         None if SHOWN <= n && 0 < n_before => too_few_before(n, n_before, &between),
-        None => {
-            format!("Only {n} images were judged {between}, or none before: too few to compare.")
+        None if n < SHOWN => {
+            let were = if n == 1 { "image was" } else { "images were" };
+            format!("Only {n} {were} judged {between}: too few to compare.")
         }
+        None => format!(
+            "{} images were judged {between}, and none in the time before: there is nothing to \
+             compare with.",
+            count(n)
+        ),
         Some(compared) if n < ENOUGH => format!(
             "Only {n} images were judged {between}: too few to tell causes apart; who judged them \
              is worth {} points.",
@@ -75,6 +81,12 @@ pub(super) fn change_sentence(windows: Windows<'_>, compared: Option<&Compared>)
 fn too_few_before(n: u64, n_before: u64, between: &str) -> String {
     let (n, n_before) = (count(n), count(n_before));
     format!("{n} images were judged {between}, only {n_before} before: too few to compare with.")
+}
+
+/// The interval of what moved between two windows, of all images or on comparable ones. Where no
+/// image was rejected, or every one, the spread says nothing: then Newcombe's.
+pub(super) fn moved_within(moved: Estimate, before: Tally, after: Tally) -> Interval {
+    if moved.se <= 0.0 { newcombe(before, after) } else { moved.interval() }
 }
 
 /// What is told of enough verdicts.
@@ -121,7 +133,7 @@ fn cause_sentence(windows: Windows<'_>, compared: &Compared, between: &str) -> S
             )
         }
         Label::PolicyAnnotation | Label::None => {
-            let interval = total.interval();
+            let interval = moved_within(total, served(windows.before), served(windows.after));
             format!(
                 "Nothing material moved: {} of {} images would not pass {between}, {} points \
                  ({} to {}) from usual.",
@@ -288,11 +300,27 @@ mod tests {
     }
 
     #[test]
+    fn no_rejects_at_all_were_told_as_if_a_few_images_were_certain() {
+        let before = [sum("a", Route::Primary, (400, 0))];
+        let said = sentence(&before, &[sum("a", Route::Primary, (400, 0))]);
+        assert!(said.contains("0.0 points (\u{2212}1.0 to +1.0) from usual"), "{said}");
+    }
+
+    #[test]
     fn little_or_nothing_is_told_as_that() {
         let before = [sum("a", Route::Primary, (100_000, 6_400))];
         let after = |tally| [sum("a", Route::Primary, tally)];
         assert_eq!(sentence(&before, &[]), "No image was judged between 14:02 and 14:08 UTC.");
-        assert!(sentence(&before, &after((12, 1))).starts_with("Only 12 images were judged"));
+        assert_eq!(
+            sentence(&before, &after((12, 1))),
+            "Only 12 images were judged between 14:02 and 14:08 UTC: too few to compare."
+        );
+        assert!(sentence(&before, &after((1, 0))).starts_with("Only 1 image was judged"));
+        assert_eq!(
+            sentence(&[], &after((1_200, 60))),
+            "1,200 images were judged between 14:02 and 14:08 UTC, and none in the time before: there \
+             is nothing to compare with."
+        );
         assert!(sentence(&before, &after((200, 11))).contains("too few to tell causes apart"));
         assert!(
             sentence(&before, &after((5_000, 320))).starts_with("Nothing material moved: 6.4 %")

@@ -129,6 +129,8 @@ pub(crate) enum What {
     Record,
     /// What came after one.
     Late,
+    /// What was said behind one elsewhere; whoever brings it is told when it is not written.
+    Behind,
 }
 
 impl Ticket {
@@ -147,7 +149,7 @@ impl Drop for Ticket {
         let ended = match (self.what, self.written) {
             (What::Record, true) => Some(&self.counters.written),
             (What::Record, false) => Some(&self.counters.dropped_rows),
-            (What::Late, true) => None,
+            (What::Late, true) | (What::Behind, _) => None,
             (What::Late, false) => Some(&self.counters.dropped_late),
         };
         if let Some(ended) = ended {

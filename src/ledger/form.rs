@@ -20,6 +20,8 @@ use crate::domain::{
 };
 use crate::ledger::wire::{Keyed, digest, maybe_word, moment, word};
 
+pub mod plausible;
+
 /// Everything kept of one check, as JSON.
 #[expect(clippy::struct_excessive_bools, reason = "four independent facts, each its own JSON key")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -55,6 +55,7 @@ impl Pending {
         let ticket = match &row.content {
             Content::Record(_) => Ticket::new(counters, What::Record),
             Content::Late { .. } => Ticket::new(counters, What::Late),
+            Content::Behind(_) => Ticket::new(counters, What::Behind),
         };
         let waiter = Waiter { ticket, answer };
         (Self { row, keep, waiter }, committed)

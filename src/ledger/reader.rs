@@ -1,5 +1,4 @@
-//! Reading the ledger: lists newest first, one record, an export, a kept picture, a repeated
-//! request's answer.
+//! Reading the ledger: lists newest first, one record, a kept picture, a repeated request's answer.
 //!
 //! Readers have their own connections and never wait for the writer; a verdict that looks up its
 //! key has connections that no list can take. Every query is bound in time. Newest first is by the moment
@@ -16,7 +15,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
 use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{Encode, QueryBuilder, Row, Type};
 use thiserror::Error;
@@ -190,19 +188,6 @@ impl Reader {
         row.as_ref().map(read_record).transpose()
     }
 
-    /// Every record that `filter` means, newest first, read page by page as it is consumed. No page
-    /// holds the store between two polls, so a slow consumer delays nobody.
-    pub fn export(
-        &self,
-        filter: Filter,
-    ) -> impl Stream<Item = Result<RecordForm, LedgerError>> + Send + use<> {
-        let pages = Pages { reader: self.clone(), filter, page: Vec::new(), next: Next::First };
-        stream::try_unfold(pages, async |mut pages| {
-            let record = pages.record().await?;
-            Ok(record.map(|record| (record, pages)))
-        })
-    }
-
     /// The picture kept of record `id`: the one called `view`, or the first. Its media type and
     /// bytes; `None` where none was kept, or not any longer.
     ///
@@ -303,38 +288,6 @@ impl FromStr for Cursor {
         let (at, seq) = bytes.split_first_chunk().ok_or_else(bad)?;
         let seq = seq.try_into().map_err(|_| bad())?;
         Ok(Self { at: Timestamp(i64::from_be_bytes(*at)), seq: i64::from_be_bytes(seq) })
-    }
-}
-
-/// Where an export stands.
-struct Pages {
-    reader: Reader,
-    filter: Filter,
-    /// The rest of the page in hand, oldest first.
-    page: Vec<RecordForm>,
-    next: Next,
-}
-
-enum Next {
-    First,
-    After(Cursor),
-    Done,
-}
-
-impl Pages {
-    async fn record(&mut self) -> Result<Option<RecordForm>, LedgerError> {
-        if self.page.is_empty() {
-            let cursor = match self.next {
-                Next::First => None,
-                Next::After(cursor) => Some(cursor),
-                Next::Done => return Ok(None),
-            };
-            let page = self.reader.list(&self.filter, cursor, MAX_PAGE).await?;
-            self.next = page.next.map_or(Next::Done, Next::After);
-            self.page = page.records;
-            self.page.reverse();
-        }
-        Ok(self.page.pop())
     }
 }
 

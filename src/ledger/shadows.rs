@@ -4,7 +4,9 @@
 //! Each takes its own place in the order in which things count, so that sums and drift take it up
 //! exactly once. Calls that failed are kept too, for their bill; they say nothing of the image.
 
-use serde::Serialize;
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row as _, query, query_as};
 use uuid::Uuid;
@@ -15,12 +17,9 @@ use crate::drift::interval::real;
 use crate::ledger::figures::Scope;
 use crate::ledger::form::AttemptForm;
 use crate::ledger::reader::{Reader, bounded};
-use crate::ledger::wire::moment;
+use crate::ledger::wire::{digest, moment, word};
 use crate::ledger::writing::Writing;
 use crate::ledger::{Ledger, LedgerError};
-
-/// Shadows of one verdict that are read at most.
-const MAX_SHADOWS: u32 = 200;
 
 /// The first stands: a judge is asked once for one entry.
 const INSERT: &str = "INSERT INTO shadow (seq, at_us, policy, judge, purpose, entry, propensity, \
@@ -29,9 +28,11 @@ const INSERT: &str = "INSERT INTO shadow (seq, at_us, policy, judge, purpose, en
 
 const INSERT_COUNTED: &str = "INSERT INTO counted (seq, shadow) VALUES (?1, ?2)";
 
-const OF_ONE: &str = "SELECT shadow.at_us, purpose, entry, shadow.propensity, shadow.judged_by, \
-    shadow.form FROM record JOIN shadow ON shadow.seq = record.seq WHERE record.id = ?1 \
-    ORDER BY shadow.id LIMIT ?2";
+const BEHIND: &str = "SELECT shadow.at_us, purpose, entry, shadow.propensity, shadow.judged_by, \
+    shadow.form, counted.n, shadow.seq FROM json_each(?1) \
+    CROSS JOIN shadow ON shadow.seq = value \
+    LEFT JOIN counted ON counted.seq = shadow.seq AND counted.shadow = shadow.id \
+    ORDER BY shadow.id";
 
 const SPENT: &str = "SELECT policy, purpose, entry, sum(cost_micro_usd) FROM shadow \
     WHERE at_us >= ?1 GROUP BY 1, 2, 3";
@@ -97,23 +98,36 @@ pub struct NewShadow {
     pub attempt: Attempt,
 }
 
-/// One call behind a verdict, as it is answered.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One call behind a verdict, as it is answered and exported.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {
     /// When the call began.
     #[serde(with = "moment")]
     pub at: Timestamp,
     /// Why it was made: sample, backfill or burst.
-    pub purpose: &'static str,
+    #[serde(with = "word")]
+    pub purpose: Purpose,
     /// The policy's entry that wanted it; null where none did.
     pub entry: Option<String>,
     /// Probability that it would be made, fixed before it was.
     pub propensity: f64,
     /// Digest of what decided the judging.
-    pub judged_by: String,
+    #[serde(with = "digest")]
+    pub judged_by: Digest,
+    /// Its place in the order in which records and shadows count.
+    pub counted: Option<i64>,
     /// The call.
     #[serde(flatten)]
     pub attempt: AttemptForm,
+}
+
+/// One call that was kept elsewhere, to be brought behind its verdict here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Behind {
+    /// The verdict's id.
+    pub verdict: Uuid,
+    /// The call.
+    pub shadow: Shadow,
 }
 
 /// What was spent behind verdicts.
@@ -168,37 +182,93 @@ impl Ledger {
     }
 }
 
-/// Writes the row and its place in the order in which things count, in the caller's transaction.
+/// A row of the table, but for what its record says.
+struct Inserted<'a> {
+    verdict: Uuid,
+    at: Timestamp,
+    purpose: Purpose,
+    entry: &'a str,
+    propensity: f64,
+    judged_by: Digest,
+    judge: &'a str,
+    cost: MicroUsd,
+    form: String,
+}
+
+/// Writes the row and its place in the order in which things count, in the caller's transaction; the
+/// row's id, or [`NO_SHADOW`].
 pub(crate) async fn insert(
     conn: &mut SqliteConnection,
     shadow: &NewShadow,
 ) -> Result<i64, sqlx::Error> {
     let form = serde_json::to_string(&AttemptForm::from(&shadow.attempt));
-    let form = form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?;
+    let inserted = Inserted {
+        verdict: shadow.verdict,
+        at: shadow.at,
+        purpose: shadow.purpose,
+        entry: &shadow.entry,
+        propensity: shadow.propensity,
+        judged_by: shadow.judged_by,
+        judge: &shadow.attempt.judge.name,
+        cost: shadow.attempt.cost,
+        form: form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?,
+    };
+    Ok(insert_row(conn, inserted).await?.map_or(NO_SHADOW, |(id, _)| id))
+}
+
+/// The same with one that was kept elsewhere; the `seq` of its record, or [`NO_SHADOW`].
+pub(crate) async fn insert_behind(
+    conn: &mut SqliteConnection,
+    Behind { verdict, shadow }: &Behind,
+) -> Result<i64, sqlx::Error> {
+    let form = serde_json::to_string(&shadow.attempt);
+    let inserted = Inserted {
+        verdict: *verdict,
+        at: shadow.at,
+        purpose: shadow.purpose,
+        entry: shadow.entry.as_deref().unwrap_or_default(),
+        propensity: shadow.propensity,
+        judged_by: shadow.judged_by,
+        judge: &shadow.attempt.judge,
+        cost: MicroUsd(shadow.attempt.cost_micro_usd.unwrap_or_default()),
+        form: form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?,
+    };
+    Ok(insert_row(conn, inserted).await?.map_or(NO_SHADOW, |(_, seq)| seq))
+}
+
+/// Its id and its record's `seq`, unless there is no such record or it is there already.
+async fn insert_row(
+    conn: &mut SqliteConnection,
+    row: Inserted<'_>,
+) -> Result<Option<(i64, i64)>, sqlx::Error> {
     let insert = query_as::<_, (i64, i64)>(INSERT)
-        .bind(shadow.verdict.to_string())
-        .bind(shadow.at.0)
-        .bind(&shadow.attempt.judge.name)
-        .bind(shadow.purpose.label())
-        .bind(&shadow.entry)
-        .bind(shadow.propensity)
-        .bind(shadow.judged_by.to_string())
-        .bind(i64::try_from(shadow.attempt.cost.0).unwrap_or(i64::MAX))
-        .bind(form);
-    let Some((id, seq)) = insert.fetch_optional(&mut *conn).await? else { return Ok(NO_SHADOW) };
+        .bind(row.verdict.to_string())
+        .bind(row.at.0)
+        .bind(row.judge)
+        .bind(row.purpose.label())
+        .bind(row.entry)
+        .bind(row.propensity)
+        .bind(row.judged_by.to_string())
+        .bind(i64::try_from(row.cost.0).unwrap_or(i64::MAX))
+        .bind(row.form);
+    let Some((id, seq)) = insert.fetch_optional(&mut *conn).await? else { return Ok(None) };
     query(INSERT_COUNTED).bind(seq).bind(id).execute(conn).await?;
-    Ok(id)
+    Ok(Some((id, seq)))
 }
 
 impl Reader {
-    /// What was said behind one verdict, in the order in which it was stored.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn shadows(&self, verdict: Uuid) -> Result<Vec<Shadow>, LedgerError> {
-        let query = query(OF_ONE).bind(verdict.to_string()).bind(MAX_SHADOWS);
-        let rows = bounded(query.fetch_all(&self.pool)).await?;
-        rows.iter().map(read).collect()
+    /// What was said behind the verdicts of some records, a JSON list of `seq`: by record, in the order
+    /// in which it was stored.
+    pub(crate) async fn behind(
+        &self,
+        seqs: &str,
+    ) -> Result<HashMap<i64, Vec<Shadow>>, LedgerError> {
+        let rows = bounded(query(BEHIND).bind(seqs).fetch_all(&self.pool)).await?;
+        let mut behind: HashMap<i64, Vec<Shadow>> = HashMap::new();
+        for row in &rows {
+            behind.entry(row.try_get(7)?).or_default().push(read(row)?);
+        }
+        Ok(behind)
     }
 
     /// What was spent behind verdicts from a moment on.
@@ -248,15 +318,18 @@ impl Reader {
 }
 
 fn read(row: &SqliteRow) -> Result<Shadow, LedgerError> {
-    let (purpose, entry, form): (&str, String, &str) =
-        (row.try_get(1)?, row.try_get(2)?, row.try_get(5)?);
-    let purpose = Purpose::of(purpose).map_or("", Purpose::label);
+    let seq: i64 = row.try_get(7)?;
+    let unreadable = |why: &dyn std::fmt::Display| LedgerError::row(Some(seq), why);
+    let (purpose, entry, judged_by, form): (&str, String, &str, &str) =
+        (row.try_get(1)?, row.try_get(2)?, row.try_get(4)?, row.try_get(5)?);
+    let purpose = Purpose::of(purpose);
     Ok(Shadow {
         at: Timestamp(row.try_get(0)?),
-        purpose,
+        purpose: purpose.ok_or_else(|| unreadable(&"a shadow of no known purpose"))?,
         entry: Some(entry).filter(|entry| !entry.is_empty()),
         propensity: row.try_get(3)?,
-        judged_by: row.try_get(4)?,
-        attempt: serde_json::from_str(form).map_err(|why| LedgerError::row(None, &why))?,
+        judged_by: judged_by.parse().map_err(|why| unreadable(&why))?,
+        counted: row.try_get(6)?,
+        attempt: serde_json::from_str(form).map_err(|why| unreadable(&why))?,
     })
 }

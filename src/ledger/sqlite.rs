@@ -19,6 +19,7 @@ use crate::domain::{Decision, Digest, MicroUsd, Route};
 use crate::ledger::form::RecordForm;
 use crate::ledger::marks;
 use crate::ledger::rollup;
+use crate::ledger::shadows::{self, Behind};
 use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
 
 const MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -121,10 +122,11 @@ pub(crate) struct KeptPicture {
     pub(crate) made: bool,
 }
 
-/// One record, or what came after one, as it goes into the file.
+/// One record, or what came after or was said behind one, as it goes into the file.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) content: Content,
+    /// The form; empty of what was said behind a verdict.
     pub(crate) json: String,
     pub(crate) mark: Option<IdempotencyMark>,
     pub(crate) pictures: Vec<KeptPicture>,
@@ -137,6 +139,8 @@ pub(crate) enum Content {
     Record(Box<RecordForm>),
     /// The remainder of the record with this id, and what it adds to the bill.
     Late { id: Uuid, cost: MicroUsd },
+    /// What was said behind a verdict, and was kept elsewhere.
+    Behind(Box<Behind>),
 }
 
 /// What one step of retention is after.
@@ -263,6 +267,7 @@ async fn append_row(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx:
     match &row.content {
         Content::Record(form) => append_whole(conn, row, form).await,
         Content::Late { id, cost } => append_late(conn, row, (*id, *cost)).await,
+        Content::Behind(behind) => shadows::insert_behind(conn, behind).await,
     }
 }
 

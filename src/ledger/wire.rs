@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::drill::{DrillResult, Fault};
 use crate::domain::{AttemptOutcome, Basis, Decision, Format, Mode, OnFail, Route};
+use crate::ledger::shadows::Purpose;
 
 /// A JSON object that keeps its keys in the order they were given.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +81,7 @@ words! {
     Format: &Format::ALL;
     Mode: &[Mode::Enforce, Mode::Observe, Mode::Off];
     OnFail: &[OnFail::Fail, OnFail::Review, OnFail::Flag];
+    Purpose: &Purpose::ALL;
     Route: &Route::ALL;
 }
 
@@ -87,7 +89,7 @@ pub(crate) fn read_word<T: Word, E: Error>(text: &str) -> Result<T, E> {
     let found = T::ALL.iter().find(|one| one.word() == text);
     found.copied().ok_or_else(|| {
         let words: Vec<_> = T::ALL.iter().map(|one| one.word()).collect();
-        E::custom(format!("unknown word {text:?}, expected one of: {}", words.join(", ")))
+        E::custom(format!("is {text:?}, expected one of: {}", words.join(", ")))
     })
 }
 
@@ -164,7 +166,12 @@ pub(crate) mod moment {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
-        Timestamp::parse(&Cow::<'de, str>::deserialize(from)?).map_err(D::Error::custom)
+        let text = Cow::<'de, str>::deserialize(from)?;
+        Timestamp::parse(&text).map_err(|_| {
+            D::Error::custom(format!(
+                "is {text:?}, expected a moment such as 2026-11-21T14:02:00.000250Z"
+            ))
+        })
     }
 }
 

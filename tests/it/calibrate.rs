@@ -189,6 +189,7 @@ fn what_does_not_exist_is_named_and_exits_as_the_contract_says() {
     };
     let (code, said) = told(&[]);
     assert_eq!(code, Some(1), "no store yet: {said}");
+    assert!(said.contains("there is no store ") && said.contains("--data DIR"), "{said}");
     let (code, said) = told(&["--policy", "shpo"]);
     assert_eq!(
         (code, said.as_str()),
@@ -202,7 +203,9 @@ fn what_does_not_exist_is_named_and_exits_as_the_contract_says() {
         (code, said.as_str()),
         (Some(2), "vlmgate: mini is whom others are calibrated to\n")
     );
-    assert_eq!(told(&["--min-pairs", "500"]).0, Some(2), "nobody lowers the least number");
+    let (code, said) = told(&["--min-pairs", "10"]);
+    assert_eq!(code, Some(2), "nobody lowers the least number");
+    assert!(said.contains("rests on fewer than 1000 images does more harm than good"), "{said}");
     write_policy(folder.path(), &POLICY.replace("format: 1", "format: 9"));
     assert_eq!(told(&[]).0, Some(3));
 }
@@ -216,7 +219,8 @@ fn lint_warns_of_judges_whose_line_is_in_doubt_and_strict_refuses_them() {
         (output.status.code(), text(&output.stdout))
     };
     let warnings = |said: &str| {
-        let lines = said.lines().filter_map(|line| line.strip_prefix("shop: warning: "));
+        let lines = said.lines().filter_map(|line| line.split_once(": warning: "));
+        let lines = lines.map(|(_, warning)| warning);
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let with = |offset: &str| {
@@ -231,15 +235,17 @@ fn lint_warns_of_judges_whose_line_is_in_doubt_and_strict_refuses_them() {
     assert_eq!(
         warnings(&said),
         [
-            "haiku stands in for mini and is not calibrated: when it does, the reject rate moves by what \
-          the two differ; see `vlmgate calibrate --help`"
+            "haiku stands in for mini and is not calibrated, in cutout, shadow: when it does, the reject \
+          rate moves by what the two differ; see `vlmgate calibrate --help`"
         ]
     );
+    assert!(said.contains("policies/shop.yaml:9:18: route.judges[1]: warning: "), "{said}");
     assert_eq!(lint(&["--strict"]).0, Some(3));
     let (code, said) = lint(&["--json"]);
     let json: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, json.len()), (Some(0), 2), "{said}");
     assert_eq!((&json[1]["judge"], &json[1]["doubt"]), (&json!("haiku"), &json!("uncalibrated")));
+    assert_eq!((&json[1]["line"], &json[1]["criteria"]), (&json!(9), &json!(["cutout", "shadow"])));
 
     let day = |ago: u64| {
         let ago = std::time::Duration::from_secs(ago * 86_400);
@@ -262,6 +268,79 @@ fn lint_warns_of_judges_whose_line_is_in_doubt_and_strict_refuses_them() {
           calibrate` again"]
     );
     assert_eq!(lint(&["--strict"]).0, Some(3));
+}
+
+#[test]
+fn a_line_in_one_criterion_passed_for_a_calibrated_judge_and_a_shadow_of_the_first_was_fine() {
+    let policy =
+        POLICY.replace("pass_at: 0.7 }", "pass_at: 0.7, pass_at_by_judge: { haiku: 0.6 } }");
+    let shadow = "shadow: [{ id: twin, judge: mini, sample: 3%, per_day: 1 USD }]\n";
+    let folder = folder(&format!("{policy}{shadow}"));
+    let lint = |path: &str| {
+        let output = vlmgate(folder.path(), &["policy", "lint", path]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        said.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let said = lint("policies/shop.yaml");
+    let [line, twin] = said.as_slice() else { panic!("{said:?}") };
+    assert!(
+        line.starts_with(
+            "policies/shop.yaml:5:5: criteria[1].pass_at_by_judge: warning: haiku stands in for mini \
+             and has a line of its own in other criteria, and none in shadow"
+        ),
+        "{line}"
+    );
+    assert!(
+        twin.starts_with(
+            "policies/shop.yaml:10:29: shadow[0].judge: warning: twin shows images to mini, which \
+             judged them first"
+        ),
+        "{twin}"
+    );
+    assert_eq!(lint("policies"), said, "in a folder as alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_store_is_calibrated_as_the_store_itself() {
+    let (one, other) = (folder(POLICY), folder(POLICY));
+    let store = Store::open(one.path()).await;
+    store.fill().await;
+    let lines = store.exported().await;
+    fs::write(other.path().join("records.ndjson"), lines).unwrap();
+    let output = vlmgate(other.path(), &["import", "records.ndjson"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains(" and 1210 shadows stored, "),
+        "{}",
+        text(&output.stdout)
+    );
+    let told = |folder: &Path| {
+        let mut told = calibrate(folder, &[]);
+        // a minute may have passed between the two
+        for key in ["since", "until"] {
+            told.as_object_mut().unwrap().remove(key);
+        }
+        told["judges"][0].as_object_mut().unwrap().remove("pairs_a_day");
+        told
+    };
+    assert_eq!(told(other.path()), told(one.path()));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn judges_that_never_differed_were_told_to_differ_by_exactly_nothing() {
+    let folder = folder(POLICY);
+    let store = Store::open(folder.path()).await;
+    store.twins(0..12).await;
+    let told = calibrate(folder.path(), &["--judge", "haiku"]);
+    let present = &told["judges"][0]["fit"]["present"];
+    assert_eq!(present["effect"], json!(0.0), "{told}");
+    let (low, high) = (present["low"].as_f64().unwrap(), present["high"].as_f64().unwrap());
+    assert!(low < -0.2 && 0.2 < high, "twelve images say little: {present}");
+    let said = shown(folder.path(), &["--judge", "haiku"]);
+    assert!(said.contains("difference  0.0 points (-24.2 to +24.2)"), "{said}");
+    store.close().await;
 }
 
 #[test]

@@ -103,6 +103,8 @@ fn show_prints_the_digests_and_the_resolved_policy() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(shown["name"], "product-photo");
+    let output = vlmgate(folder.path(), &["policy", "show", "nowhere.yaml"]);
+    assert_eq!(output.status.code(), Some(2), "as for lint and test");
     let output = vlmgate(folder.path(), &["policy", "show", &policy]);
     assert!(text(&output.stdout).contains("revision b3:"), "{}", text(&output.stdout));
 }
@@ -137,4 +139,73 @@ fn a_score_of_a_wrong_folder_counted_nothing_and_was_a_success() {
     assert!(counted.contains("good pictures: 1, stopped 0, flagged 0"), "{counted}");
     let empty = vlmgate(folder.path(), &["checks", "score", "."]);
     assert_eq!(empty.status.code(), Some(2), "a folder without pictures");
+}
+
+/// Every command that people type, with the words before its flags.
+const COMMANDS: [&[&str]; 14] = [
+    &["serve"],
+    &["check"],
+    &["checks", "score"],
+    &["policy", "lint"],
+    &["policy", "show"],
+    &["policy", "test"],
+    &["config", "check"],
+    &["calibrate"],
+    &["doctor"],
+    &["drill"],
+    &["drift", "replay"],
+    &["report"],
+    &["import"],
+    &[],
+];
+
+#[test]
+fn every_command_s_help_has_examples_and_exit_codes_in_one_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in COMMANDS {
+        let output = vlmgate(folder.path(), &[command, &["--help"][..]].concat());
+        assert_eq!(output.status.code(), Some(0), "{command:?}");
+        let help = text(&output.stdout);
+        assert!(help.contains("\nExit codes: 0 "), "{command:?}: {help}");
+        let widest = help.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= 100, "{command:?}: a line of {widest}");
+        if !command.is_empty() {
+            let example = format!("\n  vlmgate {}", command.join(" "));
+            assert!(help.contains("\nExample") && help.contains(&example), "{command:?}: {help}");
+            let unknown = vlmgate(folder.path(), &[command, &["--no-such-flag"][..]].concat());
+            assert_eq!(unknown.status.code(), Some(2), "{command:?}");
+            assert!(unknown.stdout.is_empty(), "stdout is data");
+        }
+    }
+}
+
+#[test]
+fn commands_that_call_nobody_asked_for_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "providers:\n  openai: { kind: openai, key: \"${OPENAI_API_KEY}\" }\n\
+                  judges:\n  openai-mini: { provider: openai, model: gpt-6-luna }\n\
+                  keys:\n  - { name: one, sha256: \"${KEY}\", roles: [read] }\n";
+    fs::write(folder.path().join("secret.yaml"), config).unwrap();
+    fs::write(folder.path().join("none.ndjson"), "").unwrap();
+    let shipped = root().join("policies/product-photo.yaml").display().to_string();
+    let commands: [(&[&str], i32, &str); 5] = [
+        (&["import", "none.ndjson"], 0, ""),
+        (&["import", "none.ndjson", "--config", "secret.yaml"], 0, ""),
+        (&["calibrate", "--data", "nowhere"], 1, "vlmgate: there is no store nowhere/vlmgate.db: "),
+        (&["report", "--config", "secret.yaml"], 2, "vlmgate: the store counts no verdict yet"),
+        (&["policy", "lint", &shipped, "--config", "secret.yaml"], 3, ""),
+    ];
+    for (arguments, code, says) in commands {
+        let output = vlmgate(folder.path(), arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(!said.contains("_KEY") && !said.contains("left out"), "{arguments:?}: {said}");
+        assert!(said.starts_with(says) && says.is_empty() == said.is_empty(), "{said}");
+    }
+    // a store's address is no key
+    let store = "store: { url: \"sqlite://${WHERE}/vlmgate.db\" }\n";
+    fs::write(folder.path().join("secret.yaml"), format!("{config}{store}")).unwrap();
+    let output = vlmgate(folder.path(), &["import", "none.ndjson", "--config", "secret.yaml"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("WHERE is not set"), "{}", text(&output.stderr));
 }

@@ -7,8 +7,11 @@ mod worlds;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::process::Command;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use vlmgate::drift::decompose::{Cell, Counts, decompose};
 use vlmgate::drift::interval::Tally;
@@ -110,9 +113,13 @@ fn a_replay_says_that_an_outage_was_routing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("verdicts.jsonl");
     std::fs::write(&file, written(&World::example(Scenario::Outage), 3)).unwrap();
-    let ended = replay(&file, &["--baseline", "0.1"]);
+    let ended = replay(&file, &["--baseline", "0.1d"]);
     let told = String::from_utf8(ended.stdout).unwrap();
     assert!(ended.status.success());
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&std::fs::read(&file).unwrap()).unwrap();
+    std::fs::write(&file, packed.finish().unwrap()).unwrap();
+    assert_eq!(replay(&file, &["--baseline", "0.1"]).stdout, told.as_bytes(), "packed or not");
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("  routing: +"), "{told}");
 }
@@ -125,7 +132,7 @@ fn a_replay_names_the_line_that_is_no_verdict() {
     let ended = replay(&file, &[]);
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(2), "{said}");
-    assert!(said.contains("line 2: missing field"), "{said}");
+    assert!(said.ends_with("verdicts.jsonl:2: at: is missing\n"), "{said}");
 }
 
 #[test]
@@ -136,5 +143,5 @@ fn a_replay_of_a_file_that_is_no_text_said_that_its_own_output_was_broken() {
     let ended = replay(&file, &[]);
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(2), "{said}");
-    assert!(said.contains("verdicts.jsonl.gz, line 1: ") && !said.contains("output"), "{said}");
+    assert!(said.contains("verdicts.jsonl.gz:1: ") && !said.contains("output"), "{said}");
 }

@@ -105,21 +105,29 @@ fn is_left(entry: &std::io::Result<fs::DirEntry>) -> bool {
 }
 
 #[tokio::test]
-async fn a_bad_line_is_named_by_its_number_and_the_rest_goes_on_unless_strict() {
+async fn a_bad_line_stops_everything_unless_it_is_to_be_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let records = exported();
     let text = format!("{}\n{{\"id\":1}}\n{}", lines(&records[..2]), lines(&records[2..5]));
     fs::write(folder.path().join("records.ndjson"), text).unwrap();
 
-    let (code, told, complained) = said(&import(folder.path(), &["records.ndjson", "--strict"]));
-    assert_eq!((code, told.as_str()), (1, "0 records stored, 0 were here already\n"));
-    assert!(complained.contains("nothing is stored, because of --strict"), "{complained}");
-    assert!(everything(folder.path()).await.is_empty());
+    // the old flag says what is so anyway
+    for flags in [&["records.ndjson"][..], &["records.ndjson", "--strict"]] {
+        let (code, told, complained) = said(&import(folder.path(), flags));
+        assert_eq!((code, told.as_str()), (1, "0 records stored, 0 were here already\n"));
+        assert_eq!(
+            complained,
+            "records.ndjson:4: id: is 1, expected a UUID\nvlmgate: 1 line is no record: nothing is \
+             stored; mend the file, or leave such lines out with --skip-bad\n"
+        );
+        assert!(everything(folder.path()).await.is_empty());
+    }
 
-    let (code, told, complained) = said(&import(folder.path(), &["records.ndjson", "--json"]));
-    assert_eq!(code, 1, "a line that is lost is no success");
-    assert_eq!(told, "{\"bad\":1,\"present\":0,\"records\":5,\"stored\":5}\n");
-    assert!(complained.contains("records.ndjson, line 4 is no record"), "{complained}");
+    let flags = ["records.ndjson", "--json", "--skip-bad"];
+    let (code, told, complained) = said(&import(folder.path(), &flags));
+    assert_eq!(code, 0, "{complained}");
+    assert_eq!(told, "{\"bad\":1,\"present\":0,\"records\":5,\"shadows\":0,\"stored\":5}\n");
+    assert!(complained.ends_with("vlmgate: 1 line is no record, and left out\n"), "{complained}");
     assert_eq!(everything(folder.path()).await, placeless(records[..5].to_vec()));
 }
 
@@ -143,7 +151,7 @@ async fn a_made_up_history_says_so_and_its_second_judgements_are_pairs() {
     running.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
     let (code, told, complained) = said(&running.wait_with_output().unwrap());
     assert_eq!(code, 0, "{complained}");
-    assert_eq!(told, "1 records stored, 0 were here already\n");
+    assert_eq!(told, "1 record stored, 0 were here already\n");
     let stored = everything(folder.path()).await.remove(0);
     assert_eq!(stored.flags, ["halo", "simulated"]);
     assert_eq!(stored.attempts, record.attempts);
@@ -177,4 +185,55 @@ async fn a_verdict_of_a_judge_that_only_plays_one_says_so_wherever_it_is_shown()
     let stats = world.counted(1).await;
     assert!(stats["flags"].as_array().unwrap().contains(&json!({ "flag": "simulated", "n": 1 })));
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_score_of_seven_and_a_moment_to_come_were_stored_and_spoiled_the_sums() {
+    let folder = tempfile::tempdir().unwrap();
+    let spoiled = |pointer: &str, value: serde_json::Value| {
+        let mut line = serde_json::to_value(&exported()[0]).unwrap();
+        *line.pointer_mut(pointer).unwrap() = value;
+        line.to_string()
+    };
+    let lines = [
+        spoiled(
+            "/scores",
+            json!({ "cutout": { "score": 7, "pass_at": 0.7, "passed": true,
+            "reason": null } }),
+        ),
+        spoiled("/at", json!("2199-01-01T00:00:00Z")),
+        spoiled("/attempts/0/route", json!("detour")),
+        spoiled("/cost_micro_usd", json!(-7)),
+        spoiled("/propensity", json!(0)),
+        "[1]".to_owned(),
+    ];
+    fs::write(folder.path().join("bad.ndjson"), lines.join("\n")).unwrap();
+    let (code, told, complained) = said(&import(folder.path(), &["bad.ndjson"]));
+    assert_eq!((code, told.as_str()), (1, "0 records stored, 0 were here already\n"));
+    let expected = [
+        "bad.ndjson:1: scores.cutout.score: is 7, expected 0 to 1",
+        "bad.ndjson:2: at: is 2199-01-01T00:00:00.000000Z, and it is only ",
+        "bad.ndjson:3: attempts[0].route: is \"detour\", expected one of: primary",
+        "bad.ndjson:4: cost_micro_usd: is -7, expected a whole number, 0 or more",
+        "bad.ndjson:5: propensity: is 0, expected over 0 and at most 1",
+        "bad.ndjson:6: is no JSON object",
+        "vlmgate: 6 lines are no records: nothing is stored",
+    ];
+    assert_eq!(complained.lines().count(), expected.len(), "{complained}");
+    for (line, expected) in complained.lines().zip(expected) {
+        assert!(line.starts_with(expected), "{line}");
+    }
+    assert!(everything(folder.path()).await.is_empty());
+}
+
+#[test]
+fn a_file_that_is_not_there_left_an_empty_store_behind_and_asked_for_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, says) in [("nowhere", "No such file"), (".", "is a folder, expected a file")] {
+        let (code, told, complained) = said(&import(folder.path(), &[name]));
+        assert_eq!((code, told.as_str()), (2, ""));
+        assert!(complained.starts_with(&format!("vlmgate: {name}: {says}")), "{complained}");
+        assert_eq!(complained.lines().count(), 1, "{complained}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -5,6 +5,14 @@ import { html } from '/ui/markup.js';
 import { plain, points, pointsRange } from '/ui/words.js';
 
 const ROW = 34;
+// Room that the text of a tick takes.
+const LABEL = 40;
+
+// As many decimals as tell two ticks, in points, apart.
+function digitsOf(marks) {
+  const step = marks.length > 1 ? (marks[1] - marks[0]) * 100 : 1;
+  return Math.min(2, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+}
 
 // `rows`: {name, note, effect, low, high, colour}.
 export function effects(rows) {
@@ -16,9 +24,11 @@ export function effects(rows) {
       high = Math.max(0.002, ...rows.map(row => row.high));
     const pad = (high - low) * 0.06;
     const x = linear(low - pad, high + pad, left, right);
-    const grid = ticks(low, high, 6).map(
+    const marks = ticks(low, high, Math.min(6, Math.max(3, Math.floor((right - left) / LABEL))));
+    const digits = digitsOf(marks);
+    const grid = marks.map(
       v =>
-        html`${line(x(v), 0, x(v), foot, Math.abs(v) < 1e-9 ? 'var(--edge)' : 'var(--line)')}${text(x(v), foot + 14, Math.abs(v) < 1e-9 ? '0' : `${v > 0 ? '+' : ''}${plain(v * 100, high - low < 0.02 ? 1 : 0)}`, 'q', 'middle')}`,
+        html`${line(x(v), 0, x(v), foot, Math.abs(v) < 1e-9 ? 'var(--edge)' : 'var(--line)')}${text(x(v), foot + 14, Math.abs(v) < 1e-9 ? '0' : `${v > 0 ? '+' : ''}${plain(v * 100, digits)}`, 'q', 'middle')}`,
     );
     return html`${grid}${rows.map((row, place) => {
       const y = 15 + place * ROW,

@@ -13,7 +13,7 @@ use crate::domain::policy::Offset;
 use crate::domain::policy::offset::stepped;
 use crate::domain::{Digest, Policy};
 use crate::drift::fit::{Fit, Verdict, fit};
-use crate::drift::interval::{Estimate, Tally, wilson};
+use crate::drift::interval::{Estimate, Interval, Tally, newcombe, wilson};
 
 /// Pairs from which agreement is worth a number.
 const ENOUGH_PAIRS: u64 = 200;
@@ -250,7 +250,7 @@ impl Judged<'_> {
         if let Some(fit) = fit {
             let rates = (share(fit.judge), share(fit.primary));
             line("rejects", format!("{}; {primary} {}", rates.0, rates.1))?;
-            line("difference", points(fit.present))?;
+            line("difference", points(fit.present, fit.agreement.difference_interval()))?;
             line("agreement", agreement(fit))?;
         }
         if let Some(present) = self.present {
@@ -259,8 +259,9 @@ impl Judged<'_> {
         if let Some(fit) = fit.as_ref().filter(|fit| shows_offset(fit)) {
             let (add, at_line) = rounded(fit);
             line("offset", format!("add {add}, at_line {at_line}"))?;
-            let expected = 100.0 * fit.residual.interval().high;
-            let measured = fit.held_out.map(points).unwrap_or_default();
+            let expected = 100.0 * left_over(fit.residual, fit.primary.n).high;
+            let of_later = |one| points(one, left_over(one, fit.primary.n.div_ceil(2)));
+            let measured = fit.held_out.map(of_later).unwrap_or_default();
             let tried = "fitted on the earlier half, measured on the later";
             line(
                 "left over",
@@ -309,19 +310,19 @@ fn shows_offset(fit: &Fit) -> bool {
 
 fn fit_json(fit: &Fit) -> Value {
     let (add, at_line) = rounded(fit);
-    let agreement = &fit.agreement;
+    let (agreement, n) = (&fit.agreement, fit.primary.n);
     json!({
         "judge_rejects": share_json(fit.judge),
         "primary_rejects": share_json(fit.primary),
-        "present": estimate_json(fit.present),
+        "present": estimate_json(fit.present, agreement.difference_interval()),
         "add": add,
         "at_line": at_line,
-        "residual": estimate_json(fit.residual),
-        "held_out": fit.held_out.map(estimate_json),
+        "residual": estimate_json(fit.residual, left_over(fit.residual, n)),
+        "held_out": fit.held_out.map(|one| estimate_json(one, left_over(one, n.div_ceil(2)))),
         "agreement": {
             "observed": agreement.observed,
-            "ac1": estimate_json(agreement.ac1),
-            "kappa": agreement.kappa.map(estimate_json),
+            "ac1": estimate_json(agreement.ac1, agreement.ac1.interval()),
+            "kappa": agreement.kappa.map(|one| estimate_json(one, one.interval())),
             "mcnemar_p": agreement.mcnemar_exact,
         },
     })
@@ -333,8 +334,7 @@ fn share_json(tally: Tally) -> Value {
         "high": interval.high })
 }
 
-fn estimate_json(estimate: Estimate) -> Value {
-    let interval = estimate.interval();
+fn estimate_json(estimate: Estimate, interval: Interval) -> Value {
     json!({ "effect": estimate.effect, "se": estimate.se, "low": interval.low,
         "high": interval.high })
 }
@@ -345,8 +345,14 @@ fn share(tally: Tally) -> String {
     format!("{rate:.1} % ({low:.1} to {high:.1})")
 }
 
-fn points(estimate: Estimate) -> String {
-    let interval = estimate.interval();
+/// The interval of what an offset leaves on `n` images. Where it leaves no image on which the judges
+/// differ, other images may still bring one: then Newcombe's, of none among as many.
+fn left_over(left: Estimate, n: u64) -> Interval {
+    let none = Tally { n, rejects: 0 };
+    if left.se <= 0.0 { newcombe(none, none) } else { left.interval() }
+}
+
+fn points(estimate: Estimate, interval: Interval) -> String {
     let [effect, low, high] =
         [estimate.effect, interval.low, interval.high].map(|one| signed(one * 100.0));
     format!("{effect} points ({low} to {high})")

@@ -213,7 +213,7 @@ fn numbers(page: &mut Html, found: &Findings) {
 }
 
 fn sections(page: &mut Html, found: &Findings) {
-    section(page, "What happened", "drift that a detector told");
+    section(page, "What happened", "drift that a detector told; times are UTC");
     events(page, found);
     page.mark("</section>\n");
     let note = "share of images by judge, above the reject rate; times are UTC";

@@ -13,8 +13,6 @@
 //! exactly when the smallest margin does. Only on the line itself does `passed` follow from the lot
 //! and not from the two numbers beside it; one lot goes for all criteria of an image.
 
-use std::collections::BTreeMap;
-
 use crate::domain::candidate::Digest;
 use crate::domain::policy::{Criterion, Policy};
 
@@ -68,11 +66,9 @@ impl Offset {
     }
 }
 
-/// Why a judge's share of rejects is not known to be the primary's.
+/// Why a judge that was fitted may reject another share than the primary by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// It has no line of its own.
-    Uncalibrated,
     /// It was fitted longer ago than a fit holds.
     Old {
         /// Days since.
@@ -92,7 +88,6 @@ impl Doubt {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Uncalibrated => "uncalibrated",
             Self::Old { .. } => "old",
             Self::OtherPrimary { .. } => "other_primary",
             Self::AskedOtherwise => "asked_otherwise",
@@ -182,16 +177,15 @@ impl Policy {
         }
     }
 
-    /// What speaks against the lines of the judges that stand in for the first of the route. Whom
-    /// `stands_in` names (it measures, and answers when nobody can be asked) is left out.
+    /// The criteria in which `judge` is held to the common line, each with its place among all; none
+    /// where it has an offset, which holds for all of them.
     #[must_use]
-    pub fn doubts(&self, today: Day, stands_in: &str) -> BTreeMap<&str, Vec<Doubt>> {
-        let others = self.route.judges.iter().skip(1).filter(|judge| *judge != stands_in);
-        let doubts = others.filter_map(|judge| match self.calibration(judge, today) {
-            Calibration::None => Some((judge.as_str(), vec![Doubt::Uncalibrated])),
-            Calibration::Stale(doubts) => Some((judge.as_str(), doubts)),
-            Calibration::ByHand | Calibration::Fitted => None,
-        });
-        doubts.collect()
+    pub fn common_lines(&self, judge: &str) -> Vec<(usize, &str)> {
+        if self.route.offset_by_judge.contains_key(judge) {
+            return Vec::new();
+        }
+        let all = self.criteria.iter().enumerate();
+        let common = all.filter(|(_, one)| !one.pass_at_by_judge.contains_key(judge));
+        common.map(|(place, one)| (place, one.id.as_str())).collect()
     }
 }

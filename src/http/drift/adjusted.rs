@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::domain;
 use crate::drift::adjusted::Model;
-use crate::drift::interval::{Estimate, Tally, Z95, real};
+use crate::drift::interval::{Estimate, Interval, Tally, real, wilson};
 use crate::drift::summed::{Sum, served, served_by_judge};
 use crate::http::drift::judging::lookback;
 use crate::http::drift::{primary, sum};
@@ -71,17 +71,22 @@ pub(super) async fn adjusted(
         known if BACKFILLED_FROM * elsewhere <= known => "backfilled",
         _ => "modelled",
     };
+    // a rate that was served is a share; and where all images say the same, the spread says nothing
+    let whole = served(after);
+    let is_share = basis == "served" || rated.rate.se <= 0.0;
+    let sampled = if is_share { wilson(whole) } else { rated.rate.interval() };
+    let interval = rated.with_unanswered(sampled);
     Ok(json!({
         "primary": primary,
         "basis": basis,
         "backfilled": images(&answered),
         "unanswered": images(&unanswered),
         "pairs": models.values().map(pairs_of).sum::<u64>(),
-        "served": ShareForm::of(served(after)),
+        "served": ShareForm::of(whole),
         "rate": rated.rate.effect,
         "se": rated.rate.se,
-        "low": rated.low(),
-        "high": rated.high(),
+        "low": interval.low,
+        "high": interval.high,
         "series": { "bucket_s": buckets.bucket_s, "start_ms": start_ms, "n": n,
             "served": observed, "rate": modelled },
     }))
@@ -120,12 +125,11 @@ struct Rated {
 }
 
 impl Rated {
-    fn low(&self) -> f64 {
-        (self.rate.effect - self.less - Z95 * self.rate.se).max(0.0)
-    }
-
-    fn high(&self) -> f64 {
-        (self.rate.effect + self.more + Z95 * self.rate.se).min(1.0)
+    /// An interval for the images that were answered, reaching as far as those that were not allow.
+    fn with_unanswered(&self, sampled: Interval) -> Interval {
+        let low = (sampled.low - self.less).max(0.0);
+        let high = (sampled.high + self.more).min(1.0);
+        Interval { low, high }
     }
 }
 
@@ -298,6 +302,8 @@ mod tests {
         assert!((with.rate.effect - without.rate.effect).abs() < 1e-12, "{with:?}");
         // ten images of a chance of a half stand for 20 of 1,000: all of them pass, or none
         assert!((with.less - 0.01).abs() < 1e-4 && (with.more - 0.01).abs() < 1e-4, "{with:?}");
-        assert!(with.low() < without.low() && without.high() < with.high());
+        let sampled = |rated: Rated| rated.with_unanswered(rated.rate.interval());
+        let (with, without) = (sampled(with), sampled(without));
+        assert!(with.low < without.low && without.high < with.high, "{with:?}, {without:?}");
     }
 }

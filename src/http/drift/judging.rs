@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::clock::dates::day_of;
 use crate::domain::policy::offset::Calibration;
 use crate::domain::{Policy, Route};
-use crate::drift::agreement::{Square, agreement as measure};
+use crate::drift::agreement::{Agreement, Square, agreement as measure};
 use crate::drift::interval::Tally;
 use crate::drift::threshold::MIN_PAIRS;
 use crate::http::range::{EffectForm, ShareForm, cut};
@@ -56,10 +56,15 @@ fn pair_json(pair: &PairSum) -> Option<Value> {
         "neither": pair.neither,
         "ac1": EffectForm::from(agreement.ac1),
         "kappa": agreement.kappa.map(EffectForm::from),
-        "difference": EffectForm::from(agreement.difference),
+        "difference": difference(&agreement),
         "mcnemar_p": agreement.mcnemar_exact,
         "enough": ENOUGH_PAIRS <= agreement.n,
     }))
+}
+
+/// Of two judges' rates: of a few images on which they differ no interval is without width.
+fn difference(agreement: &Agreement) -> EffectForm {
+    EffectForm::within(agreement.difference, agreement.difference_interval())
 }
 
 pub(super) async fn scores(
@@ -168,7 +173,7 @@ pub(super) async fn calibration(
             "pairs": present.as_ref().map_or(0, |one| one.n),
             "needs": MIN_PAIRS,
             "state": state.label(),
-            "present": present.map(|one| EffectForm::from(one.difference)),
+            "present": present.map(|one| difference(&one)),
             "add": offset.map(|one| one.add),
             "at_line": offset.map(|one| one.at_line),
             "residual": Value::Null,

@@ -137,7 +137,7 @@ fn event_json(mark: &Mark) -> Option<Value> {
         "severity": event.severity.label(),
         "effect": EffectForm::from(event.effect),
         "sentence": event_sentence(event),
-        "parts": grounds.map(|grounds| parts(&grounds.decomposition)),
+        "parts": grounds.map(|grounds| parts(&grounds.decomposition, None)),
         "pairs": pairs.map(|pairs| json!({ "log_ratio": pairs.log_ratio,
             "discordant": pairs.discordant })),
         "low_confidence": grounds.is_some_and(|grounds| grounds.low_confidence),

@@ -200,5 +200,5 @@ fn an_unknown_word_is_refused_with_the_known_ones() {
     let json = serde_json::to_string(&RecordForm::from(&sample())).unwrap();
     let json = json.replace(r#""verdict":"pass""#, r#""verdict":"fine""#);
     let why = serde_json::from_str::<RecordForm>(&json).unwrap_err().to_string();
-    assert!(why.contains(r#"unknown word "fine", expected one of: pass, review, fail"#), "{why}");
+    assert!(why.contains(r#"is "fine", expected one of: pass, review, fail"#), "{why}");
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -21,6 +22,7 @@ use vlmgate::domain::{
     Route, Score,
 };
 use vlmgate::ledger::form::AttemptForm;
+use vlmgate::ledger::reader::Filter;
 use vlmgate::ledger::{Entry, Ledger};
 use vlmgate::rehearse::Role;
 
@@ -121,6 +123,25 @@ impl Store {
     pub(crate) async fn pairs(&self, range: Range<u32>) {
         let asked = vec![Asked("mini", Route::Primary), Asked("haiku", Route::Probe)];
         self.store(range.map(|n| (n, asked.clone())).collect(), |_| ()).await;
+    }
+
+    /// Images that both judges judged alike.
+    pub(crate) async fn twins(&self, range: Range<u32>) {
+        let asked = vec![Asked("mini", Route::Primary), Asked("haiku", Route::Probe)];
+        let alike = |record: &mut Record| {
+            for attempt in &mut record.attempts {
+                attempt.said = Some(Decision::Pass);
+                attempt.scores.iter_mut().for_each(|one| one.score = Some(0.95));
+            }
+        };
+        self.store(range.map(|n| (n, asked.clone())).collect(), alike).await;
+    }
+
+    /// Everything, as an export has it.
+    pub(crate) async fn exported(&self) -> String {
+        let all = self.ledger.reader().export(Filter::default());
+        let all: Vec<_> = all.try_collect().await.unwrap();
+        all.iter().map(|one| serde_json::to_string(one).unwrap() + "\n").collect()
     }
 
     /// The same where `haiku` was asked behind the verdict.

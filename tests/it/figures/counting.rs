@@ -210,7 +210,7 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
 }
 
 /// What the other judge says of the `n`th behind its verdict, or a call that failed.
-fn shadow(n: u32) -> NewShadow {
+pub(super) fn shadow(n: u32) -> NewShadow {
     let served = judged(n).record;
     let other = if n.is_multiple_of(2) { "claude-haiku" } else { "gemini-flash" };
     let is_judged = !n.is_multiple_of(7);
