@@ -13,7 +13,6 @@
 //! pictures are dropped first, some room is held back for rows, and rows are dropped last.
 
 use std::fmt::Display;
-use std::fs::{self, File, TryLockError};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,17 +24,19 @@ use thiserror::Error;
 use tokio::sync::mpsc::{self, OwnedPermit, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
-use crate::clock::{Deadline, Late};
+use crate::clock::{Deadline, Late, Timestamp};
 use crate::domain::{Digest, Record, Remainder};
 use crate::ledger::counters::Counters;
 use crate::ledger::form::{LateForm, RecordForm};
 use crate::ledger::inbox::{Chore, CloseSteps, Closing, Inbox, Pending};
 use crate::ledger::journal::Writer;
+use crate::ledger::lock::lock;
 use crate::ledger::pictures::Pictures;
 use crate::ledger::reader::Reader;
 use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::{Content, Row};
 
+mod apart;
 mod counters;
 pub mod drills;
 pub mod figures;
@@ -47,6 +48,8 @@ mod inbox;
 mod journal;
 mod kept;
 pub mod labels;
+mod listing;
+mod lock;
 pub mod marks;
 pub mod news;
 pub mod pairs;
@@ -127,6 +130,20 @@ pub enum LedgerError {
         /// What went wrong.
         why: String,
     },
+    /// A record is older than the newest of its policy here, and that was to be refused.
+    #[error(
+        "a record of {policy} from {at} is older than what is here of it (up to {newest}): \
+        records are watched in the order in which they come, so an old outage would alarm as one of \
+        today"
+    )]
+    Older {
+        /// Whose.
+        policy: String,
+        /// When its check began.
+        at: Timestamp,
+        /// When that of the newest did.
+        newest: Timestamp,
+    },
     /// The store failed this time.
     #[error("the store failed: {0}")]
     Store(String),
@@ -146,6 +163,7 @@ impl LedgerError {
             Self::InUse { .. } => "in_use",
             Self::Open { .. } => "open",
             Self::Row { .. } => "row",
+            Self::Older { .. } => "older",
             Self::Store(_) => "store",
             Self::Late => "late",
             Self::Closed => "closed",
@@ -474,20 +492,6 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Release);
-    }
-}
-
-/// Locks the file for this process. The lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<File, LedgerError> {
-    let open = |why: &dyn Display| LedgerError::open(path, why);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|why| open(&why))?;
-    }
-    let file = File::create(beside(path, ".lock")).map_err(|why| open(&why))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(why)) => Err(open(&why)),
     }
 }
 

@@ -21,10 +21,10 @@ use crate::cli::{Exit, Source, put, say};
 use crate::clock::Deadline;
 use crate::config::{Config, Overrides};
 use crate::domain::record::SIMULATED;
-use crate::ledger::Ledger;
 use crate::ledger::follow::Follower;
 use crate::ledger::form::RecordForm;
-use crate::ledger::import::{BATCH_RECORDS, Imported};
+use crate::ledger::import::{BATCH_RECORDS, Imported, Older};
+use crate::ledger::{Ledger, LedgerError};
 
 /// Longest line that can be a record.
 const MAX_LINE_BYTES: u64 = 4 << 20;
@@ -42,6 +42,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Arguments of `vlmgate import`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct ImportArgs {
@@ -54,6 +55,10 @@ pub struct ImportArgs {
     /// Give every record the flag `simulated`
     #[arg(long)]
     simulated: bool,
+    /// Also records older than the newest that the store has of their policy: they are listed and
+    /// added up, and drift does not look at them
+    #[arg(long)]
+    into_newer: bool,
     /// What was done as one JSON object
     #[arg(long)]
     json: bool,
@@ -93,7 +98,7 @@ async fn bring(args: &ImportArgs, config: &Config) -> Result<Exit, AppError> {
             say("vlmgate: nothing is stored, because of --strict");
             Ok(())
         }
-        Ok(spool) => store(&ledger, config, spool, args.simulated, &mut imported).await,
+        Ok(spool) => store(&ledger, config, spool, args, &mut imported).await,
         Err(_) => Ok(()),
     };
     if ledger.close(Deadline::after(CLOSE_WITHIN)).await.is_err() {
@@ -170,20 +175,26 @@ async fn store(
     ledger: &Ledger,
     config: &Config,
     spool: &Spool,
-    simulated: bool,
+    args: &ImportArgs,
     imported: &mut Imported,
 ) -> Result<(), AppError> {
+    let older = if args.into_newer { Older::Counted } else { Older::Refused };
     let follower = ledger.follow(config.follow_settings())?;
     for batch in spool.batches(BATCH_RECORDS) {
         let mut records = batch?;
-        for record in records.iter_mut().filter(|_| simulated) {
+        for record in records.iter_mut().filter(|_| args.simulated) {
             if !record.flags.iter().any(|flag| flag == SIMULATED) {
                 record.flags.push(SIMULATED.to_owned());
             }
         }
-        let told = ledger.import(records, Deadline::after(BATCH_WITHIN)).await?;
+        let told = ledger.import(records, older, Deadline::after(BATCH_WITHIN)).await;
+        let told = told.map_err(|why| match matches!(why, LedgerError::Older { .. }) {
+            true => AppError::Usage(format!("{why}; with --into-newer they are only added up")),
+            false => AppError::Store(why),
+        })?;
         imported.stored += told.stored;
         imported.present += told.present;
+        imported.unwatched += told.unwatched;
     }
     count(ledger, follower).await;
     Ok(())
@@ -205,7 +216,12 @@ async fn count(ledger: &Ledger, follower: Follower) {
 }
 
 fn tell(args: &ImportArgs, spool: &Spool, imported: Imported) -> Result<(), AppError> {
-    let Imported { stored, present } = imported;
+    let Imported { stored, present, unwatched } = imported;
+    if unwatched != 0 {
+        say(&format!(
+            "vlmgate: {unwatched} of them are added up and not watched: newer ones are here"
+        ));
+    }
     let (records, bad) = (spool.records(), spool.bad());
     if args.json {
         let told = json!({ "records": records, "stored": stored, "present": present, "bad": bad });

@@ -319,16 +319,20 @@ impl Following {
         // a shadow is about its image, whenever it was asked
         let at_ms = form.at.0.div_euclid(1_000);
         let (said, judged_by) = match one {
+            Counted::Older(form) => {
+                self.add_older(form, cells);
+                return Vec::new();
+            }
             Counted::Record(form) => (judged(form), form.judged_by.to_string()),
             Counted::Shadow(aside) => {
                 (said_aside(form, &aside.attempt).into_iter().collect(), aside.judged_by.clone())
             }
         };
         let mut add = |config: &str| match one {
-            Counted::Record(form) => cells.add(form, config),
+            Counted::Record(form) | Counted::Older(form) => cells.add(form, config),
             Counted::Shadow(aside) => cells.add_shadow(form, (&aside.attempt, aside.at), config),
         };
-        let Some((_, judge, _)) = said.first() else {
+        let Some((route, judge, _)) = said.first() else {
             add("");
             return Vec::new();
         };
@@ -336,7 +340,8 @@ impl Following {
         let standing = self.standings.entry(form.policy.name.clone());
         let standing = standing
             .or_insert_with(|| Standing::new(settings.monitor(), at_ms, settings.baseline_days));
-        let config = standing.configs.name(judge, &judged_by, at_ms);
+        let asked = (at_ms, drift_route(*route));
+        let config = standing.configs.name((judge, &judged_by), asked);
         add(&config);
         let image = image_key(&form.image.digest.to_string());
         let mut events = Vec::new();
@@ -349,6 +354,17 @@ impl Following {
             cells.note(&form.policy.name, at_ms, &detecting.watched, detecting.ratio);
         }
         events
+    }
+
+    /// Adds a record of before others to the sums of its own minute, which are additive. Monitors do
+    /// not see it: to them it would be what is served now.
+    fn add_older(&self, form: &RecordForm, cells: &mut Cells) {
+        let judged_by = form.judged_by.to_string();
+        let known = self.standings.get(&form.policy.name).and_then(|standing| {
+            let judge = &form.judge.as_ref()?.name;
+            standing.configs.known(judge, &judged_by, form.at.0.div_euclid(1_000))
+        });
+        cells.add(form, &known.unwrap_or_default());
     }
 
     /// Up to [`STEP_RECORDS`] that count behind the `after`th, not past the `until`th. While the store

@@ -373,7 +373,8 @@ impl Writer {
                     Writing::Mark(_)
                     | Writing::EndMark { .. }
                     | Writing::EndMarks { .. }
-                    | Writing::Label(_) => {}
+                    | Writing::Label(_)
+                    | Writing::List(_) => {}
                 }
                 Ok(id)
             }

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::clock::Timestamp;
 use crate::ledger::follow::baselines::KeptBaseline;
 use crate::ledger::labels::{self, NewLabel};
+use crate::ledger::listing::Listing;
 use crate::ledger::marks::{self, Mark};
 use crate::ledger::rollup::Cells;
 use crate::ledger::shadows::{self, NewShadow};
@@ -57,6 +58,7 @@ pub(crate) enum Writing {
     },
     Label(Box<NewLabel>),
     Shadow(Box<NewShadow>),
+    List(Box<Listing>),
 }
 
 impl Writing {
@@ -90,6 +92,10 @@ impl Writing {
             }
             Self::Label(label) => labels::insert(&mut tx, label).await?,
             Self::Shadow(shadow) => shadows::insert(&mut tx, shadow).await?,
+            Self::List(listing) => {
+                listing.write(&mut tx).await?;
+                0
+            }
         };
         tx.commit().await?;
         Ok(id)

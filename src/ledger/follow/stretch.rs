@@ -17,13 +17,16 @@ use crate::ledger::reader::{Reader, bounded, read_record};
 use crate::ledger::writing::Followed;
 
 const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us, \
-    counted.shadow, shadow.form, shadow.judged_by, shadow.at_us \
+    counted.shadow, shadow.form, shadow.judged_by, shadow.at_us, \
+    unwatched.seq IS NOT NULL AND counted.shadow = 0 \
     FROM counted CROSS JOIN record ON record.seq = counted.seq \
     LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 AND counted.shadow = 0 \
     LEFT JOIN shadow ON shadow.id = counted.shadow \
+    LEFT JOIN unwatched ON unwatched.seq = counted.seq \
     WHERE counted.n > ?1 AND counted.n <= ?2 ORDER BY counted.n LIMIT ?3";
 
-const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0 \
+const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0, \
+    NULL, NULL, NULL, 0 \
     FROM record LEFT JOIN late ON late.seq = record.seq \
     WHERE record.seq > ?1 AND record.seq <= ?2 ORDER BY record.seq LIMIT ?3";
 
@@ -32,6 +35,8 @@ const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record
 pub(super) enum Counted {
     /// A record.
     Record(Box<RecordForm>),
+    /// A record that was brought in when newer ones were there: it is added up, and not watched.
+    Older(Box<RecordForm>),
     /// What was said behind a record's verdict.
     Shadow(Box<Aside>),
 }
@@ -40,7 +45,7 @@ impl Counted {
     /// The record, itself or the one that it belongs to.
     pub(super) fn record(&self) -> &RecordForm {
         match self {
-            Self::Record(form) => form,
+            Self::Record(form) | Self::Older(form) => form,
             Self::Shadow(aside) => &aside.record,
         }
     }
@@ -142,6 +147,9 @@ fn read(rows: &[SqliteRow], is_last: bool) -> Result<Stretch, LedgerError> {
 
 fn read_one(row: &SqliteRow) -> Result<Counted, LedgerError> {
     let record = read_record(row)?;
+    if row.try_get::<bool, _>(9)? {
+        return Ok(Counted::Older(Box::new(record)));
+    }
     if row.try_get::<i64, _>(5)? == 0 {
         return Ok(Counted::Record(Box::new(record)));
     }
