@@ -14,7 +14,7 @@ use vlmgate::ledger::{KeptImage, Ledger, Settings};
 
 use crate::ledger::records::{START_US, mixed, record};
 use crate::ledger::{
-    all, append, append_entry, files_in, keeping, open, settings, soon, stored, with_image,
+    all, append, append_entry, files_in, keeping, open, raw, settings, soon, stored, with_image,
     with_mark,
 };
 
