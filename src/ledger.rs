@@ -1,14 +1,12 @@
 //! The ledger is the durable memory of checks: one record each, appended, never changed.
 //!
 //! What follows an answer that left early is appended too, as a row of its own, read as one with it.
-//!
 //! A check reserves a [`Slot`] before anything is paid for, so that at its end there is room for
 //! its record. [`Ledger::append`] hands the record to the one writer and waits, not past the
 //! deadline, until it is in SQLite's write-ahead log: what was answered as recorded survives
 //! kill -9. The deadline wins over the disk: an answer that could not wait says "not recorded",
 //! and the record is written all the same as soon as the disk allows. So a stored row always says
 //! `recorded: true`, and an answer says what was known when it left.
-//!
 //! The ledger counts its troubles ([`Ledger::stats`]) and never fails a check: on a full disk
 //! pictures are dropped first, some room is held back for rows, and rows are dropped last.
 
@@ -133,8 +131,7 @@ pub enum LedgerError {
     /// A record is older than the newest of its policy here, and that was to be refused.
     #[error(
         "a record of {policy} from {at} is older than what is here of it (up to {newest}): \
-        records are watched in the order in which they come, so an old outage would alarm as one of \
-        today"
+        watched as it comes, an old outage would alarm as one of today"
     )]
     Older {
         /// Whose.
