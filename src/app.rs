@@ -383,6 +383,7 @@ impl App {
         }
         self.chore(watch_lag());
         self.chore(sweep(Arc::clone(&self.gate)));
+        self.chore(list_older(Arc::clone(&self.gate)));
         self.chore(mark_breakers(Arc::clone(&self.gate)));
         let (gate, file) = (Arc::clone(&self.gate), self.config.store.history_file());
         self.chore(async move { history::keep_often(&gate.panel, &file).await });
@@ -449,6 +450,14 @@ async fn sweep(gate: Arc<Gate>) {
         if let Err(why) = gate.ledger.sweep(&keeps, Timestamp::now()).await {
             tracing::warn!(%why, "retention could not run");
         }
+    }
+}
+
+/// Lists what an older program stored, a little at a time, until all is listed.
+async fn list_older(gate: Arc<Gate>) {
+    while let Err(why) = gate.ledger.list_older().await {
+        tracing::warn!(%why, "older records cannot be listed now, trying again");
+        time::sleep(SWEEP_EVERY).await;
     }
 }
 

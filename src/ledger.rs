@@ -1,19 +1,16 @@
 //! The ledger is the durable memory of checks: one record each, appended, never changed.
 //!
 //! What follows an answer that left early is appended too, as a row of its own, read as one with it.
-//!
 //! A check reserves a [`Slot`] before anything is paid for, so that at its end there is room for
 //! its record. [`Ledger::append`] hands the record to the one writer and waits, not past the
 //! deadline, until it is in SQLite's write-ahead log: what was answered as recorded survives
 //! kill -9. The deadline wins over the disk: an answer that could not wait says "not recorded",
 //! and the record is written all the same as soon as the disk allows. So a stored row always says
 //! `recorded: true`, and an answer says what was known when it left.
-//!
 //! The ledger counts its troubles ([`Ledger::stats`]) and never fails a check: on a full disk
 //! pictures are dropped first, some room is held back for rows, and rows are dropped last.
 
 use std::fmt::Display;
-use std::fs::{self, File, TryLockError};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,23 +18,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use thiserror::Error;
 use tokio::sync::mpsc::{self, OwnedPermit, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
-use crate::clock::{Deadline, Late};
+use crate::clock::Deadline;
 use crate::domain::{Digest, Record, Remainder};
 use crate::ledger::counters::Counters;
+pub use crate::ledger::error::LedgerError;
 use crate::ledger::form::{LateForm, RecordForm};
 use crate::ledger::inbox::{Chore, CloseSteps, Closing, Inbox, Pending};
 use crate::ledger::journal::Writer;
+use crate::ledger::lock::lock;
 use crate::ledger::pictures::Pictures;
 use crate::ledger::reader::Reader;
 use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::{Content, Row};
 
+mod apart;
 mod counters;
 pub mod drills;
+mod error;
 pub mod export;
 pub mod figures;
 mod fold;
@@ -48,6 +48,8 @@ mod inbox;
 mod journal;
 mod kept;
 pub mod labels;
+mod listing;
+mod lock;
 pub mod marks;
 pub mod news;
 pub mod pairs;
@@ -101,84 +103,6 @@ pub struct Settings {
     pub max_file_bytes: Option<u64>,
     /// Bytes of the disk held for records alone, given up when it is full; 0: none.
     pub spare_bytes: u64,
-}
-
-/// Why the ledger cannot do what it was asked.
-#[derive(Debug, Error)]
-pub enum LedgerError {
-    /// Another process writes this file.
-    #[error("{} is in use by another process: stop it, or give this one another data folder",
-        path.display())]
-    InUse {
-        /// The SQLite file.
-        path: PathBuf,
-    },
-    /// It cannot be opened.
-    #[error("cannot open {}: {why}", path.display())]
-    Open {
-        /// What was opened.
-        path: PathBuf,
-        /// What went wrong.
-        why: String,
-    },
-    /// A stored row is not a record of this program.
-    #[error("record {seq} cannot be read: {why}")]
-    Row {
-        /// Which.
-        seq: i64,
-        /// What went wrong.
-        why: String,
-    },
-    /// The store failed this time.
-    #[error("the store failed: {0}")]
-    Store(String),
-    /// The store did not answer in time.
-    #[error("the store did not answer in time")]
-    Late,
-    /// The ledger is closed or closing.
-    #[error("the ledger is closed")]
-    Closed,
-}
-
-impl LedgerError {
-    /// The word for metrics.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::InUse { .. } => "in_use",
-            Self::Open { .. } => "open",
-            Self::Row { .. } => "row",
-            Self::Store(_) => "store",
-            Self::Late => "late",
-            Self::Closed => "closed",
-        }
-    }
-
-    fn open(path: &Path, why: &dyn Display) -> Self {
-        Self::Open { path: path.to_owned(), why: why.to_string() }
-    }
-
-    fn row(seq: Option<i64>, why: &dyn Display) -> Self {
-        Self::Row { seq: seq.unwrap_or_default(), why: why.to_string() }
-    }
-}
-
-impl From<sqlx::Error> for LedgerError {
-    fn from(why: sqlx::Error) -> Self {
-        if matches!(why, sqlx::Error::PoolClosed) {
-            return Self::Closed;
-        }
-        if matches!(why, sqlx::Error::PoolTimedOut) {
-            return Self::Late;
-        }
-        Self::Store(why.to_string())
-    }
-}
-
-impl From<Late> for LedgerError {
-    fn from(_: Late) -> Self {
-        Self::Late
-    }
 }
 
 /// There is no slot: the check must be refused before anything is paid for.
@@ -476,20 +400,6 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Release);
-    }
-}
-
-/// Locks the file for this process. The lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<File, LedgerError> {
-    let open = |why: &dyn Display| LedgerError::open(path, why);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|why| open(&why))?;
-    }
-    let file = File::create(beside(path, ".lock")).map_err(|why| open(&why))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(why)) => Err(open(&why)),
     }
 }
 

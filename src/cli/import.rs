@@ -24,9 +24,9 @@ use crate::cli::{Exit, Source, counted, put, say};
 use crate::clock::{Deadline, Timestamp};
 use crate::config::Config;
 use crate::domain::record::SIMULATED;
-use crate::ledger::Ledger;
 use crate::ledger::follow::Follower;
-use crate::ledger::import::{BATCH_RECORDS, Brought, Imported};
+use crate::ledger::import::{BATCH_RECORDS, Brought, Imported, Older};
+use crate::ledger::{Ledger, LedgerError};
 
 /// Longest line that can be a record.
 const MAX_LINE_BYTES: u64 = 4 << 20;
@@ -60,6 +60,10 @@ pub struct ImportArgs {
     /// Give every record the flag `simulated`
     #[arg(long)]
     simulated: bool,
+    /// Also records older than the newest that the store has of their policy: they are listed and
+    /// added up, and drift does not look at them
+    #[arg(long)]
+    into_newer: bool,
     /// What was done as one JSON object
     #[arg(long)]
     json: bool,
@@ -123,7 +127,7 @@ async fn bring(args: &ImportArgs, config: &Config) -> Result<Exit, AppError> {
     let is_strict = args.strict || !args.skip_bad;
     let stored = match &read {
         Ok(spool) if is_strict && spool.bad() != 0 => Ok(()),
-        Ok(spool) => store(&ledger, config, spool, args.simulated, &mut imported).await,
+        Ok(spool) => store(&ledger, config, spool, args, &mut imported).await,
         Err(_) => Ok(()),
     };
     if ledger.close(Deadline::after(CLOSE_WITHIN)).await.is_err() {
@@ -204,20 +208,35 @@ async fn store(
     ledger: &Ledger,
     config: &Config,
     spool: &Spool,
-    simulated: bool,
+    args: &ImportArgs,
     imported: &mut Imported,
 ) -> Result<(), AppError> {
+    let older = if args.into_newer { Older::Counted } else { Older::Refused };
+    let mut import = ledger.import(older);
+    for batch in spool.batches(BATCH_RECORDS).take_while(|_| older == Older::Refused) {
+        import.look_at(&batch?, Deadline::after(BATCH_WITHIN)).await.map_err(told_older)?;
+    }
     let follower = ledger.follow(config.follow_settings())?;
     for batch in spool.batches(BATCH_RECORDS) {
         let mut all = batch?;
-        all.iter_mut().filter(|_| simulated).for_each(flag_simulated);
-        let told = ledger.import(all, Deadline::after(BATCH_WITHIN)).await?;
+        all.iter_mut().filter(|_| args.simulated).for_each(flag_simulated);
+        let told = import.bring(all, Deadline::after(BATCH_WITHIN)).await.map_err(told_older)?;
         imported.stored += told.stored;
         imported.present += told.present;
         imported.shadows += told.shadows;
+        imported.unwatched += told.unwatched;
     }
     count(ledger, follower).await;
     Ok(())
+}
+
+fn told_older(why: LedgerError) -> AppError {
+    match why {
+        LedgerError::Older { .. } => {
+            AppError::Usage(format!("{why}; with --into-newer they are only added up"))
+        }
+        _ => AppError::Store(why),
+    }
 }
 
 fn flag_simulated(brought: &mut Brought) {
@@ -245,7 +264,13 @@ async fn count(ledger: &Ledger, follower: Follower) {
 }
 
 fn tell(args: &ImportArgs, spool: &Spool, imported: Imported) -> Result<(), AppError> {
-    let Imported { stored, present, shadows } = imported;
+    let Imported { stored, present, shadows, unwatched } = imported;
+    if unwatched != 0 {
+        say(&format!(
+            "vlmgate: {} added up and not watched: newer ones are here",
+            if unwatched == 1 { "1 of them is" } else { &format!("{unwatched} of them are") }
+        ));
+    }
     let (records, bad) = (spool.records(), spool.bad());
     if args.json {
         let told = json!({ "records": records, "stored": stored, "present": present,

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drift::judged::Route;
+
 /// How long after its opening a configuration may still correct a judge's digest.
 const SETTLES_MS: i64 = 60_000;
 
@@ -30,12 +32,49 @@ struct Config {
     judged_by: BTreeMap<String, String>,
 }
 
+impl Config {
+    fn decided(&self, judge: &str, judged_by: &str) -> bool {
+        self.judged_by.get(judge).is_some_and(|one| one == judged_by)
+    }
+}
+
 impl Configs {
     /// The name of the configuration under which `judge`, decided by the digest `judged_by`,
-    /// judged at a moment.
-    pub fn name(&mut self, judge: &str, judged_by: &str, at_ms: i64) -> String {
+    /// judged an image at a moment, asked for a reason.
+    ///
+    /// Only a served verdict changes anything here: a shadow may be asked, stored or imported long
+    /// after its image, with what decided then or with what decides now.
+    pub fn name(
+        &mut self,
+        (judge, judged_by): (&str, &str),
+        (at_ms, route): (i64, Route),
+    ) -> String {
+        let Some(newest) = self.0.last() else { return self.open(judge, judged_by, at_ms) };
+        let before_ms = newest.since_ms.saturating_sub(at_ms);
+        let is_known = self.0.iter().any(|one| one.decided(judge, judged_by));
+        // one that began before the newest was opened may be what makes others change over with it
+        let is_straggler = 0 < before_ms && (is_known || SETTLES_MS < before_ms);
+        if !route.served() || is_straggler {
+            return self.known(judge, judged_by, at_ms).unwrap_or_default();
+        }
+        self.served(judge, judged_by, at_ms)
+    }
+
+    /// The configuration of a judgement that changes nothing: the one that held at the moment of its
+    /// image, unless another one, the newest first, knows what decided it. `None` before the first.
+    #[must_use]
+    pub fn known(&self, judge: &str, judged_by: &str, at_ms: i64) -> Option<String> {
+        let newest = self.0.last()?;
+        let held = self.0.iter().rev().find(|one| one.since_ms <= at_ms).or(self.0.first())?;
+        let mut those = std::iter::once(held).chain(self.0.iter().rev());
+        // of an image that came under the newest nothing older can be told
+        let found = those.find(|one| newest.since_ms <= at_ms || one.decided(judge, judged_by));
+        Some(found.unwrap_or(held).name.clone())
+    }
+
+    fn served(&mut self, judge: &str, judged_by: &str, at_ms: i64) -> String {
         let known = |config: &Config| config.judged_by.get(judge).cloned();
-        let earlier = |config: &&Config| known(config).is_some_and(|one| one == judged_by);
+        let earlier = |config: &&Config| config.decided(judge, judged_by);
         let inherited = self.0.iter().rev().skip(1).find_map(known);
         let found_earlier = self.0.iter().rev().skip(1).find(earlier).map(|one| one.name.clone());
         let Some(newest) = self.0.last_mut() else { return self.open(judge, judged_by, at_ms) };
@@ -78,36 +117,116 @@ impl Configs {
 mod tests {
     use super::*;
 
+    fn served(configs: &mut Configs, judge: &str, judged_by: &str, at_ms: i64) -> String {
+        configs.name((judge, judged_by), (at_ms, Route::Primary))
+    }
+
+    fn shadow(configs: &mut Configs, judge: &str, judged_by: &str, at_ms: i64) -> String {
+        configs.name((judge, judged_by), (at_ms, Route::Shadow))
+    }
+
     #[test]
     fn judges_of_one_policy_share_a_name_and_a_new_policy_has_another() {
         let mut configs = Configs::default();
-        assert_eq!(configs.name("a", "a1", 0), "a1");
-        assert_eq!(configs.name("b", "b1", 1), "a1", "a judge that is first seen is no new policy");
-        assert_eq!(configs.name("a", "a1", 2), "a1");
-        assert_eq!(configs.name("a", "a2", 100_000), "a2");
-        assert_eq!(configs.name("b", "b2", 100_001), "a2");
-        assert_eq!(configs.name("a", "a1", 100_002), "a1", "a check that began before ends after");
+        assert_eq!(served(&mut configs, "a", "a1", 0), "a1");
+        assert_eq!(
+            served(&mut configs, "b", "b1", 1),
+            "a1",
+            "a judge that is first seen is no new policy"
+        );
+        assert_eq!(served(&mut configs, "a", "a1", 2), "a1");
+        assert_eq!(served(&mut configs, "a", "a2", 100_000), "a2");
+        assert_eq!(served(&mut configs, "b", "b2", 100_001), "a2");
+        assert_eq!(
+            served(&mut configs, "a", "a1", 100_002),
+            "a1",
+            "a check that began before ends after"
+        );
     }
 
     #[test]
     fn a_policy_that_is_rolled_back_has_its_old_name_for_every_judge() {
         let mut configs = Configs::default();
-        configs.name("a", "a1", 0);
-        configs.name("b", "b1", 1);
-        assert_eq!(configs.name("a", "a2", 500_000), "a2");
-        assert_eq!(configs.name("b", "b1", 600_000), "a2", "b judges as before, under the new one");
-        assert_eq!(configs.name("a", "a1", 900_000), "a1");
-        assert_eq!(configs.name("b", "b1", 900_001), "a1");
+        served(&mut configs, "a", "a1", 0);
+        served(&mut configs, "b", "b1", 1);
+        assert_eq!(served(&mut configs, "a", "a2", 500_000), "a2");
+        assert_eq!(
+            served(&mut configs, "b", "b1", 600_000),
+            "a2",
+            "b judges as before, under the new one"
+        );
+        assert_eq!(served(&mut configs, "a", "a1", 900_000), "a1");
+        assert_eq!(served(&mut configs, "b", "b1", 900_001), "a1");
     }
 
     #[test]
     fn a_judge_that_was_slow_to_change_over_opens_no_second_configuration() {
         let mut configs = Configs::default();
-        configs.name("a", "a1", 0);
-        configs.name("b", "b1", 1);
-        assert_eq!(configs.name("a", "a2", 500_000), "a2");
-        assert_eq!(configs.name("b", "b1", 500_010), "a2", "nothing says yet that b changes too");
-        assert_eq!(configs.name("b", "b2", 500_020), "a2");
-        assert_eq!(configs.name("b", "b3", 900_000), "b3", "long after, it is a change of its own");
+        served(&mut configs, "a", "a1", 0);
+        served(&mut configs, "b", "b1", 1);
+        assert_eq!(served(&mut configs, "a", "a2", 500_000), "a2");
+        assert_eq!(
+            served(&mut configs, "b", "b1", 500_010),
+            "a2",
+            "nothing says yet that b changes too"
+        );
+        assert_eq!(served(&mut configs, "b", "b2", 500_020), "a2");
+        assert_eq!(
+            served(&mut configs, "b", "b3", 900_000),
+            "b3",
+            "long after, it is a change of its own"
+        );
+    }
+
+    /// Two judges serve, and a new policy changes both; `b` has not served under it yet.
+    fn changed_over() -> Configs {
+        let mut configs = Configs::default();
+        served(&mut configs, "a", "a1", 0);
+        served(&mut configs, "b", "b1", 1);
+        served(&mut configs, "a", "a2", 500_000);
+        configs
+    }
+
+    #[test]
+    fn a_shadow_of_the_old_policy_took_its_judges_place_and_the_judge_opened_a_false_one() {
+        let mut configs = changed_over();
+        let before = configs.clone();
+        assert_eq!(shadow(&mut configs, "b", "b1", 499_000), "a1", "asked before the reload");
+        assert_eq!(configs, before, "nothing rests on it");
+        assert_eq!(
+            served(&mut configs, "b", "b2", 900_000),
+            "a2",
+            "long after: no policy of its own"
+        );
+    }
+
+    #[test]
+    fn a_shadow_opens_nothing_whatever_decided_it() {
+        let mut configs = changed_over();
+        let before = configs.clone();
+        assert_eq!(shadow(&mut configs, "b", "b2", 600_000), "a2", "as the new policy asks it");
+        assert_eq!(shadow(&mut configs, "a", "a9", 600_001), "a2");
+        assert_eq!(shadow(&mut configs, "c", "c1", 400), "a1", "a backfill hours later");
+        assert_eq!(shadow(&mut configs, "a", "a2", 400), "a2", "an old image, asked about now");
+        assert_eq!(configs, before);
+    }
+
+    #[test]
+    fn a_verdict_of_before_that_comes_weeks_later_opens_nothing_and_brings_nothing_back() {
+        let mut configs = changed_over();
+        let before = configs.clone();
+        assert_eq!(served(&mut configs, "a", "a1", 300_000), "a1");
+        assert_eq!(served(&mut configs, "b", "b1", 300_001), "a1", "not the newest's");
+        assert_eq!(
+            served(&mut configs, "a", "a0", 300_002),
+            "a1",
+            "what decided is not known any more"
+        );
+        assert_eq!(
+            served(&mut configs, "a", "a0", -9_000),
+            "a1",
+            "of before anything that is known"
+        );
+        assert_eq!(configs, before);
     }
 }

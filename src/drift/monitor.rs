@@ -250,6 +250,26 @@ impl Monitor {
         enough.then(worth).flatten()
     }
 
+    /// What it was told to go by.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Goes on under other settings. What is learnt, or being learnt, does not depend on how many
+    /// false alarms are allowed, nor on how many images a burst shows: it stays. Under another budget
+    /// the evidence begins at zero.
+    pub fn go_on_under(&mut self, settings: Settings) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        let is_same =
+            before.false_alarms_per_30_days.total_cmp(&settings.false_alarms_per_30_days).is_eq();
+        if let Phase::Watching(watch) = &mut self.phase
+            && !is_same
+        {
+            watch.rebudget(settings);
+        }
+    }
+
     /// An operator has seen what was told: it is watched again, from here.
     pub fn acknowledge(&mut self) {
         if let Phase::Watching(watch) = &mut self.phase {

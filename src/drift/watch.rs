@@ -94,11 +94,7 @@ pub(crate) struct View<'a> {
 
 impl Watch {
     pub(crate) fn new(baseline: Baseline, settings: Settings) -> Self {
-        let watched = |(judge, tally): &(&String, &Tally)| {
-            WATCHED_FROM <= tally.n && !is_hedge_stratum(judge)
-        };
-        let detectors = baseline.rates.iter().filter(watched).count() as u64 + 2;
-        let threshold_days = 30.0 * real(detectors) / settings.false_alarms_per_30_days;
+        let threshold_days = threshold_days(&baseline, settings);
         let mut watch = Self {
             threshold_days,
             judges: BTreeMap::new(),
@@ -113,6 +109,17 @@ impl Watch {
         watch.rearm();
         watch.rearm_share();
         watch
+    }
+
+    /// Goes on over the same baseline under another budget: the evidence begins at zero, and an
+    /// alarm that is not told yet is none. What was told stands.
+    pub(crate) fn rebudget(&mut self, settings: Settings) {
+        self.threshold_days = threshold_days(&self.baseline, settings);
+        self.case = None;
+        self.rearm();
+        if !self.rerouted.as_ref().is_some_and(|rerouted| rerouted.told) {
+            self.rearm_share();
+        }
     }
 
     /// New detectors of judges and input.
@@ -394,4 +401,12 @@ impl Watch {
         let moved = shift.after.rate() - shift.before.rate();
         attribute_pairs(before, &after, SHRINK * moved)
     }
+}
+
+/// Days of evidence at which a detector alarms: the budget, shared out among all of them.
+fn threshold_days(baseline: &Baseline, settings: Settings) -> f64 {
+    let watched =
+        |(judge, tally): &(&String, &Tally)| WATCHED_FROM <= tally.n && !is_hedge_stratum(judge);
+    let detectors = baseline.rates.iter().filter(watched).count() as u64 + 2;
+    30.0 * real(detectors) / settings.false_alarms_per_30_days
 }

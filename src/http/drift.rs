@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
@@ -23,7 +23,7 @@ use crate::http::drift::adjusted::adjusted;
 use crate::http::drift::judging::{agreement, calibration, people, scores};
 use crate::http::drift::watching::{events, evidence, watch};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, unreadable, window};
+use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, unreadable, window, written};
 use crate::http::sentence::{ENOUGH, SHOWN, Windows, change_sentence, moved_within};
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{JudgedSum, Scope};
@@ -68,7 +68,7 @@ struct Sides {
 }
 
 /// `GET /v1/drift`.
-pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<Value>, Problem> {
+pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Response, Problem> {
     let now = Timestamp::now();
     let query = RangeQuery::of(&uri, now, &KNOWN)?;
     let reader = face.gate.ledger.reader();
@@ -79,7 +79,7 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
     let loaded = policies.iter().find(|one| one.name == asked.policy);
     let loaded = loaded.map(|one| &one.loaded.policy);
     let told = told(reader, &face.known.load(), (&asked, loaded)).await;
-    told.map(Json).map_err(unreadable)
+    written(reader, told.map_err(unreadable)?).await
 }
 
 /// What moved, what is watched, and how far judges agree, in the form in which it is answered.
@@ -92,8 +92,10 @@ pub(crate) async fn told(
     let Asked { policy, window: (_, until), .. } = asked;
     let view = known.policies.get(policy).map(AsRef::as_ref);
     let sides = Sides::of(reader, view, asked).await?;
+    // intervals of many strata
+    let now = asked.now;
+    let (mut body, sides) = reader.apart(move || (change(&sides, now), sides)).await?;
     let Sides { before, after, .. } = &sides;
-    let mut body = change(&sides, asked.now);
     let mut add = |key: &str, value: Value| body.insert(key.to_owned(), value);
     add("policy", json!(policy));
     add("as_of", json!(AsOf::of(known.followed)));
@@ -117,7 +119,8 @@ pub(crate) async fn moved(
 ) -> Result<Value, LedgerError> {
     let view = known.policies.get(&asked.policy).map(AsRef::as_ref);
     let sides = Sides::of(reader, view, asked).await?;
-    Ok(Value::Object(change(&sides, asked.now)))
+    let now = asked.now;
+    Ok(Value::Object(reader.apart(move || change(&sides, now)).await?))
 }
 
 impl Sides {

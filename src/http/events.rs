@@ -261,11 +261,15 @@ async fn written(reader: &Reader, after: i64, policy: Option<&str>) -> Result<To
     if news.n == 0 && news.passed_over == 0 {
         return Ok(Told { last_seq, data: None });
     }
+    reader.apart(move || Told { last_seq, data: Some(said(&news, last_seq)) }).await
+}
+
+fn said(news: &News, last_seq: i64) -> String {
     let listed: Vec<_> = news.records.iter().map(|(form, image)| summary(form, *image)).collect();
     let left_out = news.n.saturating_sub(listed.len() as u64);
     let said = json!({ "n": news.n, "left_out": left_out, "passed_over": news.passed_over,
         "last_seq": last_seq, "verdicts": listed });
-    Ok(Told { last_seq, data: Some(said.to_string()) })
+    said.to_string()
 }
 
 /// A verdict as a list shows it.

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::drill::form::DrillForm;
 use crate::http::sentence::event_sentence;
 use crate::ledger::LedgerError;
+use crate::ledger::drills::DrillRow;
 use crate::ledger::figures::Scope;
 use crate::ledger::follow::StoredEvent;
 use crate::ledger::marks::{BREAKER, DRIFT, MAX_MARKS, Mark, MarkFilter};
@@ -38,9 +39,18 @@ pub(super) async fn marks(reader: &Reader, scope: &Scope) -> Result<Vec<MarkForm
         until: Some(until),
         ..MarkFilter::default()
     };
+    let (marks, drills) = (reader.marks(&filter).await?, reader.drills(DRILLS).await?);
+    reader.apart(move || put_together(&marks, drills, (since, until))).await
+}
+
+fn put_together(
+    marks: &[Mark],
+    drills: Vec<DrillRow>,
+    (since, until): (Timestamp, Timestamp),
+) -> Vec<MarkForm> {
     let mut all: Vec<(i64, MarkForm)> =
-        reader.marks(&filter).await?.iter().map(|mark| (mark.at.0, MarkForm::of(mark))).collect();
-    for row in reader.drills(DRILLS).await? {
+        marks.iter().map(|mark| (mark.at.0, MarkForm::of(mark))).collect();
+    for row in drills {
         let Ok(drill) = serde_json::from_str::<DrillForm>(&row.form) else { continue };
         let ended = drill.ended;
         let is_over = ended.is_some_and(|at| at < since);
@@ -63,7 +73,7 @@ pub(super) async fn marks(reader: &Reader, scope: &Scope) -> Result<Vec<MarkForm
     }
     all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     all.truncate(MAX_MARKS as usize);
-    Ok(all.into_iter().map(|(_, mark)| mark).collect())
+    all.into_iter().map(|(_, mark)| mark).collect()
 }
 
 impl MarkForm {

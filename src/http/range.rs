@@ -1,7 +1,8 @@
 //! A range is the stretch of time that a caller asks figures of, cut to whole buckets; and the
 //! forms that figures are answered in: every share with its n.
 
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -12,6 +13,7 @@ use crate::http::query::Parameters;
 use crate::ledger::LedgerError;
 use crate::ledger::figures::Scope;
 use crate::ledger::follow::view::Followed;
+use crate::ledger::reader::Reader;
 use crate::ledger::spread::Spread;
 
 const MINUTE_S: i64 = 60;
@@ -248,6 +250,20 @@ pub(super) fn whole_ms(times: &Spread, share: f64) -> Option<u64> {
 pub(super) fn unreadable(why: LedgerError) -> Problem {
     tracing::error!(%why, "the ledger cannot be read or written");
     Problem::internal()
+}
+
+/// `body` as JSON, written apart: a page of records or a week's figures take milliseconds.
+pub(super) async fn written(
+    reader: &Reader,
+    body: impl Serialize + Send + 'static,
+) -> Result<Response, Problem> {
+    let json = reader.apart(move || serde_json::to_vec(&body)).await.map_err(unreadable)?;
+    let json = json.map_err(|why| {
+        tracing::error!(%why, "an answer cannot be written as JSON");
+        Problem::internal()
+    })?;
+    let media_type = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, media_type)], json).into_response())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use crate::http::Face;
 use crate::http::filter::{ExportFormat, ExportQuery, Filters, ListQuery, next_link};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::query::Parameters;
+use crate::http::range::written;
 use crate::ledger::LedgerError;
 use crate::ledger::export::Whole;
 use crate::ledger::form::RecordForm;
@@ -53,7 +54,7 @@ pub(super) async fn list(State(face): State<Arc<Face>>, uri: Uri) -> Result<Resp
     let answered = face.gate.ledger.reader().answered(&page.records).await.map_err(unreadable)?;
     let labels = answered.into_iter().map(|(id, said)| (id, said.label())).collect();
     let page = Page { verdicts: page.records, next, views, labels };
-    let mut response = Json(page).into_response();
+    let mut response = written(face.gate.ledger.reader(), page).await?;
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,10 +16,12 @@ use crate::http::Face;
 use crate::http::filter::SERVED_ROUTES;
 use crate::http::marks::{MarkForm, marks};
 use crate::http::problem::Problem;
-use crate::http::range::{AsOf, RangeQuery, ShareForm, SpreadForm, unreadable};
+use crate::http::range::{AsOf, RangeQuery, ShareForm, SpreadForm, unreadable, written};
 use crate::http::stats::series::{Series, series};
 use crate::ledger::LedgerError;
-use crate::ledger::figures::{AttemptBucket, AttemptSum, FlagSum, Scope, VerdictSum};
+use crate::ledger::figures::{
+    AttemptBucket, AttemptSum, FlagSum, Scope, ScoreSum, VerdictBucket, VerdictSum,
+};
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::reader::Reader;
 use crate::ledger::spread::Spread;
@@ -104,7 +106,7 @@ struct CriterionForm {
 }
 
 /// `GET /v1/stats`.
-pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<Value>, Problem> {
+pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Response, Problem> {
     let query = RangeQuery::of(&uri, Timestamp::now(), &["policy", "since", "until", "bucket"])?;
     let scope = query.scope()?;
     if MAX_BUCKETS < (scope.until_s - scope.since_s) / scope.bucket_s {
@@ -112,7 +114,19 @@ pub(super) async fn get(State(face): State<Arc<Face>>, uri: Uri) -> Result<Json<
         return Err(Problem::bad_field("/bucket", detail));
     }
     let reader = face.gate.ledger.reader();
-    told(reader, &face.known.load(), &scope).await.map(Json).map_err(unreadable)
+    let told = told(reader, &face.known.load(), &scope).await.map_err(unreadable)?;
+    written(reader, told).await
+}
+
+/// What was read of a range.
+struct Read {
+    buckets: Vec<VerdictBucket>,
+    sums: Vec<VerdictSum>,
+    attempt_buckets: Vec<AttemptBucket>,
+    attempt_sums: Vec<AttemptSum>,
+    flags: Vec<FlagSum>,
+    scores: Vec<ScoreSum>,
+    marks: Vec<MarkForm>,
 }
 
 /// What `scope` adds up to, in the form in which it is answered.
@@ -121,19 +135,31 @@ pub(crate) async fn told(
     known: &Known,
     scope: &Scope,
 ) -> Result<Value, LedgerError> {
-    let (buckets, sums, attempt_buckets, attempt_sums, flags, scores) = tokio::try_join!(
+    let (buckets, sums, attempt_buckets, attempt_sums, flags, scores, marks) = tokio::try_join!(
         reader.verdict_buckets(scope),
         reader.verdict_sums(scope),
         reader.attempt_buckets(scope),
         reader.attempt_sums(scope),
         reader.flag_sums(scope),
         reader.score_sums(scope),
+        marks(reader, scope),
     )?;
     let usual = match &scope.policy {
         Some(policy) => known.policies.get(policy),
         None if known.policies.len() == 1 => known.policies.values().next(),
         None => None,
     };
+    let (usual, as_of, scope) = (usual.cloned(), AsOf::of(known.followed), scope.clone());
+    let read = Read { buckets, sums, attempt_buckets, attempt_sums, flags, scores, marks };
+    // of a week by the hour there are thousands of spreads to add up
+    let stats =
+        reader.apart(move || serde_json::to_value(stats(read, (&scope, as_of), usual.as_deref())));
+    let unwritten = |why| LedgerError::Store(format!("figures cannot be written as JSON: {why}"));
+    stats.await?.map_err(unwritten)
+}
+
+fn stats(read: Read, (scope, as_of): (&Scope, AsOf), usual: Option<&View>) -> Stats {
+    let Read { buckets, sums, attempt_buckets, attempt_sums, flags, scores, marks } = read;
     let (series, times) = series(scope, &buckets, &attempt_buckets);
     let mut total = total(&sums);
     total.total_ms = SpreadForm::of(&times);
@@ -146,23 +172,21 @@ pub(crate) async fn told(
         *sums = (sums.0 + score.n, sums.1 + score.failed);
     }
     let criteria = criteria.into_iter();
-    let stats = Stats {
+    Stats {
         policy: scope.policy.clone(),
         since: Timestamp(scope.since_s * 1_000_000).to_string(),
         until: Timestamp(scope.until_s * 1_000_000).to_string(),
         bucket_s: scope.bucket_s,
-        as_of: AsOf::of(known.followed),
-        judges: judges(&sums, (&attempt_buckets, &attempt_sums), usual.map(AsRef::as_ref)),
+        as_of,
+        judges: judges(&sums, (&attempt_buckets, &attempt_sums), usual),
         total,
         series,
         flags: flags.into_iter().map(|FlagSum { flag, n }| FlagForm { flag, n }).collect(),
         criteria: criteria
             .map(|((judge, criterion), (n, failed))| CriterionForm { judge, criterion, n, failed })
             .collect(),
-        marks: marks(reader, scope).await?,
-    };
-    let unwritten = |why| LedgerError::Store(format!("figures cannot be written as JSON: {why}"));
-    serde_json::to_value(&stats).map_err(unwritten)
+        marks,
+    }
 }
 
 fn total(sums: &[VerdictSum]) -> Total {

@@ -31,7 +31,7 @@ use crate::drift::monitor;
 use crate::drift::standing::{Standing, Told};
 use crate::ledger::follow::keeping::Keeping;
 use crate::ledger::follow::shown::{READ_EVERY, Shown};
-use crate::ledger::follow::stretch::{Counted, Stretch};
+use crate::ledger::follow::stretch::{Aside, Counted, Stretch};
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
 use crate::ledger::inbox::Chore;
@@ -319,16 +319,27 @@ impl Following {
         // a shadow is about its image, whenever it was asked
         let at_ms = form.at.0.div_euclid(1_000);
         let (said, judged_by) = match one {
+            Counted::Older(form) => {
+                let judge = form.judge.as_ref().map(|judge| judge.name.as_str());
+                cells.add(form, &self.known_config(form, judge, &form.judged_by.to_string()));
+                return Vec::new();
+            }
+            Counted::Shadow(aside) if !aside.is_watched => {
+                let Aside { attempt, judged_by, at, .. } = &**aside;
+                let config = self.known_config(form, Some(&attempt.judge), judged_by);
+                cells.add_shadow(form, (attempt, *at), &config);
+                return Vec::new();
+            }
             Counted::Record(form) => (judged(form), form.judged_by.to_string()),
             Counted::Shadow(aside) => {
                 (said_aside(form, &aside.attempt).into_iter().collect(), aside.judged_by.clone())
             }
         };
         let mut add = |config: &str| match one {
-            Counted::Record(form) => cells.add(form, config),
+            Counted::Record(form) | Counted::Older(form) => cells.add(form, config),
             Counted::Shadow(aside) => cells.add_shadow(form, (&aside.attempt, aside.at), config),
         };
-        let Some((_, judge, _)) = said.first() else {
+        let Some((route, judge, _)) = said.first() else {
             add("");
             return Vec::new();
         };
@@ -336,7 +347,8 @@ impl Following {
         let standing = self.standings.entry(form.policy.name.clone());
         let standing = standing
             .or_insert_with(|| Standing::new(settings.monitor(), at_ms, settings.baseline_days));
-        let config = standing.configs.name(judge, &judged_by, at_ms);
+        let asked = (at_ms, drift_route(*route));
+        let config = standing.configs.name((judge, &judged_by), asked);
         add(&config);
         let image = image_key(&form.image.digest.to_string());
         let mut events = Vec::new();
@@ -349,6 +361,15 @@ impl Following {
             cells.note(&form.policy.name, at_ms, &detecting.watched, detecting.ratio);
         }
         events
+    }
+
+    /// The configuration that a record of before others is added up under, to the sums of its own
+    /// minute, which are additive. Monitors do not see it: to them it would be what is served now.
+    fn known_config(&self, form: &RecordForm, judge: Option<&str>, judged_by: &str) -> String {
+        let known = self.standings.get(&form.policy.name).and_then(|standing| {
+            standing.configs.known(judge?, judged_by, form.at.0.div_euclid(1_000))
+        });
+        known.unwrap_or_default()
     }
 
     /// Up to [`STEP_RECORDS`] that count behind the `after`th, not past the `until`th. While the store

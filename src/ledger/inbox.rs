@@ -53,7 +53,7 @@ impl Pending {
     ) -> (Self, oneshot::Receiver<i64>) {
         let (answer, committed) = oneshot::channel();
         let ticket = match &row.content {
-            Content::Record(_) => Ticket::new(counters, What::Record),
+            Content::Record(_) | Content::Older(_) => Ticket::new(counters, What::Record),
             Content::Late { .. } => Ticket::new(counters, What::Late),
             Content::Behind(_) => Ticket::new(counters, What::Behind),
         };

@@ -374,7 +374,8 @@ impl Writer {
                     | Writing::EndMark { .. }
                     | Writing::EndMarks { .. }
                     | Writing::Label(_)
-                    | Writing::Draw(_) => {}
+                    | Writing::Draw(_)
+                    | Writing::List(_) => {}
                 }
                 Ok(id)
             }

@@ -1,6 +1,7 @@
 //! News are the records that were written behind a given one: for whoever shows them as they come.
 
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use crate::ledger::LedgerError;
 use crate::ledger::form::RecordForm;
@@ -72,8 +73,9 @@ impl Reader {
         );
         let query = query.bind(after).bind(last_seq).bind(policy).bind(most);
         let rows = bounded(query.fetch_all(&self.pool)).await?;
-        let read = |row| Ok((read_record(row)?, row.try_get(3)?));
-        let records = rows.iter().map(read).collect::<Result<_, LedgerError>>()?;
+        let read = |row: &SqliteRow| Ok((read_record(row)?, row.try_get(3)?));
+        let read = move || rows.iter().map(read).collect::<Result<_, LedgerError>>();
+        let records = self.apart(read).await??;
         Ok(News { n, passed_over, last_seq, records })
     }
 }

@@ -10,6 +10,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use base64::Engine;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use sqlx::sqlite::{Sqlite, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{Encode, QueryBuilder, Row, Type};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::clock::{Deadline, Timestamp};
@@ -32,7 +35,7 @@ use crate::ledger::{IDEMPOTENCY_KEPT, LedgerError, Settings, beside};
 pub const MAX_PAGE: u32 = 500;
 
 /// Longest that a page, a record or a picture may take, the wait for a connection included.
-const QUERY: Duration = Duration::from_secs(10);
+pub(crate) const QUERY: Duration = Duration::from_secs(10);
 
 /// Connections for looking up keys.
 const LOOKUPS: u32 = 2;
@@ -118,6 +121,10 @@ pub struct Reader {
     lookups: SqlitePool,
     path: PathBuf,
     images_dir: PathBuf,
+    /// Whether every record is known to be in the tables by route and criterion.
+    pub(crate) listed: Arc<AtomicBool>,
+    /// How much of what was read may be worked off apart at a time.
+    pub(crate) places_apart: Arc<Semaphore>,
 }
 
 impl Reader {
@@ -142,6 +149,8 @@ impl Reader {
             lookups: lookups.connect_lazy_with(sqlite::lookup_options(&settings.path)),
             path: settings.path.clone(),
             images_dir: settings.images_dir.clone(),
+            listed: Arc::default(),
+            places_apart: Arc::new(Semaphore::new(settings.readers.max(1) as usize)),
         }
     }
 
@@ -165,9 +174,12 @@ impl Reader {
     ) -> Result<Page, LedgerError> {
         let limit = limit.clamp(1, MAX_PAGE);
         // one more than asked tells whether there is a next page
-        let mut query = select("", filter, cursor, limit + 1);
+        let by_list = filter.route.is_some() || filter.failed.is_some();
+        let lists = if by_list && !self.is_listed().await? { Lists::Some } else { Lists::All };
+        let mut query = select("", (filter, lists), cursor, limit + 1);
         let rows = bounded(query.build().fetch_all(&self.pool)).await?;
-        let mut records = rows.iter().map(read_record).collect::<Result<Vec<_>, _>>()?;
+        let read = self.apart(move || rows.iter().map(read_record).collect::<Result<Vec<_>, _>>());
+        let mut records = read.await??;
         let more = (limit as usize) < records.len();
         records.truncate(limit as usize);
         let next = records.last().filter(|_| more).and_then(Cursor::of);
@@ -298,26 +310,63 @@ pub(crate) async fn bounded<T>(
     Ok(Deadline::after(QUERY).bound(query).await??)
 }
 
+/// Which records the tables by route and criterion hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lists {
+    /// Every one.
+    All,
+    /// Not those of an older program yet: records are looked at themselves.
+    Some,
+}
+
+/// The table whose order a page is read in, by the narrowest filter.
+fn lead(filter: &Filter, lists: Lists) -> &'static str {
+    let is_common = filter.route == Some(Route::Primary);
+    let has_index = filter.external_id.is_some() || filter.image.is_some();
+    // most records are the primary's: any other filter is narrower
+    let has_narrower = filter.policy.is_some()
+        || filter.verdict.is_some()
+        || filter.basis.is_some()
+        || filter.judge.is_some()
+        || filter.team.is_some();
+    match (&filter.flag, &filter.failed, filter.route, lists) {
+        (Some(_), ..) => "flag",
+        (None, .., Lists::Some) | (None, None, None, Lists::All) => "record",
+        (None, Some(_), _, Lists::All) => "failed",
+        (None, None, Some(_), Lists::All) if has_index || is_common && has_narrower => "record",
+        (None, None, Some(_), Lists::All) => "routed",
+    }
+}
+
 /// The query for one page. `head` is empty, or asks for the query's plan.
-fn select(head: &str, filter: &Filter, cursor: Option<Cursor>, rows: u32) -> QueryBuilder<Sqlite> {
+fn select(
+    head: &str,
+    (filter, lists): (&Filter, Lists),
+    cursor: Option<Cursor>,
+    rows: u32,
+) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(head);
-    // a flag or a criterion is the narrowest filter, and its table has the same order: it leads
-    let lead = match (&filter.flag, &filter.failed) {
-        (Some(_), _) => "flag",
-        (None, Some(_)) => "failed",
-        (None, None) => "record",
-    };
+    let lead = lead(filter, lists);
     sql.push("SELECT record.seq, record.form, late.form FROM ").push(lead);
     if lead != "record" {
         sql.push(format_args!(" CROSS JOIN record ON record.seq = {lead}.seq"));
     }
-    if filter.flag.is_some() && filter.failed.is_some() {
+    if lead == "flag" && filter.failed.is_some() && lists == Lists::All {
         // its whole key: at most one row for each that carries the flag
         sql.push(" CROSS JOIN failed ON failed.seq = flag.seq AND failed.at_us = flag.at_us");
     }
     sql.push(" LEFT JOIN late ON late.seq = record.seq WHERE true");
-    equal(&mut sql, "failed.criterion", filter.failed.as_deref());
-    equal(&mut sql, "record.route", filter.route.map(Route::label));
+    match (&filter.failed, lists) {
+        (Some(criterion), Lists::Some) => {
+            sql.push(
+                " AND EXISTS (SELECT 1 FROM json_each(record.form, '$.failed') WHERE value = ",
+            );
+            sql.push_bind(criterion.clone()).push(")");
+        }
+        (criterion, _) => equal(&mut sql, "failed.criterion", criterion.as_deref()),
+    }
+    let route = if lead == "routed" { "routed.route" } else { "record.route" };
+    equal(&mut sql, route, filter.route.map(Route::label));
     equal(&mut sql, "flag.flag", filter.flag.as_deref());
     equal(&mut sql, "record.policy", filter.policy.as_deref());
     equal(&mut sql, "record.verdict", filter.verdict.map(Decision::label));
@@ -372,4 +421,4 @@ async fn size_of(path: &Path) -> Result<u64, LedgerError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

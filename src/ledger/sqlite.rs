@@ -24,6 +24,13 @@ use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
 
 const MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
+/// The migration that was rewritten, and the checksum that it had before.
+const REWRITTEN: (i64, &str) = (
+    5,
+    "c3627f7459631efb1aeb1091d35210360f65b6dbf2e3930711024756de836480\
+     17010aa2a52ac58400ecf5828078e440",
+);
+
 /// How long opening and reading wait for somebody else's lock: only a person's own SQLite shell
 /// holds one.
 const BUSY: Duration = Duration::from_secs(5);
@@ -85,6 +92,10 @@ const DELETE_AWAITED: &str = "DELETE FROM awaited WHERE seq = ?1";
 const DELETE_GIVEN_UP: &str = "DELETE FROM awaited WHERE seq IN (SELECT seq FROM awaited \
     WHERE at_us < ?1 ORDER BY seq LIMIT ?2) RETURNING seq";
 
+const INSERT_ROUTED: &str = "INSERT INTO routed (route, at_us, seq) VALUES (?1, ?2, ?3)";
+
+const INSERT_UNWATCHED: &str = "INSERT INTO unwatched (seq) VALUES (?1)";
+
 const INSERT_IMAGE: &str = "INSERT INTO image (seq, idx, view, digest, size_bytes, policy, at_us) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
@@ -99,6 +110,11 @@ const DELETE_OLD_IMAGES: &str = "DELETE FROM image WHERE (seq, idx) IN (SELECT s
 
 const DELETE_IMAGES_OF_OLD_RECORDS: &str = "DELETE FROM image WHERE seq IN (SELECT seq FROM record \
     WHERE policy = ?1 AND at_us < ?2 ORDER BY at_us, seq LIMIT ?3) RETURNING digest";
+
+/// Before the records: nothing else says where they are.
+const DELETE_ROUTED_OF_OLD_RECORDS: &str = "DELETE FROM routed WHERE (route, at_us, seq) IN \
+    (SELECT route, at_us, seq FROM record WHERE policy = ?1 AND at_us < ?2 \
+    ORDER BY at_us, seq LIMIT ?3)";
 
 const DELETE_OLD_RECORDS: &str = "DELETE FROM record WHERE seq IN (SELECT seq FROM record \
     WHERE policy = ?1 AND at_us < ?2 ORDER BY at_us, seq LIMIT ?3)";
@@ -137,6 +153,8 @@ pub(crate) struct Row {
 pub(crate) enum Content {
     /// A record.
     Record(Box<RecordForm>),
+    /// A record that is brought in where newer ones of its policy are: no monitor is to see it.
+    Older(Box<RecordForm>),
     /// The remainder of the record with this id, and what it adds to the bill.
     Late { id: Uuid, cost: MicroUsd },
     /// What was said behind a verdict, and was kept elsewhere.
@@ -223,10 +241,27 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// Opens the file and brings its tables to this program's.
 pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let mut conn = options.clone().busy_timeout(BUSY).connect().await?;
+    accept_rewritten(&mut conn).await?;
     MIGRATIONS.run(&mut conn).await?;
     let busy = format!("PRAGMA busy_timeout = {}", BUSY_BRIEF.as_millis());
     sqlx::query(AssertSqlSafe(busy)).execute(&mut conn).await?;
     Ok(conn)
+}
+
+/// Lets a store in that knows the fifth migration as it was before. It made every record's place in
+/// two lists before anything was served; now these are made in steps, by whoever has the store.
+async fn accept_rewritten(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
+    let rewritten = MIGRATIONS.iter().find(|one| one.version == REWRITTEN.0);
+    if let Some(rewritten) = rewritten
+        && sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *conn).await?
+    {
+        let accept = "UPDATE _sqlx_migrations SET checksum = ?1 \
+            WHERE version = ?2 AND lower(hex(checksum)) = ?3";
+        let accept = sqlx::query(accept).bind(rewritten.checksum.as_ref()).bind(REWRITTEN.0);
+        accept.bind(REWRITTEN.1).execute(conn).await?;
+    }
+    Ok(())
 }
 
 /// The newest record of the store, and the one up to which records were counted. What an earlier
@@ -266,6 +301,11 @@ pub(crate) async fn append(
 async fn append_row(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx::Error> {
     match &row.content {
         Content::Record(form) => append_whole(conn, row, form).await,
+        Content::Older(form) => {
+            let seq = append_whole(&mut *conn, row, form).await?;
+            sqlx::query(INSERT_UNWATCHED).bind(seq).execute(conn).await?;
+            Ok(seq)
+        }
         Content::Late { id, cost } => append_late(conn, row, (*id, *cost)).await,
         Content::Behind(behind) => shadows::insert_behind(conn, behind).await,
     }
@@ -301,6 +341,10 @@ async fn append_whole(
         sqlx::query(INSERT_COUNTED).bind(seq).execute(&mut *conn).await?;
     } else {
         sqlx::query(INSERT_AWAITED).bind(seq).bind(form.at.0).execute(&mut *conn).await?;
+    }
+    if let Some(route) = form.route {
+        let insert = sqlx::query(INSERT_ROUTED).bind(route.label()).bind(form.at.0).bind(seq);
+        insert.execute(&mut *conn).await?;
     }
     if !form.attempts.is_empty() {
         sqlx::query(INSERT_ATTEMPTS).bind(seq).bind(&row.json).execute(&mut *conn).await?;
@@ -394,6 +438,8 @@ pub(crate) async fn delete(
             let images =
                 sqlx::query_scalar(DELETE_IMAGES_OF_OLD_RECORDS).bind(policy).bind(before.0);
             digests = images.bind(most).fetch_all(&mut *tx).await?;
+            let routed = sqlx::query(DELETE_ROUTED_OF_OLD_RECORDS).bind(policy).bind(before.0);
+            routed.bind(most).execute(&mut *tx).await?;
             let records = sqlx::query(DELETE_OLD_RECORDS).bind(policy).bind(before.0).bind(most);
             deleted.rows = records.execute(&mut *tx).await?.rows_affected();
         }

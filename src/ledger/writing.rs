@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::clock::Timestamp;
 use crate::ledger::follow::baselines::KeptBaseline;
 use crate::ledger::labels::{self, NewLabel};
+use crate::ledger::listing::Listing;
 use crate::ledger::marks::{self, Mark};
 use crate::ledger::purses::{self, Draw};
 use crate::ledger::rollup::Cells;
@@ -59,6 +60,7 @@ pub(crate) enum Writing {
     Label(Box<NewLabel>),
     Shadow(Box<NewShadow>),
     Draw(Box<Draw>),
+    List(Box<Listing>),
 }
 
 impl Writing {
@@ -94,6 +96,10 @@ impl Writing {
             Self::Shadow(shadow) => shadows::insert(&mut tx, shadow).await?,
             Self::Draw(draw) => {
                 purses::insert(&mut tx, draw).await?;
+                0
+            }
+            Self::List(listing) => {
+                listing.write(&mut tx).await?;
                 0
             }
         };

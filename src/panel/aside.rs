@@ -24,6 +24,9 @@ use crate::panel::{Answered, AttemptError, Judge, Panel, Question, now};
 /// Between two looks at whether the gate has become crowded.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Why a call was dropped for a check.
+const WANTED: &str = "a check wanted the room";
+
 /// Leave to ask one judge beside the serving path.
 #[derive(Debug)]
 pub struct Aside(Entered);
@@ -31,6 +34,8 @@ pub struct Aside(Entered);
 /// Why a call was dropped.
 #[derive(Clone, Copy, Debug)]
 enum Dropped {
+    /// A check wanted the room before anything was sent.
+    Unsent,
     /// A check wants the room.
     MadeWay,
     /// Its own time was up.
@@ -98,15 +103,20 @@ impl Aside {
         let judging = seat.judge().judge(question, deadline);
         // a judge that breaks must not take who asks with it
         let mut reply = pin!(AssertUnwindSafe(judging).catch_unwind());
-        let replied = loop {
-            tokio::select! {
-                biased; // an answer that is there is taken
-                reply = reply.as_mut() => break Ok(reply),
-                () = way.as_mut() => break Err(Dropped::MadeWay),
-                () = deadline.passed() => break Err(Dropped::Late),
-                () = time::sleep(LOOK_EVERY) => {
-                    if panel.must_make_way(seat.name()) {
-                        break Err(Dropped::MadeWay);
+        // a check that began before we listened has told nobody
+        let replied = if seat.is_overfull() {
+            Err(Dropped::Unsent)
+        } else {
+            loop {
+                tokio::select! {
+                    biased; // an answer that is there is taken
+                    reply = reply.as_mut() => break Ok(reply),
+                    () = way.as_mut() => break Err(Dropped::MadeWay),
+                    () = deadline.passed() => break Err(Dropped::Late),
+                    () = time::sleep(LOOK_EVERY) => {
+                        if panel.must_make_way(seat.name()) {
+                            break Err(Dropped::MadeWay);
+                        }
                     }
                 }
             }
@@ -120,11 +130,12 @@ impl Aside {
                 self.failed(error, estimate, attempt)
             }
             Err(dropped) => {
-                let (outcome, why) = match dropped {
-                    Dropped::MadeWay => (AttemptOutcome::Cancelled, "a check wanted the room"),
-                    Dropped::Late => (AttemptOutcome::Timeout, "its time was up"),
+                let (outcome, why, cost) = match dropped {
+                    Dropped::Unsent => (AttemptOutcome::Cancelled, WANTED, MicroUsd::default()),
+                    Dropped::MadeWay => (AttemptOutcome::Cancelled, WANTED, estimate),
+                    Dropped::Late => (AttemptOutcome::Timeout, "its time was up", estimate),
                 };
-                Attempt { cost: estimate, detail: Some(why.to_owned()), ..attempt(outcome) }
+                Attempt { cost, detail: Some(why.to_owned()), ..attempt(outcome) }
             }
         }
     }
@@ -254,6 +265,43 @@ mod tests {
         assert!(dropped.cost > MicroUsd::default(), "what was sent is billed");
         assert_eq!(panel.in_flight_aside(), 0);
         drop((first, second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_came_between_leave_and_call_was_told_to_nobody() {
+        let panel = panel(&[hangs()], Some(2));
+        let seat = Arc::clone(panel.seat("a").unwrap());
+        let leave = panel.aside("a", 4).unwrap();
+        // both places go to checks while nobody listens yet
+        let held = (seat.enter().unwrap(), seat.enter().unwrap());
+        let within = Deadline::after(Duration::from_secs(30));
+        let dropped = leave.ask(&panel, &question(&["cutout"]), (Stopwatch::start(), within)).await;
+        assert_eq!(told(&dropped), "shadow cancelled 0");
+        assert_eq!(dropped.cost, MicroUsd::default(), "nothing was sent");
+        assert_eq!(panel.in_flight_aside(), 0);
+        drop(held);
+    }
+
+    #[test]
+    fn a_check_and_a_call_beside_it_that_begin_at_once_never_both_stay() {
+        // as many as the judge takes are there already but one, which both are after
+        for _ in 0..2_000 {
+            let panel = panel(&[hangs()], Some(1));
+            let seat = Arc::clone(panel.seat("a").unwrap());
+            let start = std::sync::Barrier::new(2);
+            let (check, leave) = std::thread::scope(|scope| {
+                let check = scope.spawn(|| {
+                    start.wait();
+                    seat.enter()
+                });
+                start.wait();
+                let leave = panel.aside("a", 4);
+                (check.join().unwrap(), leave)
+            });
+            assert!(check.is_some(), "a check finds the room as if it were alone");
+            let stays = leave.is_ok() && !seat.is_overfull();
+            assert!(!stays, "the call would be sent beside the check");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,7 +149,7 @@ impl Seat {
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let one_more = |calls| (!self.is_full(calls)).then(|| calls + 1);
         // in one step: two that look at once must not both have the last place
-        let entered = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        let entered = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
         let others = entered.ok()?;
         let mut health = self.health();
         health.limit.entered(others.saturating_add(1));
@@ -452,7 +452,7 @@ impl Seat {
     }
 
     fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Acquire)
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     fn is_full(&self, in_flight: u32) -> bool {

@@ -1,6 +1,8 @@
 //! Drift as it is counted: what is watched, what was usual, what is now, and what was told.
 //!
-//! A gauge of which nothing is known yet is NaN, not 0: no sum may take it for a rate.
+//! A gauge of which nothing is known is NaN, not 0: neither a sum nor a person may take it for a
+//! rate, a mix that is worth nothing, or a detector that finds nothing. What stands is always known:
+//! 0 where nothing was told.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +17,9 @@ pub struct Gauges {
     pub evidence: Vec<(String, f64)>,
     /// Detectors of which something was told that stands.
     pub active: Vec<String>,
-    /// What the present mix of judges alone adds to the reject rate, as a share.
-    pub mix_shift: f64,
-    /// Its standard error.
-    pub mix_shift_se: f64,
+    /// What the present mix of judges alone adds to the reject rate, as a share, and its standard
+    /// error; `None` while that is not known.
+    pub mix_shift: Option<(f64, f64)>,
     /// What was usual of each judge.
     pub usual: BTreeMap<String, Usual>,
     /// The standard error of the baseline's reject rate; `None` while there is no baseline.
@@ -64,7 +65,7 @@ pub fn register<'a>(policy: &str, judges: impl Iterator<Item = &'a str>) {
         watched.push(format!("judge:{judge}"));
         gauges.usual.insert(judge.to_owned(), Usual::default());
     }
-    gauges.evidence = watched.into_iter().map(|detector| (detector, 0.0)).collect();
+    watched.iter().for_each(|detector| set_unwatched(policy, detector));
     set(policy, &gauges);
 }
 
@@ -85,9 +86,10 @@ pub fn set(policy: &str, gauges: &Gauges) {
         set_evidence(policy, detector, *ratio);
         set_active(policy, detector, gauges.active.contains(detector));
     }
-    gauge!("vlmgate_drift_mix_shift_ratio", "policy" => policy.to_owned()).set(gauges.mix_shift);
+    let (mix_shift, mix_shift_se) = gauges.mix_shift.unzip();
+    gauge!("vlmgate_drift_mix_shift_ratio", "policy" => policy.to_owned()).set(known(mix_shift));
     gauge!("vlmgate_drift_mix_shift_se_ratio", "policy" => policy.to_owned())
-        .set(gauges.mix_shift_se);
+        .set(known(mix_shift_se));
     for (judge, usual) in &gauges.usual {
         set_usual(policy, judge, *usual);
     }
@@ -99,9 +101,9 @@ pub fn set(policy: &str, gauges: &Gauges) {
         .set(known(learnt_until));
 }
 
-/// Says that nothing watches where a detector was: while a baseline is learnt anew.
+/// Says that no detector watches there: while a baseline is learnt.
 pub fn set_unwatched(policy: &str, detector: &str) {
-    set_evidence(policy, detector, 0.0);
+    set_evidence(policy, detector, f64::NAN);
     set_active(policy, detector, false);
 }
 

@@ -1,9 +1,11 @@
 //! `vlmgate import` as people meet it: an export goes into another store and is the same there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -12,6 +14,7 @@ use serde_json::json;
 use vlmgate::clock::{Deadline, Timestamp};
 use vlmgate::domain::{Basis, Decision, Route};
 use vlmgate::ledger::figures::Scope;
+use vlmgate::ledger::follow::view::{Followed, Known, View};
 use vlmgate::ledger::form::{JudgeForm, RecordForm};
 use vlmgate::ledger::reader::{Filter, Reader};
 use vlmgate::ledger::{Ledger, Settings};
@@ -161,6 +164,53 @@ async fn a_made_up_history_says_so_and_its_second_judgements_are_pairs() {
     let pairs = reader.pair_sums(&hour).await.unwrap();
     let [pair] = pairs.as_slice() else { panic!("{pairs:?}") };
     assert_eq!((pair.route.as_str(), pair.first_only, pair.neither), ("shadow", 1, 0));
+}
+
+/// The record as one that a judge judged.
+fn judged(record: RecordForm) -> RecordForm {
+    let (judge, route) = (Some(JudgeForm::from(&judge("openai-mini"))), Some(Route::Primary));
+    let (basis, first_verdict) = (Basis::Judge, Some(record.verdict));
+    RecordForm { judge, route, basis, first_verdict, ..record }
+}
+
+/// What drift knows of each policy in `folder`.
+fn watched(folder: &Path) -> BTreeMap<String, Arc<View>> {
+    let file = folder.join("data").join("drift.json");
+    Known::kept(&file, Followed::default()).unwrap().policies
+}
+
+#[tokio::test]
+async fn an_old_history_came_into_a_newer_store_and_was_watched_as_if_it_were_served_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let records: Vec<_> = exported().into_iter().map(judged).collect();
+    let (newer, older) = records.split_at(300);
+    fs::write(folder.path().join("newer.ndjson"), lines(newer)).unwrap();
+    // one that is here already is no reason to refuse the file
+    fs::write(folder.path().join("older.ndjson"), lines(older) + &lines(&newer[..2])).unwrap();
+    assert_eq!(said(&import(folder.path(), &["newer.ndjson"])).0, 0);
+    let before = watched(folder.path());
+    let learning = |view: &Arc<View>| view.learning.is_some_and(|(n, ..)| n != 0);
+    assert!(before.len() == 2 && before.values().all(learning), "{before:?}");
+
+    let (code, told, complained) = said(&import(folder.path(), &["older.ndjson"]));
+    assert_ne!(code, 0);
+    assert_eq!(told, "0 records stored, 0 were here already\n", "nothing of it");
+    assert!(complained.contains("is older than what is here of it"), "{complained}");
+    assert!(complained.contains("--into-newer"), "{complained}");
+
+    let (code, told, complained) = said(&import(folder.path(), &["older.ndjson", "--into-newer"]));
+    assert_eq!((code, told.as_str()), (0, "400 records stored, 2 were here already\n"));
+    assert!(complained.contains("400 of them are added up and not watched"), "{complained}");
+    assert_eq!(everything(folder.path()).await, placeless(records.clone()));
+    assert_eq!(watched(folder.path()), before, "no monitor saw them");
+    let reader = Reader::open(&store(folder.path())).await.unwrap();
+    let since_s = START_US / 1_000_000 / 60 * 60;
+    let minutes = Scope { policy: None, since_s, until_s: since_s + 3_600, bucket_s: 60 };
+    let buckets = reader.verdict_buckets(&minutes).await.unwrap();
+    assert_eq!(buckets.iter().map(|one| one.n).sum::<u64>(), u64::from(RECORDS), "all count");
+    let first = |record: &&RecordForm| record.at.0 < (since_s + 60) * 1_000_000;
+    let in_first: u64 = buckets.iter().filter(|one| one.bucket == 0).map(|one| one.n).sum();
+    assert_eq!(in_first, older.iter().filter(first).count() as u64, "in their own minute");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod counted;
 mod keeping;
 mod late;
+mod listing;
 mod reading;
 pub(crate) mod records;
 mod trouble;

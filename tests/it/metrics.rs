@@ -104,3 +104,37 @@ async fn every_metric_of_the_table_has_a_series_from_the_start() {
         assert!(known.clone().any(|one| one == name), "{name} is in no table");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_a_baseline_some_gauges_of_drift_said_nothing_and_some_that_there_was_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_files(folder.path(), &start_providers(), &Plan::default());
+    let gate = Gate::start(&config);
+    let sent = client().post(format!("{}/v1/verdicts?vars.background=white", gate.url));
+    let sent = sent.header("content-type", "image/jpeg").body(mug());
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    // while the follower has not counted it, and when it learns from it
+    for counted in [false, true] {
+        let mut series = scrape(&gate.url).await;
+        while counted && series.get("vlmgate_records_uncounted") != Some(&0.0) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            series = scrape(&gate.url).await;
+        }
+        let is_gauge = |name: &&String| {
+            name.starts_with("vlmgate_drift_") && !name.starts_with("vlmgate_drift_events_total")
+        };
+        let gauges: Vec<_> = series.keys().filter(is_gauge).collect();
+        for kind in ["evidence", "mix_shift_ratio", "mix_shift_se", "baseline_se", "event_active"] {
+            assert!(gauges.iter().any(|name| name.contains(kind)), "{kind}: {gauges:?}");
+        }
+        for name in gauges {
+            let value = series[name];
+            // that nothing was told is known, what nobody watches is not
+            let is_right = match name.starts_with("vlmgate_drift_event_active") {
+                true => value.abs() < f64::EPSILON,
+                false => value.is_nan(),
+            };
+            assert!(is_right, "{name} {value}");
+        }
+    }
+}

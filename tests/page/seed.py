@@ -274,6 +274,9 @@ def main():
             form = record(template, chance, at_us, is_out)
             seq = store.execute(insert, row(form, at_us)).lastrowid
             store.execute("INSERT INTO counted (seq) VALUES (?)", (seq,))
+            if form["route"]:
+                routed = (form["route"], at_us, seq)
+                store.execute("INSERT INTO routed (route, at_us, seq) VALUES (?, ?, ?)", routed)
             store.executemany(
                 "INSERT INTO failed (criterion, at_us, seq) VALUES (?, ?, ?)",
                 [(one, at_us, seq) for one in form["failed"]],

@@ -20,7 +20,7 @@ use crate::http::drift::judging::lookback;
 use crate::http::drift::{primary, sum};
 use crate::http::range::{RangeQuery, ShareForm};
 use crate::ledger::LedgerError;
-use crate::ledger::figures::{PairSum, Scope};
+use crate::ledger::figures::{JudgedSum, PairSum, Scope};
 use crate::ledger::reader::Reader;
 use crate::ledger::shadows::Backfilled;
 
@@ -40,15 +40,34 @@ pub(super) async fn adjusted(
     let until = Timestamp(scope.until_s.saturating_mul(1_000_000));
     let pairs = reader.pair_sums(&lookback(&policy, until)).await?;
     let Some(primary) = primary(before, after) else { return Ok(Value::Null) };
-    let models = models(&primary, &pairs);
-    let judged = served_by_judge(after);
     let buckets = RangeQuery::buckets(scope);
     let backfilled = reader.backfilled(&buckets, &primary).await?;
+    let rows = reader.judged_sums(&buckets).await?;
+    let whole = Whole { judged: served_by_judge(after), served: served(after) };
+    // a rate for each bucket, from everything that was asked afterwards
+    let rates = move || rates(&primary, &whole, (&pairs, &backfilled), (&buckets, &rows));
+    Ok(reader.apart(rates).await?.unwrap_or(Value::Null))
+}
+
+/// What was served in the whole window.
+struct Whole {
+    judged: BTreeMap<String, Tally>,
+    served: Tally,
+}
+
+fn rates(
+    primary: &str,
+    whole: &Whole,
+    (pairs, backfilled): (&[PairSum], &[Backfilled]),
+    (buckets, sums): (&Scope, &[JudgedSum]),
+) -> Option<Value> {
+    let models = models(primary, pairs);
+    let judged = &whole.judged;
     let rows: Vec<&Backfilled> = backfilled.iter().collect();
-    let Some(rated) = rate(&primary, (&judged, &rows), &models) else { return Ok(Value::Null) };
+    let rated = rate(primary, (judged, &rows), &models)?;
     let mut by_bucket: BTreeMap<usize, Vec<Sum>> = BTreeMap::new();
-    for row in reader.judged_sums(&buckets).await? {
-        by_bucket.entry(row.bucket).or_default().extend(sum(&row));
+    for row in sums {
+        by_bucket.entry(row.bucket).or_default().extend(sum(row));
     }
     let (mut start_ms, mut n, mut observed, mut modelled) = (vec![], vec![], vec![], vec![]);
     for (bucket, sums) in &by_bucket {
@@ -59,9 +78,9 @@ pub(super) async fn adjusted(
         n.push(whole.n);
         observed.push((whole.n != 0).then(|| whole.rate()));
         let judged = served_by_judge(sums);
-        modelled.push(rate(&primary, (&judged, &rows), &models).map(|one| one.rate.effect));
+        modelled.push(rate(primary, (&judged, &rows), &models).map(|one| one.rate.effect));
     }
-    let elsewhere = judged.iter().filter(|(judge, _)| **judge != primary);
+    let elsewhere = judged.iter().filter(|(judge, _)| *judge != primary);
     let elsewhere = real(elsewhere.map(|(_, tally)| tally.n).sum());
     let (answered, unanswered): (Vec<&Backfilled>, Vec<&Backfilled>) =
         rows.iter().partition(|one| one.rejects.is_some());
@@ -72,17 +91,16 @@ pub(super) async fn adjusted(
         _ => "modelled",
     };
     // a rate that was served is a share; and where all images say the same, the spread says nothing
-    let whole = served(after);
     let is_share = basis == "served" || rated.rate.se <= 0.0;
-    let sampled = if is_share { wilson(whole) } else { rated.rate.interval() };
+    let sampled = if is_share { wilson(whole.served) } else { rated.rate.interval() };
     let interval = rated.with_unanswered(sampled);
-    Ok(json!({
+    Some(json!({
         "primary": primary,
         "basis": basis,
         "backfilled": images(&answered),
         "unanswered": images(&unanswered),
         "pairs": models.values().map(pairs_of).sum::<u64>(),
-        "served": ShareForm::of(whole),
+        "served": ShareForm::of(whole.served),
         "rate": rated.rate.effect,
         "se": rated.rate.se,
         "low": interval.low,

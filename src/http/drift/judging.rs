@@ -72,8 +72,14 @@ pub(super) async fn scores(
     policy: &str,
     until: Timestamp,
 ) -> Result<Value, LedgerError> {
+    let sums = reader.score_sums(&lookback(policy, until)).await?;
+    // two weeks by the hour are hundreds of spreads for each criterion of each judge
+    reader.apart(move || shown_scores(sums)).await
+}
+
+fn shown_scores(sums: Vec<ScoreSum>) -> Value {
     let mut scores: BTreeMap<(String, String), Vec<ScoreSum>> = BTreeMap::new();
-    for one in reader.score_sums(&lookback(policy, until)).await? {
+    for one in sums {
         scores.entry((one.judge.clone(), one.criterion.clone())).or_default().push(one);
     }
     let shown = |((judge, criterion), lines): (&(String, String), &Vec<ScoreSum>)| {
@@ -89,7 +95,7 @@ pub(super) async fn scores(
             "bins": spread.by_score(),
         })
     };
-    Ok(scores.iter().map(shown).collect())
+    scores.iter().map(shown).collect()
 }
 
 /// What people found of one judge's first judgements.

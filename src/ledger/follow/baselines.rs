@@ -4,7 +4,7 @@
 //! The state of the monitors is a fold over records, and records grow old: without this row a state
 //! that is lost would be learnt anew from whatever is left, be it the very drift that is going on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -21,12 +21,16 @@ const INSERT: &str = "INSERT INTO baseline (policy, folded, n, at_us, hash, form
     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (policy, folded, n) DO UPDATE SET \
     at_us = excluded.at_us, hash = excluded.hash, form = excluded.form";
 
-const UPTO: &str = "SELECT policy, folded, n, at_us, hash, form FROM baseline \
-    WHERE folded = ?1 AND n <= ?2 ORDER BY policy, n DESC";
+/// At one place of one policy there is one that holds for all settings under which it does.
+const DELETE_OTHER: &str = "DELETE FROM baseline WHERE policy = ?1 AND n = ?3 AND folded <> ?2 \
+    AND folded ->> 'form' = ?2 ->> 'form' \
+    AND folded ->> 'baseline_days' = ?2 ->> 'baseline_days' \
+    AND (folded ->> 'burst_images' = 0) = (?2 ->> 'burst_images' = 0)";
 
-const OTHERS: &str = "SELECT count(*) FROM baseline WHERE folded <> ?1";
+const UPTO: &str = "SELECT policy, folded, n, at_us, hash FROM baseline WHERE n <= ?1 \
+    ORDER BY policy, n DESC";
 
-const HASHES: &str = "SELECT policy, hash FROM baseline WHERE n <= ?1";
+const FORM: &str = "SELECT form FROM baseline WHERE policy = ?1 AND folded = ?2 AND n = ?3";
 
 /// A baseline as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,21 +46,28 @@ pub(crate) struct KeptBaseline {
 }
 
 impl KeptBaseline {
-    /// What is to be kept of `standing`, whose baseline was frozen at the `n`th record.
+    /// What is to be kept of `standing`, whose baseline was frozen, or began anew under another
+    /// budget, at the `n`th record.
     pub(super) fn of(
         (policy, n, at): (&str, i64, Timestamp),
-        settings: &Settings,
+        baseline_days: u32,
         standing: &Standing,
     ) -> serde_json::Result<Self> {
-        let folded = serde_json::to_string(&Folded::by(settings))?;
+        let folded = Folded::of(baseline_days, standing.monitor.settings());
+        let folded = serde_json::to_string(&folded)?;
         let form = serde_json::to_string(standing)?;
         let hash = Digest::of(form.as_bytes()).to_string();
         Ok(Self { policy: policy.to_owned(), folded, n, at, hash, form })
     }
 
     pub(crate) async fn insert(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let insert = sqlx::query(INSERT).bind(&self.policy).bind(&self.folded).bind(self.n);
-        insert.bind(self.at.0).bind(&self.hash).bind(&self.form).execute(conn).await.map(drop)
+        for statement in [DELETE_OTHER, INSERT] {
+            let query = sqlx::query(statement).bind(&self.policy).bind(&self.folded).bind(self.n);
+            // the statement that deletes has no use for the rest
+            let query = query.bind(self.at.0).bind(&self.hash).bind(&self.form);
+            query.execute(&mut *conn).await?;
+        }
+        Ok(())
     }
 
     /// What it says; `None` of one that is not what was written.
@@ -71,75 +82,54 @@ impl KeptBaseline {
     }
 }
 
-/// The latest kept baselines of some place in the order, by policy.
-#[derive(Debug, Default)]
-pub(super) struct Kept(BTreeMap<String, (KeptBaseline, Standing)>);
-
-impl Kept {
-    /// By policy, the hash of each.
-    pub(super) fn hashes(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(policy, (kept, _))| (policy.clone(), kept.hash.clone())).collect()
-    }
-
-    /// The place of a policy's.
-    pub(super) fn n(&self, policy: &str) -> Option<i64> {
-        self.0.get(policy).map(|(kept, _)| kept.n)
-    }
-
-    /// What is known by them alone.
-    pub(super) fn standings(&self) -> BTreeMap<String, Standing> {
-        self.0.iter().map(|(policy, (_, one))| (policy.clone(), one.clone())).collect()
-    }
+/// The latest kept baseline of a policy, and what is known by it alone.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The place at which it was kept.
+    pub(super) n: i64,
+    pub(super) hash: String,
+    pub(super) standing: Standing,
 }
 
 impl Reader {
-    /// The latest baseline of each policy that was frozen at the `n`th record or before, under these
-    /// settings: one of other settings, be it later, is not in its way.
+    /// The latest baseline of each policy that was kept at the `n`th record or before, and holds under
+    /// these settings: one that does not, be it later, is not in its way.
     pub(super) async fn kept_baselines(
         &self,
         n: i64,
         settings: &Settings,
-    ) -> Result<Kept, LedgerError> {
-        let mut kept = Kept::default();
-        let folded = serde_json::to_string(&Folded::by(settings));
-        let folded = folded.map_err(|why| LedgerError::Store(why.to_string()))?;
-        let rows = sqlx::query(UPTO).bind(&folded).bind(n).fetch_all(&self.pool);
+    ) -> Result<BTreeMap<String, Kept>, LedgerError> {
+        let (mut kept, mut others) = (BTreeMap::new(), 0_usize);
+        let rows = sqlx::query(UPTO).bind(n).fetch_all(&self.pool);
         for row in bounded(rows).await? {
-            let one = KeptBaseline {
+            let mut one = KeptBaseline {
                 policy: row.try_get(0)?,
                 folded: row.try_get(1)?,
                 n: row.try_get(2)?,
                 at: Timestamp(row.try_get(3)?),
                 hash: row.try_get(4)?,
-                form: row.try_get(5)?,
+                form: String::new(),
             };
-            if kept.0.contains_key(&one.policy) {
+            let folded = serde_json::from_str::<Folded>(&one.folded);
+            if !folded.is_ok_and(|folded| folded.holds_under(settings)) {
+                others += 1;
                 continue;
             }
+            if kept.contains_key(&one.policy) {
+                continue;
+            }
+            let form = sqlx::query_scalar(FORM).bind(&one.policy).bind(&one.folded).bind(one.n);
+            one.form = bounded(form.fetch_one(&self.pool)).await?;
             if let Some(standing) = one.read() {
-                kept.0.insert(one.policy.clone(), (one, standing));
+                kept.insert(one.policy, Kept { n: one.n, hash: one.hash, standing });
             }
         }
-        let others = sqlx::query_scalar::<_, i64>(OTHERS).bind(&folded).fetch_one(&self.pool);
-        if kept.0.is_empty() && bounded(others).await? != 0 {
+        if kept.is_empty() && others != 0 {
             tracing::warn!(
-                "what was usual was learnt under other settings: it is learnt anew from the records"
+                "what was usual was learnt from other days, or from other pairs of judges (with a \
+                 burst or without): it is learnt anew from the records"
             );
         }
         Ok(kept)
-    }
-
-    /// Whether the store holds each of these baselines, by policy and hash, frozen at the `n`th
-    /// record or before.
-    pub(super) async fn holds_baselines(
-        &self,
-        n: i64,
-        hashes: &BTreeMap<String, String>,
-    ) -> Result<bool, LedgerError> {
-        let held = sqlx::query_as::<_, (String, String)>(HASHES).bind(n).fetch_all(&self.pool);
-        let held: BTreeSet<(String, String)> = bounded(held).await?.into_iter().collect();
-        let is_held =
-            |(policy, hash): (&String, &String)| held.contains(&(policy.clone(), hash.clone()));
-        Ok(hashes.iter().all(is_held))
     }
 }

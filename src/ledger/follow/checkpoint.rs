@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drift::monitor;
 use crate::drift::standing::Standing;
 use crate::ledger::follow::Settings;
 
@@ -17,7 +18,8 @@ const FORM: u32 = 3;
 /// A file larger than this is none of ours.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// How records were folded: a state folded otherwise is another one.
+/// How records were folded. Of a state folded otherwise what was learnt can be taken over, where it
+/// does not depend on what is other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Folded {
     form: u32,
@@ -28,8 +30,24 @@ pub(super) struct Folded {
 
 impl Folded {
     pub(super) fn by(settings: &Settings) -> Self {
-        let Settings { baseline_days, false_alarms_per_30_days, burst_images, .. } = *settings;
+        Self::of(settings.baseline_days, settings.monitor())
+    }
+
+    /// By a monitor that was told to go by `settings`.
+    pub(super) fn of(baseline_days: u32, settings: monitor::Settings) -> Self {
+        let monitor::Settings { false_alarms_per_30_days, burst_images } = settings;
         Self { form: FORM, baseline_days, false_alarms_per_30_days, burst_images }
+    }
+
+    /// Whether what was learnt is what would be learnt under `settings`: from the same days, and from
+    /// the same pairs of judges, which are others where nobody runs a burst. The budget and a
+    /// burst's size are no part of it.
+    pub(super) fn holds_under(&self, settings: &Settings) -> bool {
+        let wanted = Self::by(settings);
+        let pairs = |one: &Self| one.burst_images == 0;
+        self.form == FORM
+            && self.baseline_days == wanted.baseline_days
+            && pairs(self) == pairs(&wanted)
     }
 }
 
@@ -55,9 +73,9 @@ struct Writing<'a> {
 }
 
 impl Checkpoint {
-    /// The state in `file`; `None` where there is none, or one folded under other settings.
+    /// The state in `file`; `None` where there is none, or one that cannot be taken over.
     pub(super) fn read(file: &Path, settings: &Settings) -> io::Result<Option<Self>> {
-        Ok(Self::load(file)?.filter(|kept| kept.folded == Folded::by(settings)))
+        Ok(Self::load(file)?.filter(|kept| kept.folded.holds_under(settings)))
     }
 
     /// The state in `file`, under whatever settings; `None` where there is none of this program.

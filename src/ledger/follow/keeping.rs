@@ -32,9 +32,13 @@ impl Following {
     }
 
     pub(super) fn keep(&mut self) {
-        if self.kept.n == self.followed.n {
-            return;
+        if self.kept.n != self.followed.n {
+            self.keep_now();
         }
+    }
+
+    /// Keeps the state, though the file may be of the same record.
+    pub(super) fn keep_now(&mut self) {
         let watch = Stopwatch::start();
         let file = &self.means.settings.checkpoint;
         let upto = (self.followed.n, &self.baselines);

@@ -17,13 +17,16 @@ use crate::ledger::reader::{Reader, bounded, read_record};
 use crate::ledger::writing::Followed;
 
 const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us, \
-    counted.shadow, shadow.form, shadow.judged_by, shadow.at_us \
+    counted.shadow, shadow.form, shadow.judged_by, shadow.at_us, \
+    unwatched.seq IS NOT NULL \
     FROM counted CROSS JOIN record ON record.seq = counted.seq \
     LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 AND counted.shadow = 0 \
     LEFT JOIN shadow ON shadow.id = counted.shadow \
+    LEFT JOIN unwatched ON unwatched.seq = counted.seq \
     WHERE counted.n > ?1 AND counted.n <= ?2 ORDER BY counted.n LIMIT ?3";
 
-const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0 \
+const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0, \
+    NULL, NULL, NULL, 0 \
     FROM record LEFT JOIN late ON late.seq = record.seq \
     WHERE record.seq > ?1 AND record.seq <= ?2 ORDER BY record.seq LIMIT ?3";
 
@@ -32,6 +35,8 @@ const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record
 pub(super) enum Counted {
     /// A record.
     Record(Box<RecordForm>),
+    /// A record that was brought in when newer ones were there: it is added up, and not watched.
+    Older(Box<RecordForm>),
     /// What was said behind a record's verdict.
     Shadow(Box<Aside>),
 }
@@ -40,7 +45,7 @@ impl Counted {
     /// The record, itself or the one that it belongs to.
     pub(super) fn record(&self) -> &RecordForm {
         match self {
-            Self::Record(form) => form,
+            Self::Record(form) | Self::Older(form) => form,
             Self::Shadow(aside) => &aside.record,
         }
     }
@@ -57,6 +62,8 @@ pub(super) struct Aside {
     pub(super) judged_by: String,
     /// When the call began.
     pub(super) at: Timestamp,
+    /// Whether its record is.
+    pub(super) is_watched: bool,
 }
 
 /// Some of what counts, in its order.
@@ -142,12 +149,14 @@ fn read(rows: &[SqliteRow], is_last: bool) -> Result<Stretch, LedgerError> {
 
 fn read_one(row: &SqliteRow) -> Result<Counted, LedgerError> {
     let record = read_record(row)?;
+    let is_watched = !row.try_get::<bool, _>(9)?;
     if row.try_get::<i64, _>(5)? == 0 {
-        return Ok(Counted::Record(Box::new(record)));
+        let counted = if is_watched { Counted::Record } else { Counted::Older };
+        return Ok(counted(Box::new(record)));
     }
     let attempt: &str = row.try_get(6)?;
     let attempt = serde_json::from_str(attempt);
     let attempt = attempt.map_err(|why| LedgerError::row(record.seq, &why))?;
     let (judged_by, at) = (row.try_get(7)?, Timestamp(row.try_get(8)?));
-    Ok(Counted::Shadow(Box::new(Aside { record, attempt, judged_by, at })))
+    Ok(Counted::Shadow(Box::new(Aside { record, attempt, judged_by, at, is_watched })))
 }

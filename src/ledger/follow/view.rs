@@ -102,12 +102,10 @@ impl View {
     pub(super) fn gauges(&self) -> Gauges {
         let evidence = self.detecting.iter();
         let evidence = evidence.map(|one| (detector_name(&one.watched), one.ratio)).collect();
-        let mix = self.mix_now.unwrap_or_default();
         let mut gauges = Gauges {
             evidence,
             active: self.told.iter().map(detector_name).collect(),
-            mix_shift: mix.effect,
-            mix_shift_se: mix.se,
+            mix_shift: self.mix_now.map(|mix| (mix.effect, mix.se)),
             ..Gauges::default()
         };
         if let Some(baseline) = &self.baseline {

@@ -2,6 +2,10 @@
 //!
 //! They are counted apart: a check that wants the judge finds the same room as if they were not
 //! there. One that then takes more than the judge has makes them give up, at once.
+//!
+//! A check and such a call may begin in one instant. Each first counts itself and then looks at the
+//! other's count, all in one order (`SeqCst`), so at least one of them sees both: the check tells
+//! whoever listens, and a call looks once more when it has begun to listen, before anything is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,7 +49,7 @@ pub(crate) struct Asides {
 impl Asides {
     /// A check's call started, with which `in_flight` of them are under way.
     pub(crate) fn make_way(&self, in_flight: u32, takes: u32) {
-        let aside = self.calls.load(Ordering::Acquire);
+        let aside = self.calls.load(Ordering::SeqCst);
         if aside != 0 && takes < in_flight.saturating_add(aside) {
             self.way.notify_waiters();
         }
@@ -71,7 +75,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.aside.calls.fetch_sub(1, Ordering::AcqRel);
+        self.0.aside.calls.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -109,7 +113,7 @@ impl Seat {
         };
         // in one step: two that look at once must not both have the last place
         let calls = &self.aside.calls;
-        match calls.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
+        match calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) {
             Ok(_) => Ok(Entered(Arc::clone(self))),
             Err(_) => Err(why),
         }
@@ -117,6 +121,12 @@ impl Seat {
 
     /// Calls under way beside the serving path.
     pub(crate) fn in_flight_aside(&self) -> u32 {
-        self.aside.calls.load(Ordering::Acquire)
+        self.aside.calls.load(Ordering::SeqCst)
+    }
+
+    /// Whether checks, and calls beside them, are together more than the judge takes.
+    pub(crate) fn is_overfull(&self) -> bool {
+        let takes = self.health().limit.whole();
+        takes < self.in_flight().saturating_add(self.in_flight_aside())
     }
 }

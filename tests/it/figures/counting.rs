@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -12,6 +13,7 @@ use vlmgate::config::environment::Environment;
 use vlmgate::config::{Config, Overrides};
 use vlmgate::domain::{AttemptOutcome, Decision, Digest};
 use vlmgate::ledger::follow::Settings as Follow;
+use vlmgate::ledger::follow::view::{Followed, Known, View};
 use vlmgate::ledger::shadows::{NewShadow, Purpose};
 use vlmgate::ledger::{Entry, Ledger, Settings};
 
@@ -173,8 +175,8 @@ async fn a_baseline_outlives_the_records_it_was_learnt_from_and_a_lost_file() {
     fs::remove_file(&state).unwrap();
     follow(settings.clone(), usual.clone()).await;
     assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
-    // other settings learn a baseline of their own, and leave this one alone
-    let other = Follow { false_alarms_per_30_days: 2.0, ..usual.clone() };
+    // other days make a baseline of their own, and leave this one alone
+    let other = Follow { baseline_days: 1, ..usual.clone() };
     follow(settings.clone(), other).await;
     assert!(fs::read(&state).unwrap() != kept);
     follow(settings.clone(), usual.clone()).await;
@@ -183,6 +185,79 @@ async fn a_baseline_outlives_the_records_it_was_learnt_from_and_a_lost_file() {
     sqlx::query("UPDATE baseline SET hash = 'b3:0'").execute(&mut conn).await.unwrap();
     follow(settings.clone(), usual).await;
     assert!(fs::read(&state).unwrap() != kept, "the damaged baseline is left out");
+}
+
+/// What stands in the file, of the one policy.
+fn view(state: &Path) -> Arc<View> {
+    let known = Known::kept(state, Followed::default()).unwrap();
+    Arc::clone(known.policies.values().next().unwrap())
+}
+
+fn highest(view: &View) -> f64 {
+    view.detecting.iter().map(|one| one.ratio).fold(0.0, f64::max)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_false_alarms_threw_the_baseline_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let state = folder.path().join("drift.json");
+    let usual = Follow { baseline_days: 0, ..Follow::usual(state.clone()) };
+    grow(&settings, &usual, (0, 2_500), Shadows::Some).await;
+    let (before, old_file) = (view(&state), fs::read(&state).unwrap());
+    assert!(0.0 < highest(&before), "there is evidence to lose");
+    // what it was learnt from is gone: who learns anew is blind
+    let mut conn = connect(&settings.path).await;
+    sqlx::query("DELETE FROM record WHERE seq < 1900").execute(&mut conn).await.unwrap();
+    let other = Follow { false_alarms_per_30_days: 2.0, ..usual.clone() };
+    follow(settings.clone(), other.clone()).await;
+    let (after, file) = (view(&state), fs::read(&state).unwrap());
+    assert_eq!(after.baseline, before.baseline);
+    assert_eq!(after.learnt_until_ms, before.learnt_until_ms);
+    let budget = |view: &View| view.threshold_days.unwrap();
+    assert!((budget(&after) * 4.0 - budget(&before)).abs() < 1e-9);
+    assert!(after.detecting.iter().all(|one| one.n == 0), "{:?}", after.detecting);
+    // killed before the file was written, or the file lost: the same to the last bit
+    fs::write(&state, &old_file).unwrap();
+    follow(settings.clone(), other.clone()).await;
+    assert!(fs::read(&state).unwrap() == file);
+    fs::remove_file(&state).unwrap();
+    follow(settings.clone(), other.clone()).await;
+    assert!(fs::read(&state).unwrap() == file);
+    // and so later on, whatever file is there
+    grow(&settings, &other, (2_500, 2_800), Shadows::Some).await;
+    let (grown, marks) = (fs::read(&state).unwrap(), dump(&settings.path).await);
+    assert!(0.0 < highest(&view(&state)), "it watches");
+    fs::write(&state, &old_file).unwrap();
+    follow(settings.clone(), other.clone()).await;
+    assert!(fs::read(&state).unwrap() == grown);
+    fs::remove_file(&state).unwrap();
+    follow(settings.clone(), other).await;
+    assert!(fs::read(&state).unwrap() == grown);
+    assert_eq!(dump(&settings.path).await, marks, "nothing was told or counted again");
+    // back again it is the same baseline, and the evidence of neither time
+    follow(settings.clone(), usual).await;
+    let back = view(&state);
+    assert_eq!(back.baseline, before.baseline);
+    assert!((budget(&back) - budget(&before)).abs() < 1e-9);
+    assert!(back.detecting.iter().all(|one| one.n == 0 || one.alarm_at_ms.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_larger_burst_is_no_reason_to_forget_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let state = folder.path().join("drift.json");
+    let usual = Follow { baseline_days: 0, burst_images: 600, ..Follow::usual(state.clone()) };
+    grow(&settings, &usual, (0, 2_500), Shadows::Some).await;
+    let before = view(&state);
+    let other = Follow { burst_images: 1_200, ..usual };
+    follow(settings.clone(), other.clone()).await;
+    assert_eq!(view(&state), before, "evidence and all");
+    let file = fs::read(&state).unwrap();
+    fs::remove_file(&state).unwrap();
+    follow(settings.clone(), other).await;
+    assert!(fs::read(&state).unwrap() == file);
 }
 
 #[tokio::test(flavor = "multi_thread")]

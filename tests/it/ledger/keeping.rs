@@ -14,7 +14,7 @@ use vlmgate::ledger::{KeptImage, Ledger, Settings};
 
 use crate::ledger::records::{START_US, mixed, record};
 use crate::ledger::{
-    all, append, append_entry, files_in, keeping, open, settings, soon, stored, with_image,
+    all, append, append_entry, files_in, keeping, open, raw, settings, soon, stored, with_image,
     with_mark,
 };
 
@@ -108,7 +108,7 @@ async fn marks_go_as_their_policy_s_records_do_and_revisions_and_what_lasts_stay
 
 #[tokio::test]
 async fn retention_of_many_records_goes_in_steps_and_leaves_nothing_behind() {
-    let (_dir, ledger) = open().await;
+    let (dir, ledger) = open().await;
     join_all((0..450).map(|n| append(&ledger, mixed(n)))).await;
     let now = Timestamp(START_US + 24 * 3_600_000_000);
     let both = ["product-photo", "banner"].map(|policy| Keeping {
@@ -121,6 +121,9 @@ async fn retention_of_many_records_goes_in_steps_and_leaves_nothing_behind() {
     assert_eq!(ledger.reader().check().await.unwrap().records, 0);
     let flagged = Filter { flag: Some("halo".to_owned()), ..Filter::default() };
     assert!(all(ledger.reader(), &flagged, 9).await.is_empty());
+    let places = "SELECT (SELECT count(*) FROM routed) + (SELECT count(*) FROM failed)";
+    let places: i64 = sqlx::query_scalar(places).fetch_one(&mut raw(&dir).await).await.unwrap();
+    assert_eq!(places, 0, "their places in lists went with them");
     assert_eq!(append(&ledger, record(1_000)).await.seq, Some(451), "no seq is used twice");
 }
 

@@ -45,7 +45,7 @@ proptest! {
     }
 }
 
-fn means(filter: &Filter, one: &RecordForm) -> bool {
+pub(super) fn means(filter: &Filter, one: &RecordForm) -> bool {
     fn fits<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
         wanted.is_none() || wanted == found
     }
