@@ -135,15 +135,16 @@ pub(crate) async fn told(
     known: &Known,
     scope: &Scope,
 ) -> Result<Value, LedgerError> {
-    let (buckets, sums, attempt_buckets, attempt_sums, flags, scores, marks) = tokio::try_join!(
+    let (buckets, sums, attempt_buckets, attempt_sums, flags, scores) = tokio::try_join!(
         reader.verdict_buckets(scope),
         reader.verdict_sums(scope),
         reader.attempt_buckets(scope),
         reader.attempt_sums(scope),
         reader.flag_sums(scope),
         reader.score_sums(scope),
-        marks(reader, scope),
     )?;
+    // behind the sums: who sees a verdict in them sees what was marked with it
+    let marks = marks(reader, scope).await?;
     let usual = match &scope.policy {
         Some(policy) => known.policies.get(policy),
         None if known.policies.len() == 1 => known.policies.values().next(),
