@@ -15,6 +15,7 @@ pub mod latency;
 pub mod limit;
 mod pace;
 pub mod race;
+mod rate;
 pub mod rest;
 #[cfg(test)]
 pub(crate) mod script;

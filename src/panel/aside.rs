@@ -149,9 +149,6 @@ impl Aside {
         let AttemptError { outcome, detail, retry_after, tokens, mut cost, request_id } = error;
         let seat = self.0.seat();
         let is_limited = outcome == AttemptOutcome::RateLimited;
-        if is_limited {
-            seat.limited(now());
-        }
         if (is_limited || outcome == AttemptOutcome::Overloaded)
             && let Some(retry_after) = retry_after
         {
@@ -159,6 +156,9 @@ impl Aside {
             if !is_limited {
                 seat.crowd(now());
             }
+        }
+        if is_limited {
+            seat.limited(now());
         }
         if outcome == AttemptOutcome::Timeout && cost == MicroUsd::default() {
             cost = estimate; // it was sent and not answered

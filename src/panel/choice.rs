@@ -6,8 +6,8 @@
 //!
 //! The policy's order is sticky: latency never changes it (an unused judge's estimate is never
 //! refreshed, so a ranking by it can freeze on the wrong one, and verdicts would wander between
-//! judges). A breaker, a block or a full limit takes a judge out of it; load may reorder those
-//! behind the first.
+//! judges). A breaker, a block, a full limit or a pace that is used up takes a judge out of it; load
+//! may reorder those behind the first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +44,11 @@ impl<'a> InLine<'a> {
 /// How far to go to find somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// To judges in their turn: closed, not blocked, below their limit.
+    /// To judges in their turn: closed, not blocked, within their pace and below their limit.
     InTurn,
-    /// Where there is none, to those whose breaker is open, and to those that have as many calls as
-    /// they are thought to take: that was learnt, and one call more finds out whether it still holds.
-    /// Not to those that have as many as they may have.
+    /// Where there is none, to those that are over their pace, then to those whose breaker is open
+    /// and those that have as many calls as they are thought to take: that was learnt, and one call
+    /// more finds out whether it still holds. Not to those that have as many as they may have.
     OutOfTurn,
     /// At last to these too, and to those that asked us to stay away, the soonest free first; not to
     /// those who want that for longer than there is time. They are waited for, not asked.
@@ -125,8 +125,12 @@ impl Choice {
         let allowed = line.into_iter().filter(|one| self.allows(one.seat));
         let standing = |one: InLine<'a>| (one, one.seat.standing(draw.chance, draw.now));
         let all: Vec<(InLine<'a>, Standing)> = allowed.map(standing).collect();
-        let in_turn = all.iter().filter(|(_, standing)| standing.in_turn);
-        let next = in_turn.min_by(|one, other| cost(one).total_cmp(&cost(other)));
+        let cheapest = |of: fn(&Standing) -> bool| {
+            let such = all.iter().filter(|(_, standing)| of(standing));
+            such.min_by(|one, other| cost(one).total_cmp(&cost(other)))
+        };
+        let next = cheapest(|at| at.in_turn);
+        let over_pace = || cheapest(|at| at.over_pace);
         let out_of_turn = || {
             let is_free = |at: &Standing| at.blocked_for.is_none() && !at.is_full;
             let free = all.iter().filter(|(_, standing)| is_free(standing));
@@ -146,8 +150,8 @@ impl Choice {
         };
         let next = match reach {
             Reach::InTurn => next,
-            Reach::OutOfTurn => next.or_else(out_of_turn),
-            Reach::Anybody => next.or_else(out_of_turn).or_else(waited_for),
+            Reach::OutOfTurn => next.or_else(over_pace).or_else(out_of_turn),
+            Reach::Anybody => next.or_else(over_pace).or_else(out_of_turn).or_else(waited_for),
         };
         next.map(|(one, _)| one.seat)
     }
@@ -354,6 +358,19 @@ mod tests {
         assert_eq!(pick(&choice, &seats, Reach::Anybody), Some("b"));
         trip(&seats, 1);
         assert_eq!(pick(&choice, &seats, Reach::Anybody), Some("c"));
+    }
+
+    #[test]
+    fn a_judge_over_its_pace_is_better_than_an_ill_one() {
+        let (seats, choice, now) = (seats(), Choice::default(), now());
+        // in its turn it has to be sent next to nothing for two seconds from now
+        [1_000, 0].into_iter().for_each(|ago| seats[1].limited(now - Duration::from_millis(ago)));
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("a"));
+        seats[0].block(Duration::from_secs(4), now);
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("c"));
+        trip(&seats, 2);
+        assert_eq!(pick(&choice, &seats, Reach::InTurn), None);
+        assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("b"));
     }
 
     #[test]

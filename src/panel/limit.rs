@@ -81,6 +81,13 @@ impl Limit {
         self.peak = self.peak.max(in_flight);
     }
 
+    /// Whether so few calls were under way since the last cut that a refusal is about how many come
+    /// in a time, and not about how many there are at once.
+    #[must_use]
+    pub fn had_few(&self) -> bool {
+        self.peak < FEW
+    }
+
     /// A judgement came while `in_flight` calls were under way.
     pub fn succeeded(&mut self, in_flight: u32) {
         if self.limit <= 2.0 * f64::from(in_flight) {
@@ -148,9 +155,12 @@ mod tests {
     #[test]
     fn a_few_calls_that_are_refused_say_little_of_how_many_fit() {
         let (mut limit, now) = (Limit::new(None), Instant::now());
-        limit.entered(1);
+        limit.entered(31);
+        assert!(limit.had_few());
         limit.refused(0, now);
         assert_eq!(limit.whole(), 24);
+        limit.entered(32);
+        assert!(!limit.had_few());
     }
 
     #[test]

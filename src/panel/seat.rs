@@ -1,9 +1,9 @@
 //! A seat is one judge with what the gate knows of its health.
 //!
 //! Its locks are held for a few hundred instructions and never across a wait. The breaker stands on
-//! the [`Board`]; how fast the judge is, how many calls it takes and until when it wants to be left
-//! alone are known here. A judge that only stands in has no breaker to trip: it does not look, and
-//! so it is not ill.
+//! the [`Board`]; how fast the judge is, how many calls it takes at once and a second, and until when
+//! it wants to be left alone are known here. A judge that only stands in has no breaker to trip: it
+//! does not look, and so it is not ill.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,14 @@ use crate::panel::board::{Board, Evidence, Place};
 use crate::panel::breaker::{Breaker, Fault, Rules};
 use crate::panel::limit::Limit;
 use crate::panel::pace::{Pace, Speeds, Upto};
+use crate::panel::rate::Rate;
 use crate::panel::seat::aside::Asides;
+pub(crate) use crate::panel::seat::in_flight::InFlight;
 use crate::panel::{BreakerState, Judge, JudgeStatus, Question, now};
 use crate::telemetry;
 
 pub(crate) mod aside;
+mod in_flight;
 
 /// A provider may ask us to stay away for this long at most.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
@@ -55,6 +58,7 @@ pub(crate) struct Seat {
 struct Health {
     pace: Pace,
     limit: Limit,
+    rate: Rate,
     /// Until when the provider asked us to stay away.
     blocked_until: Option<Instant>,
     /// When it judged last.
@@ -68,9 +72,12 @@ struct Health {
 
 /// How a judge stands when somebody is to be asked.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to questions of their own")]
 pub(crate) struct Standing {
     /// Whether it may be asked in its turn.
     pub(crate) in_turn: bool,
+    /// Whether it might, but gets as many calls a second already as it admits, as far as we learnt.
+    pub(crate) over_pace: bool,
     /// How long the provider still wants us to stay away; `None`: it does not.
     pub(crate) blocked_for: Option<Duration>,
     /// Whether it takes one more call, as far as we learnt.
@@ -110,6 +117,7 @@ impl Seat {
         let health = Health {
             pace: Pace::new(judge.expectation()),
             limit: Limit::new(cap),
+            rate: Rate::default(),
             blocked_until: None,
             judged_at: None,
             answered_start: None,
@@ -153,6 +161,7 @@ impl Seat {
         let others = entered.ok()?;
         let mut health = self.health();
         health.limit.entered(others.saturating_add(1));
+        health.rate.entered(now());
         let takes = health.limit.whole();
         drop(health);
         self.aside.make_way(others.saturating_add(1), takes);
@@ -246,8 +255,16 @@ impl Seat {
         self.health().limit.refused(in_flight, now);
     }
 
-    /// The provider says 429: it is well, and congested.
+    /// The provider says 429: it is well, and congested. Where it asks us to stay away it was blocked
+    /// before.
     pub(crate) fn limited(&self, now: Instant) {
+        {
+            let mut health = self.health();
+            let closed_until = health.blocked_until.unwrap_or(now);
+            if health.limit.had_few() {
+                health.rate.refused(closed_until, now);
+            }
+        }
         self.crowd(now);
         self.board.limited(self.place, now);
     }
@@ -283,9 +300,11 @@ impl Seat {
         let health = self.health();
         let blocked_for = health.blocked_for(now);
         let has_room = health.limit.has_room(in_flight);
-        let in_turn = admits && blocked_for.is_none() && has_room;
+        let is_free = admits && blocked_for.is_none() && has_room;
+        let in_turn = is_free && health.rate.has_room(now);
+        let over_pace = is_free && !in_turn;
         let (is_full, load) = (self.is_full(in_flight), health.limit.load(in_flight));
-        Standing { in_turn, blocked_for, has_room, is_full, score, load }
+        Standing { in_turn, over_pace, blocked_for, has_room, is_full, score, load }
     }
 
     /// Whether it may be asked in its turn now, whatever an image draws.
@@ -462,28 +481,6 @@ impl Seat {
     fn health(&self) -> MutexGuard<'_, Health> {
         // nothing in here can be left half done: a poisoned lock is as good as new
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A call that the judge is busy with, for as long as it is held.
-#[derive(Debug)]
-#[must_use = "dropping it says that the call is over"]
-pub(crate) struct InFlight(Arc<Seat>);
-
-impl InFlight {
-    /// Who is busy.
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let Self(seat) = self;
-        let calls = seat.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if seat.is_full(calls) {
-            seat.board.freed();
-        }
     }
 }
 

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use image::ExtendedColorType;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use vlmgate::config::environment::Environment;
 
 use crate::drawn::{Grain, Mug, byte, coverage, mix, png, prepared};
@@ -43,7 +44,19 @@ fn props() -> Vec<(&'static str, Vec<u8>)> {
         ("mug-cutout.png", cutout(0.0)),
         ("mug-halo.png", cutout(3.0)),
         ("blank.png", plain()),
-        ("placeholder.png", placeholder()),
+        ("placeholder.png", grey((SIDE_PX, SIDE_PX), placeholder)),
+        // one on each side of a line
+        ("disc-256x256.png", disc(256, 256)),
+        ("disc-255x256.png", disc(255, 256)),
+        ("disc-256x255.png", disc(256, 255)),
+        ("disc-768x256.png", disc(768, 256)),
+        ("disc-771x256.png", disc(771, 256)),
+        ("disc-264x800.png", disc(264, 800)),
+        ("disc-264x803.png", disc(264, 803)),
+        ("faint-21.png", grey((SIDE_PX, SIDE_PX), |x, _| if x < 0.79 { 0xF2 } else { 0xF8 })),
+        ("faint-25.png", grey((SIDE_PX, SIDE_PX), |x, _| if x < 0.75 { 0xF2 } else { 0xF8 })),
+        ("placeholder-6.png", stamped(0.06)),
+        ("placeholder-8.png", stamped(0.08)),
     ]
 }
 
@@ -206,22 +219,48 @@ fn plain() -> Vec<u8> {
 
 /// What a broken generator puts out in the stead of a picture: a frame with a cross in it. The
 /// shipped list of known bad pictures names it.
-fn placeholder() -> Vec<u8> {
-    let pixels = Mug::new(SIDE_PX, 0).each_pixel(|x, y| {
-        let inside = (0.2..0.8).contains(&x) && (0.3..0.7).contains(&y);
-        let frame = inside && !((0.22..0.78).contains(&x) && (0.32..0.68).contains(&y));
-        let (u, v) = ((x - 0.2) / 0.6, (y - 0.3) / 0.4);
-        let cross = inside && ((u - v).abs() < 0.03 || (u + v - 1.0).abs() < 0.03);
-        let sky = inside && y < 0.42 && x < 0.5;
-        [if frame || cross {
-            0x50
-        } else if sky {
-            0xB0
-        } else {
-            0xF8
-        }; 3]
-    });
-    png(SIDE_PX, &pixels.concat(), ExtendedColorType::Rgb8)
+fn placeholder(x: f64, y: f64) -> u8 {
+    let inside = (0.2..0.8).contains(&x) && (0.3..0.7).contains(&y);
+    let frame = inside && !((0.22..0.78).contains(&x) && (0.32..0.68).contains(&y));
+    let (u, v) = ((x - 0.2) / 0.6, (y - 0.3) / 0.4);
+    let cross = inside && ((u - v).abs() < 0.03 || (u + v - 1.0).abs() < 0.03);
+    let sky = inside && y < 0.42 && x < 0.5;
+    if frame || cross {
+        0x50
+    } else if sky {
+        0xB0
+    } else {
+        0xF8
+    }
+}
+
+/// The same with a stamp of this side below it: the larger, the further from what the list names.
+fn stamped(side: f64) -> Vec<u8> {
+    let is_in = |place: f64, from: f64| (from..from + side).contains(&place);
+    let level = |x, y| if is_in(x, 0.8) && is_in(y, 0.85) { 0xB0 } else { placeholder(x, y) };
+    grey((SIDE_PX, SIDE_PX), level)
+}
+
+/// A dark disc on white, in a picture of this size.
+fn disc(width_px: u16, height_px: u16) -> Vec<u8> {
+    let radius = f64::from(width_px.min(height_px)) * 0.3;
+    grey((width_px, height_px), |x, y| {
+        let away = ((x - 0.5) * f64::from(width_px)).hypot((y - 0.5) * f64::from(height_px));
+        if away < radius { 0x60 } else { 0xF8 }
+    })
+}
+
+/// A picture of this width and height in levels of grey.
+fn grey((width_px, height_px): (u16, u16), level: impl Fn(f64, f64) -> u8) -> Vec<u8> {
+    let place = |at: u16, of: u16| (f64::from(at) + 0.5) / f64::from(of);
+    let row = |y: u16| (0..width_px).map(move |x| (place(x, width_px), place(y, height_px)));
+    let pixels = (0..height_px).flat_map(row).flat_map(|(x, y)| [level(x, y); 3]);
+    let pixels: Vec<u8> = pixels.collect();
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new(&mut bytes);
+    let (width, height) = (u32::from(width_px), u32::from(height_px));
+    encoder.write_image(&pixels, width, height, ExtendedColorType::Rgb8).expect("a drawn PNG");
+    bytes
 }
 
 /// `UPDATE_FIXTURES=1 cargo test props` draws them.

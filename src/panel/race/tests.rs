@@ -358,6 +358,44 @@ async fn a_rate_limit_without_a_delay_blocks_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_judge_that_said_429_twice_is_paced_and_the_next_gets_the_rest() {
+    let twice = [limited(20, 1_000), limited(20, 1_000), answers(300)];
+    let b = ScriptedJudge::new("b", &[answers(400)]);
+    let scene = Scene::of(vec![ScriptedJudge::new("a", &twice), b]);
+    let refused = "judged by b at 420 ms: a primary rate_limited 0+20, b failover judged 20+400";
+    let over_its_pace = "judged by b at 400 ms: b failover judged 0+400";
+    let in_turn = "judged by a at 300 ms: a primary judged 0+300";
+    for _ in 0..2 {
+        scene.check(refused).await;
+        time::sleep(Duration::from_millis(700)).await;
+    }
+    // it admitted nothing: a call every two seconds
+    assert_eq!(scene.panel.statuses()[0].blocked_for_ms, None);
+    scene.check(over_its_pace).await;
+    time::sleep(Duration::from_millis(600)).await;
+    scene.check(in_turn).await;
+    scene.check(over_its_pace).await;
+    // the pace is over
+    time::sleep(Duration::from_millis(300)).await;
+    scene.check(in_turn).await;
+    scene.check(in_turn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judge_is_asked_over_its_pace_where_nobody_else_may_be() {
+    let twice = [limited(20, 1_000), limited(20, 1_000), answers(300)];
+    let b = ScriptedJudge::new("b", &[answers(400)]);
+    let scene = Scene::of(vec![ScriptedJudge::new("a", &twice), b]);
+    for _ in 0..2 {
+        scene.race().await;
+        time::sleep(Duration::from_millis(700)).await;
+    }
+    scene.panel.seat("b").unwrap().block(Duration::from_secs(9), now());
+    scene.check("judged by a at 300 ms: a primary judged 0+300").await;
+    scene.check("judged by a at 300 ms: a primary judged 0+300").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_all_ask_us_to_stay_away_the_soonest_free_is_waited_for() {
     let scene = Scene::scripted(&[answers(300), answers(400)]);
     scene.panel.seat("a").unwrap().block(Duration::from_secs(9), now());

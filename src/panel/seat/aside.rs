@@ -28,7 +28,7 @@ pub enum NotAsked {
     /// Its breaker is not closed.
     #[error("its breaker is not closed")]
     Breaker,
-    /// Its provider wants us to stay away, or checks use half of what it takes.
+    /// Its provider wants us to stay away or limits its rate, or checks use half of what it takes.
     #[error("it has no room to spare")]
     Busy,
     /// As many such calls are under way as there may be.
@@ -96,9 +96,10 @@ impl Seat {
             return Err(NotAsked::Breaker);
         }
         let health = self.health();
-        let (is_blocked, takes) = (health.blocked_for(now).is_some(), health.limit.whole());
+        let is_limited = health.blocked_for(now).is_some() || health.rate.is_paced(now);
+        let takes = health.limit.whole();
         drop(health);
-        if is_blocked {
+        if is_limited {
             return Err(NotAsked::Busy);
         }
         let in_flight = self.in_flight();

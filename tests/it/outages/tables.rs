@@ -38,10 +38,10 @@ fn scenarios() -> Vec<(&'static str, World)> {
     ]
 }
 
-/// Prints a line per scenario and seed.
-fn print(title: &str, seeds: &[u64], of: impl Fn(World) -> World) {
+/// Prints a line per scenario and seed, of scenarios with `word` in their name.
+fn print(title: &str, (seeds, word): (&[u64], &str), of: impl Fn(World) -> World) {
     println!("\n{title}\n{:<18}{}", "", Figures::heads());
-    for (name, world) in scenarios() {
+    for (name, world) in scenarios().into_iter().filter(|(name, _)| name.contains(word)) {
         for &seed in seeds {
             println!(
                 "{name:<16}{seed:>2}{}",
@@ -53,19 +53,18 @@ fn print(title: &str, seeds: &[u64], of: impl Fn(World) -> World) {
 
 /// One seed of short worlds: seconds of work.
 pub(crate) fn short_worlds() {
-    print("40 images a second", &[1], |world| world);
-    print("40 images a second, streaming", &[1], |world| World { streams: true, ..world });
+    let seeds = (&[1][..], "");
+    print("40 images a second", seeds, |world| world);
+    print("40 images a second, streaming", seeds, |world| World { streams: true, ..world });
 }
 
 /// Three seeds of long worlds, as in the published simulation: minutes of work.
-pub(crate) fn long_worlds() {
+pub(crate) fn long_worlds(word: &str) {
     let long = |world| World { spans: LONG, ..world };
-    print("40 images a second", &[1, 2, 3], long);
-    print("40 images a second, streaming", &[1, 2, 3], |world| World {
-        streams: true,
-        ..long(world)
-    });
-    print("10 images a second", &[1, 2, 3], |world| World { rate: 10.0, ..long(world) });
+    let seeds = (&[1, 2, 3][..], word);
+    print("40 images a second", seeds, long);
+    print("40 images a second, streaming", seeds, |world| World { streams: true, ..long(world) });
+    print("10 images a second", seeds, |world| World { rate: 10.0, ..long(world) });
 }
 
 /// Tells a run second by second.

@@ -81,31 +81,55 @@ const ROUTES: &[Row] = &[
         &["the judges are asked in the policy's order"],
     ),
     Row("max_attempts: 3", "max_attempts: 4", &["everybody is down, and a person decides"]),
-    Row("deadline: 5s", "deadline: 4s", &["a judge has until the deadline, and no longer: 4.97 s"]),
+    Row(
+        "deadline: 5s",
+        "deadline: 4s",
+        &["a judge has until the deadline, and no longer: 4979 ms"],
+    ),
     Row(
         "deadline: 5s",
         "deadline: 6s",
         &[
-            "a judge has until the deadline, and no longer: 4.99 s",
+            "a judge has until the deadline, and no longer: 4981 ms",
             "everything hangs, and the caller still has an answer on time",
         ],
     ),
     Row(
         "deadline: 5s",
         "deadline: 4950ms",
-        &["a judge has until the deadline, and no longer: 4.97 s"],
+        &["a judge has until the deadline, and no longer: 4979 ms"],
     ),
     Row(
         "keep_back: 20ms",
         "keep_back: 50ms",
-        &["a judge has until the deadline, and no longer: 4.97 s"],
+        &["a judge has until the deadline, and no longer: 4979 ms"],
     ),
     Row("floor: 300ms", "floor: 400ms", &["a caller who leaves less than 300 ms is refused"]),
     Row("floor: 300ms", "floor: 200ms", &["a caller who leaves less than 300 ms is refused"]),
     Row(
         "keep_back: 20ms",
         "keep_back: 5ms",
-        &["a judge has until the deadline, and no longer: 4.99"],
+        &["a judge has until the deadline, and no longer: 4981 ms"],
+    ),
+    Row(
+        "deadline: 5s",
+        "deadline: 4990ms",
+        &["a judge has until the deadline, and no longer: 4979 ms"],
+    ),
+    Row(
+        "deadline: 5s",
+        "deadline: 5010ms",
+        &["a judge has until the deadline, and no longer: 4981 ms"],
+    ),
+    Row(
+        "keep_back: 20ms",
+        "keep_back: 22ms",
+        &["a judge has until the deadline, and no longer: 4979 ms"],
+    ),
+    Row(
+        "keep_back: 20ms",
+        "keep_back: 18ms",
+        &["a judge has until the deadline, and no longer: 4981 ms"],
     ),
     Row(
         "max_attempts: 3\n  hedge: { after: p95, budget: 10% }",
@@ -121,6 +145,16 @@ const ROUTES: &[Row] = &[
         "hedge: { after: p95, budget: 10% }",
         "hedge: { after: p90, budget: 20% }",
         &["a judge that is slower than most, and not than 19 of 20, is left alone"],
+    ),
+    Row(
+        "hedge: { after: p95, budget: 10% }",
+        "hedge: { after: p94, budget: 10% }",
+        &["a judge that is slower than most, and not than 19 of 20, is left alone"],
+    ),
+    Row(
+        "hedge: { after: p95, budget: 10% }",
+        "hedge: { after: p96, budget: 10% }",
+        &["a slow judge is hedged and the hedge wins"],
     ),
     Row("on_deadline: review", "on_deadline: pass", &["everything hangs, and the caller still"]),
     Row("on_no_judge: review", "on_no_judge: fail", &["everybody is down, and a person decides"]),
@@ -208,6 +242,73 @@ const CHECKS: &[Row] = &[
         "when: vars.background == 'white'",
         "when: vars.background != 'transparent'",
         &["a grey ground is nobody's concern"],
+    ),
+];
+
+/// The lines of the checks that refuse pictures: a small step to either side is told. Every fingerprint
+/// has 31 of its bits set, so that no two differ in 7: `max_distance: 7` says the same as 6.
+const REFUSALS: &[Row] = &[
+    Row(
+        "min_width: 256",
+        "min_width: 257",
+        &["256 pixels a side are enough, and 255 are not: both sides are"],
+    ),
+    Row(
+        "min_width: 256",
+        "min_width: 255",
+        &["256 pixels a side are enough, and 255 are not: its width is not"],
+    ),
+    Row(
+        "min_height: 256",
+        "min_height: 257",
+        &["256 pixels a side are enough, and 255 are not: both sides are"],
+    ),
+    Row(
+        "min_height: 256",
+        "min_height: 255",
+        &["256 pixels a side are enough, and 255 are not: its height is not"],
+    ),
+    Row(
+        "aspect: [0.33,",
+        "aspect: [0.34,",
+        &["a picture is no longer than three to one, either way: 0.33 is narrow enough"],
+    ),
+    Row(
+        "aspect: [0.33,",
+        "aspect: [0.32,",
+        &["a picture is no longer than three to one, either way: 0.329 is too narrow"],
+    ),
+    Row(
+        "0.33, 3.0]",
+        "0.33, 2.9]",
+        &["a picture is no longer than three to one, either way: 3 is wide enough"],
+    ),
+    Row(
+        "0.33, 3.0]",
+        "0.33, 3.1]",
+        &["a picture is no longer than three to one, either way: 3.01 is too wide"],
+    ),
+    Row(
+        "min_stddev: 2.5",
+        "min_stddev: 2.6",
+        &[
+            "a picture of next to nothing is blank below 2.5 levels of contrast: 2.60 levels are something",
+        ],
+    ),
+    Row(
+        "min_stddev: 2.5",
+        "min_stddev: 2.4",
+        &["a picture of next to nothing is blank below 2.5 levels of contrast: 2.44 are not"],
+    ),
+    Row(
+        "max_distance: 6",
+        "max_distance: 5",
+        &["up to 6 bits from a known bad picture it is one: 6 bits are near"],
+    ),
+    Row(
+        "max_distance: 6",
+        "max_distance: 8",
+        &["up to 6 bits from a known bad picture it is one: 8 bits are not"],
     ),
 ];
 
@@ -308,6 +409,11 @@ fn a_second_opinion_that_is_changed_fails_the_test_of_its_name() {
 fn a_check_that_is_changed_fails_the_test_of_its_name() {
     check(CHECKS);
     check(FAULTS);
+}
+
+#[test]
+fn a_line_that_refuses_pictures_fails_the_test_of_its_name_when_it_is_moved_a_little() {
+    check(REFUSALS);
 }
 
 fn check(rows: &[Row]) {
