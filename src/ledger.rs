@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use thiserror::Error;
 use tokio::sync::mpsc::{self, OwnedPermit, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 

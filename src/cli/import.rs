@@ -231,12 +231,10 @@ async fn store(
 }
 
 fn told_older(why: LedgerError) -> AppError {
-    match why {
-        LedgerError::Older { .. } => {
-            AppError::Usage(format!("{why}; with --into-newer they are only added up"))
-        }
-        _ => AppError::Store(why),
+    if matches!(why, LedgerError::Older { .. }) {
+        return AppError::Usage(format!("{why}; with --into-newer they are only added up"));
     }
+    AppError::Store(why)
 }
 
 fn flag_simulated(brought: &mut Brought) {
@@ -265,11 +263,9 @@ async fn count(ledger: &Ledger, follower: Follower) {
 
 fn tell(args: &ImportArgs, spool: &Spool, imported: Imported) -> Result<(), AppError> {
     let Imported { stored, present, shadows, unwatched } = imported;
+    let are = if unwatched == 1 { "of them is" } else { "of them are" };
     if unwatched != 0 {
-        say(&format!(
-            "vlmgate: {} added up and not watched: newer ones are here",
-            if unwatched == 1 { "1 of them is" } else { &format!("{unwatched} of them are") }
-        ));
+        say(&format!("vlmgate: {unwatched} {are} added up and not watched: newer ones are here"));
     }
     let (records, bad) = (spool.records(), spool.bad());
     if args.json {
