@@ -119,9 +119,15 @@ pub const METRICS: &[(&str, &str)] = &[
         "vlmgate_reject_ratio",
         "Share of `fail` among the verdicts of each judge in the last hour; NaN of fewer than 30",
     ),
-    ("vlmgate_drift_evidence_ratio", "Evidence of each drift detector; 1 is an alarm"),
-    ("vlmgate_drift_mix_shift_ratio", "What the mix of judges alone adds to the reject rate now"),
-    ("vlmgate_drift_mix_shift_se_ratio", "The standard error of that"),
+    (
+        "vlmgate_drift_evidence_ratio",
+        "Evidence of each drift detector; 1 is an alarm; NaN while nothing watches",
+    ),
+    (
+        "vlmgate_drift_mix_shift_ratio",
+        "What the mix of judges alone adds to the reject rate now; NaN without a baseline",
+    ),
+    ("vlmgate_drift_mix_shift_se_ratio", "The standard error of that; NaN without a baseline"),
     ("vlmgate_drift_events_total", "Drift events by label"),
     ("vlmgate_drift_event_active", "1 while what a detector told of stands"),
     (

@@ -1,7 +1,7 @@
 """Seeds a gate's store with made-up verdicts: more than a week as usual, then an hour in which the primary
 refuses calls for six minutes and its second steps in, who rejects more. Every reason says that it is simulated.
 
-    seed.py STORE.db TEMPLATE.json [--day N] [--minute N] [--seed N]
+    seed.py STORE.db TEMPLATE.json [--day N] [--minute N] [--findings N] [--seed N]
 
 STORE.db is a store that the gate has opened once, TEMPLATE.json a record of it as `GET /v1/verdicts/{id}`
 answers. Prints as JSON when the outage was and what it did to the rate. The law: an image has one quality for
@@ -42,6 +42,7 @@ BASELINE_DAYS = 9
 OUTAGE_MIN = (28, 22)  # minutes before now
 REFUSED = 0.41
 PAIRED = 0.06
+COMMIT_EVERY = 20_000  # the log of one transaction is as long as all that is in it
 
 
 def line(judge):
@@ -243,6 +244,7 @@ def main():
     read.add_argument("template")
     read.add_argument("--day", type=float, default=3000, help="images a day as usual")
     read.add_argument("--minute", type=float, default=240, help="images a minute in the last hour")
+    read.add_argument("--findings", type=int, default=8, help="findings a record")
     read.add_argument("--seed", type=int, default=20261121)
     asked = read.parse_args()
     with open(asked.template, encoding="utf-8") as file:
@@ -254,7 +256,7 @@ def main():
         "mistral-vision": "mistral-small-latest",
     }
     template = {
-        "record": {**first, "findings": first["findings"][:8]},
+        "record": {**first, "findings": first["findings"][: asked.findings]},
         "attempts": first["attempts"],
         "models": models,
     }
@@ -267,23 +269,25 @@ def main():
     ]
     insert = f"INSERT INTO record ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     count = {"n": 0, "out": 0, "rejected": 0}
-    with store:
-        for at, chance in moments(now_s, asked.day, asked.minute, asked.seed):
-            is_out = began <= at < ended
-            at_us = int(at * 1e6)
-            form = record(template, chance, at_us, is_out)
-            seq = store.execute(insert, row(form, at_us)).lastrowid
-            store.execute("INSERT INTO counted (seq) VALUES (?)", (seq,))
-            if form["route"]:
-                routed = (form["route"], at_us, seq)
-                store.execute("INSERT INTO routed (route, at_us, seq) VALUES (?, ?, ?)", routed)
-            store.executemany(
-                "INSERT INTO failed (criterion, at_us, seq) VALUES (?, ?, ?)",
-                [(one, at_us, seq) for one in form["failed"]],
-            )
-            count["n"] += 1
-            count["out"] += is_out
-            count["rejected"] += is_out and form["first_verdict"] != "pass"
+    for at, chance in moments(now_s, asked.day, asked.minute, asked.seed):
+        is_out = began <= at < ended
+        at_us = int(at * 1e6)
+        form = record(template, chance, at_us, is_out)
+        seq = store.execute(insert, row(form, at_us)).lastrowid
+        store.execute("INSERT INTO counted (seq) VALUES (?)", (seq,))
+        if form["route"]:
+            routed = (form["route"], at_us, seq)
+            store.execute("INSERT INTO routed (route, at_us, seq) VALUES (?, ?, ?)", routed)
+        store.executemany(
+            "INSERT INTO failed (criterion, at_us, seq) VALUES (?, ?, ?)",
+            [(one, at_us, seq) for one in form["failed"]],
+        )
+        count["n"] += 1
+        count["out"] += is_out
+        count["rejected"] += is_out and form["first_verdict"] != "pass"
+        if count["n"] % COMMIT_EVERY == 0:
+            store.commit()
+    store.commit()
     moved = REFUSED * USUAL["openai-mini"] * (REJECTS["claude-haiku"] - REJECTS["openai-mini"])
     print(json.dumps({**count, "began": iso(began), "ended": iso(ended), "routing": moved}))
 

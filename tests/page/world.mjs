@@ -140,7 +140,7 @@ export class World {
     await until(
       'the records to be counted',
       async () => (await this.get('/v1/stats?since=30d')).total.n === said.n,
-      600_000,
+      600_000 + said.n / 2,
     );
     return said;
   }

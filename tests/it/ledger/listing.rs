@@ -32,6 +32,7 @@ async fn make_older(dir: &TempDir) {
         run(&mut conn, table).await;
     }
     run(&mut conn, "DROP TABLE unwatched").await;
+    run(&mut conn, "DROP TABLE purse").await;
     run(&mut conn, "DELETE FROM _sqlx_migrations WHERE version >= 5").await;
     conn.close().await.unwrap();
 }
@@ -143,6 +144,7 @@ async fn a_store_that_built_the_index_at_a_start_is_taken_over_and_needs_it_no_l
         "DROP TABLE routed",
         "DROP TABLE listed",
         "DROP TABLE unwatched",
+        "DROP TABLE purse",
         "DELETE FROM _sqlx_migrations WHERE version > 5",
         "UPDATE _sqlx_migrations SET checksum = \
          x'c3627f7459631efb1aeb1091d35210360f65b6dbf2e3930711024756de836480\
