@@ -9,12 +9,15 @@
 //! it admits in the meantime.
 //!
 //! All this is of a judge that refuses although few calls are under way: of many, the limit of how
-//! many there are at once says as much.
+//! many there are at once says as much. And it is of one that asks to be left alone: without that
+//! nothing is lost but the refused call.
 //!
 //! What it admits lies between what it was sent a second counting the time in which it was closed
 //! and not counting it: the first leaves out what a full bucket could not take in, the second counts
 //! what the bucket had saved up. The pace starts in the middle. A hold without a 429 makes the next
-//! one quicker; where one comes in it the pace is reckoned anew.
+//! one quicker; where one comes in it the pace is reckoned anew. Neither is ever below what was
+//! admitted counting all the time: a judge that says 429 now and then, for reasons that have nothing
+//! to do with how much it is sent, would otherwise be cut for each until it got next to nothing.
 
 use std::time::Duration;
 
@@ -38,6 +41,8 @@ const SAME: Duration = Duration::from_millis(300);
 const DEPTH_S: f64 = 0.25;
 /// … and this many calls at least.
 const LEAST_DEPTH: f64 = 2.0;
+/// No time is shorter, for what is divided by it.
+const INSTANT: Duration = Duration::from_millis(1);
 /// A 429 that comes so long after the judge was closed last finds nothing known.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
@@ -91,9 +96,13 @@ impl Rate {
         }
     }
 
-    /// The judge said 429, and asked to be left alone until `closed_until`, where that is to come.
+    /// The judge said 429, and asked to be left alone until `closed_until`; one that did not ask says
+    /// nothing of a rate.
     pub(crate) fn refused(&mut self, closed_until: Instant, now: Instant) {
-        let closed_until = closed_until.max(now);
+        if closed_until <= now {
+            // nothing is lost by it but the call
+            return;
+        }
         let known = self.last.filter(|last| now < last.closed_until + FORGOTTEN_AFTER);
         if let Some(last) = known.filter(|last| now < last.closed_until.max(last.at + SAME)) {
             let closed_until = last.closed_until.max(closed_until);
@@ -108,8 +117,13 @@ impl Rate {
     /// The pace after one more 429.
     fn next_pace(&self, last: Refusal, now: Instant) -> f64 {
         match self.pace {
-            Some(pace) if last.held_until() <= now => pace.per_s * RISE,
-            Some(pace) => last.admitted_per_s(now).min(pace.per_s * CUT),
+            Some(pace) if last.held_until() <= now => {
+                (pace.per_s * RISE).max(last.least_admitted_per_s(now))
+            }
+            Some(pace) => {
+                let cut = last.admitted_per_s(now).min(pace.per_s * CUT);
+                cut.max(last.least_admitted_per_s(now).min(pace.per_s))
+            }
             None => last.admitted_per_s(now),
         }
     }
@@ -129,11 +143,21 @@ impl Refusal {
     /// What was admitted a second since, as it is reckoned at the next 429: the mean of counting the
     /// time in which the judge was closed and not counting it.
     fn admitted_per_s(self, now: Instant) -> f64 {
-        let admitted = f64::from(self.started.saturating_sub(1));
-        let least = Duration::from_millis(1);
-        let whole = now.saturating_duration_since(self.at).max(least);
-        let open = now.saturating_duration_since(self.closed_until).max(least);
-        admitted / (whole.as_secs_f64() * open.as_secs_f64()).sqrt()
+        let open = now.saturating_duration_since(self.closed_until).max(INSTANT);
+        self.admitted() / (self.whole(now).as_secs_f64() * open.as_secs_f64()).sqrt()
+    }
+
+    /// … counting the time in which it was closed.
+    fn least_admitted_per_s(self, now: Instant) -> f64 {
+        self.admitted() / self.whole(now).as_secs_f64()
+    }
+
+    fn admitted(self) -> f64 {
+        f64::from(self.started.saturating_sub(1))
+    }
+
+    fn whole(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at).max(INSTANT)
     }
 }
 

@@ -49,9 +49,9 @@ impl Provider {
 /// A judge that said 429 at the start of a second and at its end, and admitted `sent` in between.
 fn paced(sent: u32) -> (Rate, Instant) {
     let (mut rate, now) = (Rate::default(), Instant::now());
-    rate.refused(now, now);
+    rate.refused(now + ms(1), now);
     (0..=sent).for_each(|_| rate.entered(now + ms(500)));
-    rate.refused(now + ms(1_000), now + ms(1_000));
+    rate.refused(now + ms(1_001), now + ms(1_000));
     (rate, now + ms(1_000))
 }
 
@@ -86,13 +86,50 @@ fn a_judge_that_is_mended_is_sent_everything_after_one_hold() {
     assert!(0.999 < share, "{share}");
 }
 
+/// The share of 20 calls a second in four minutes that a judge gets which refuses one in `every` by
+/// chance, whatever it is sent, and closes for `closed_for`; paced, and not.
+fn shares_of_a_moody_judge(every: u64, closed_for: Duration) -> [f64; 2] {
+    let start = Instant::now();
+    [true, false].map(|is_paced| {
+        let (mut rate, mut closed_until, mut draw, mut sent) =
+            (Rate::default(), start, 7_u64, 0_u32);
+        for at in 0..4_800 {
+            let now = start + ms(50) * at;
+            if now < closed_until || is_paced && !rate.has_room(now) {
+                continue;
+            }
+            rate.entered(now);
+            draw = draw
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            if (draw >> 33).is_multiple_of(every) {
+                closed_until = now + closed_for;
+                rate.refused(closed_until, now);
+            } else {
+                sent += 1;
+            }
+        }
+        f64::from(sent) / 4_800.0
+    })
+}
+
+#[test]
+fn a_judge_that_says_429_by_chance_was_paced_until_it_got_a_third() {
+    for (every, closed_ms) in
+        [(50, 0), (20, 0), (200, 1_000), (100, 1_000), (50, 1_000), (50, 5_000)]
+    {
+        let [paced, unpaced] = shares_of_a_moody_judge(every, ms(closed_ms));
+        assert!(0.85 * unpaced < paced, "1 in {every}, {closed_ms} ms: {paced} of {unpaced}");
+    }
+}
+
 #[test]
 fn the_first_429_says_nothing_of_a_rate() {
     let (mut rate, now) = (Rate::default(), Instant::now());
     rate.refused(now + ms(2_000), now);
     assert!(!rate.is_paced(now) && rate.has_room(now + ms(2_000)));
     // nor does one after a minute
-    rate.refused(now, now + ms(62_001));
+    rate.refused(now + ms(63_000), now + ms(62_001));
     assert!(!rate.is_paced(now + ms(62_001)));
 }
 
@@ -119,12 +156,21 @@ fn the_429s_of_one_burst_count_once_and_the_last_says_how_long() {
 fn a_hold_without_a_429_makes_the_next_quicker_and_one_with_makes_it_slower() {
     let (rate, now) = paced(20);
     let mut held = rate;
-    held.refused(now, now + ms(2_000));
-    assert!((held.pace.unwrap().per_s - 22.0).abs() < 1e-9);
+    held.refused(now + ms(3_001), now + ms(3_000));
+    assert!((held.pace.unwrap().per_s - 22.0).abs() < 0.02);
     let mut broken = rate;
-    (0..1_000).for_each(|_| broken.entered(now + ms(500)));
-    broken.refused(now, now + ms(1_000));
-    assert!((broken.pace.unwrap().per_s - 19.0).abs() < 1e-9);
+    (0..18).for_each(|_| broken.entered(now + ms(500)));
+    broken.refused(now + ms(1_001), now + ms(1_000));
+    assert!((broken.pace.unwrap().per_s - 17.0).abs() < 0.02);
+}
+
+#[test]
+fn a_429_that_does_not_ask_to_be_left_alone_says_nothing_of_a_rate() {
+    let (mut rate, now) = (Rate::default(), Instant::now());
+    for at in 0..100 {
+        rate.refused(now, now + ms(400) * at);
+        assert!(!rate.is_paced(now + ms(400) * at));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
