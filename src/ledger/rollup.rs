@@ -430,9 +430,9 @@ fn judgements(form: &RecordForm) -> Vec<Said<'_>> {
 
 /// The same as drift takes them: a probe that is not the verdict only looks on, like a shadow.
 fn watched(form: &RecordForm) -> impl Iterator<Item = Said<'_>> {
-    judgements(form).into_iter().enumerate().map(|(at, said)| match said.route {
-        Route::Probe if at != 0 => Said { route: Route::Shadow, ..said },
-        _ => said,
+    judgements(form).into_iter().enumerate().map(|(at, said)| {
+        let looks_on = at != 0 && said.route == Route::Probe;
+        Said { route: if looks_on { Route::Shadow } else { said.route }, ..said }
     })
 }
 

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn behind_a_change_the_rest_of_its_hour_counts_by_minutes_and_then_hours() {
         let whole = Scope { policy: None, since_s: 0, until_s: 10 * HOUR_S, bucket_s: HOUR_S };
-        assert_eq!(since_change(&whole, None), [whole.clone()]);
+        assert_eq!(since_change(&whole, None), std::slice::from_ref(&whole));
         let parts = |changed_s: i64| {
             let scopes = since_change(&whole, Some(changed_s * 1_000 + 1));
             let part = |one: &Scope| (one.since_s, one.until_s, one.bucket_s);
