@@ -39,7 +39,7 @@ export function fallRows(drift, window_) {
         ? 'frozen baseline'
         : between(Date.parse(drift.before.since), Date.parse(drift.before.until)),
       total: drift.before.first_reject.share,
-      n: `n ${count(drift.before.first_reject.n)}`,
+      n: `n ${count(drift.before.frozen ?? drift.before.first_reject.n)}`,
     },
     ...parts,
     {

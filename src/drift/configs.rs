@@ -72,6 +72,13 @@ impl Configs {
         Some(found.unwrap_or(held).name.clone())
     }
 
+    /// When a configuration took another one's place, in milliseconds since 1970: of what was judged
+    /// before the last of them nothing says how judges judge behind it.
+    #[must_use]
+    pub fn changes(&self) -> Vec<i64> {
+        self.0.iter().skip(1).map(|one| one.since_ms).collect()
+    }
+
     fn served(&mut self, judge: &str, judged_by: &str, at_ms: i64) -> String {
         let known = |config: &Config| config.judged_by.get(judge).cloned();
         let earlier = |config: &&Config| config.decided(judge, judged_by);
@@ -157,6 +164,19 @@ mod tests {
         );
         assert_eq!(served(&mut configs, "a", "a1", 900_000), "a1");
         assert_eq!(served(&mut configs, "b", "b1", 900_001), "a1");
+    }
+
+    #[test]
+    fn the_first_configuration_is_no_change_and_one_that_comes_back_is() {
+        let mut configs = Configs::default();
+        served(&mut configs, "a", "a1", 5_000);
+        served(&mut configs, "b", "b1", 6_000);
+        assert_eq!(configs.changes(), Vec::<i64>::new());
+        served(&mut configs, "a", "a2", 500_000);
+        shadow(&mut configs, "b", "b2", 600_000);
+        assert_eq!(configs.changes(), [500_000]);
+        served(&mut configs, "a", "a1", 900_000);
+        assert_eq!(configs.changes(), [500_000, 900_000]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::drift::summed::{
 use crate::http::Face;
 use crate::http::drift::adjusted::adjusted;
 use crate::http::drift::judging::{agreement, calibration, people, scores};
+use crate::http::drift::pairs::Pairs;
 use crate::http::drift::watching::{events, evidence, watch};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, unreadable, window, written};
@@ -32,6 +33,7 @@ use crate::ledger::reader::Reader;
 
 mod adjusted;
 mod judging;
+mod pairs;
 mod watching;
 
 /// What is compared with where there is no baseline.
@@ -42,6 +44,8 @@ const KNOWN: [&str; 5] = ["policy", "since", "until", "against_since", "against_
 /// A window as it was summed.
 struct Summed {
     scope: Scope,
+    /// Of a baseline: the verdicts that it was frozen from. Its window is whole hours.
+    frozen: Option<u64>,
     is_baseline: bool,
     first: Vec<Sum>,
     rejects: Tally,
@@ -99,15 +103,18 @@ pub(crate) async fn told(
     let mut add = |key: &str, value: Value| body.insert(key.to_owned(), value);
     add("policy", json!(policy));
     add("as_of", json!(AsOf::of(known.followed)));
-    add("adjusted", adjusted(reader, (&before.first, &after.first), &after.scope).await?);
+    let pairs = Pairs::read(reader, view, (policy, *until)).await?;
+    let windows = (before.first.as_slice(), after.first.as_slice());
+    add("adjusted", adjusted((reader, &pairs), windows, &after.scope).await?);
+    add("pairs", pairs.json());
     add("watch", watch(view, known.false_alarms_per_30_days));
     add("evidence", evidence(reader, &after.scope).await?);
     add("events", events(reader, policy, *until).await?);
-    add("agreement", agreement(reader, policy, *until).await?);
+    add("agreement", agreement(&pairs));
     add("scores", scores(reader, policy, *until).await?);
     add("people", people(reader, policy, *until).await?);
     let primary = primary(&before.first, &after.first);
-    add("calibration", calibration(reader, (policy, loaded), (*until, primary)).await?);
+    add("calibration", calibration(&pairs, loaded, (*until, primary)));
     Ok(Value::Object(body))
 }
 
@@ -129,7 +136,9 @@ impl Sides {
         let after = window(&asked.policy, asked.window, asked.now);
         let before = window(&asked.policy, against, asked.now);
         let after = summed(reader, after, false).await?;
-        let before = summed(reader, before, is_baseline).await?;
+        let mut before = summed(reader, before, is_baseline).await?;
+        let baseline = view.and_then(|view| view.baseline.as_ref()).filter(|_| is_baseline);
+        before.frozen = baseline.map(|one| one.served.values().map(|tally| tally.n).sum());
         let over_dispersion = view.and_then(|view| view.baseline.as_ref());
         let over_dispersion = over_dispersion.map_or(1.0, |baseline| baseline.over_dispersion);
         Ok(Self { before, after, over_dispersion })
@@ -185,7 +194,7 @@ async fn summed(reader: &Reader, scope: Scope, is_baseline: bool) -> Result<Summ
     for one in reader.verdict_sums(&scope).await? {
         rejects += Tally { n: one.rated, rejects: one.rejected };
     }
-    Ok(Summed { scope, is_baseline, first, rejects })
+    Ok(Summed { scope, frozen: None, is_baseline, first, rejects })
 }
 
 /// One row of the roll-up; `None` of a route that is none.
@@ -193,8 +202,9 @@ fn sum(row: &JudgedSum) -> Option<Sum> {
     let route = match row.route.as_str() {
         "primary" => Route::Primary,
         "hedge" => Route::Hedge,
-        "failover" => Route::Failover,
-        "probe" | "shadow" => Route::Shadow,
+        // told of as a probe is one that was the verdict
+        "failover" | "probe" => Route::Failover,
+        "shadow" => Route::Shadow,
         _ => return None,
     };
     Some(Sum {
@@ -264,6 +274,7 @@ fn window_json(window: &Summed) -> Value {
         "since": moment(window.scope.since_s),
         "until": moment(window.scope.until_s),
         "baseline": window.is_baseline,
+        "frozen": window.frozen,
         "first_reject": ShareForm::of(served(&window.first)),
         "reject": ShareForm::of(window.rejects),
     })

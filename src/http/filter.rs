@@ -27,7 +27,8 @@ const EXPORT: [&str; 11] = [
 ];
 
 /// Why a judge was asked whose judgement an answer rests on.
-pub(crate) const SERVED_ROUTES: [Route; 3] = [Route::Primary, Route::Hedge, Route::Failover];
+pub(crate) const SERVED_ROUTES: [Route; 4] =
+    [Route::Primary, Route::Hedge, Route::Failover, Route::Probe];
 
 /// What a record must be to be shown; `None` means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -303,8 +304,8 @@ mod tests {
             "/verdict: is \"failed\", expected one of pass, review, fail"
         );
         assert_eq!(
-            refused("route=probe"),
-            "/route: is \"probe\", expected one of primary, hedge, failover"
+            refused("route=shadow"),
+            "/route: is \"shadow\", expected one of primary, hedge, failover, probe"
         );
         assert_eq!(refused("limit=0"), "/limit: is \"0\", expected 1 to 500");
         assert_eq!(refused("limit=501"), "/limit: is \"501\", expected 1 to 500");

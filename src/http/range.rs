@@ -16,8 +16,8 @@ use crate::ledger::follow::view::Followed;
 use crate::ledger::reader::Reader;
 use crate::ledger::spread::Spread;
 
-const MINUTE_S: i64 = 60;
-const HOUR_S: i64 = 3_600;
+pub(super) const MINUTE_S: i64 = 60;
+pub(super) const HOUR_S: i64 = 3_600;
 const DAY_S: i64 = 86_400;
 
 /// The range when the caller does not say.

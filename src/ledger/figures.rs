@@ -54,8 +54,8 @@ pub struct VerdictBucket {
     pub rejected: u64,
     /// Rated whose first judgement alone would not pass.
     pub first_rejected: u64,
-    /// Rated by route: primary, hedge, failover.
-    pub by_route: [u64; 3],
+    /// Rated by route: primary, hedge, failover, probe.
+    pub by_route: [u64; 4],
     /// All by basis: check, deadline, `no_judge`.
     pub by_basis: [u64; 3],
     /// Micro-dollars.
@@ -218,13 +218,14 @@ const WHERE: &str = "WHERE step_s = ?1 AND start_s >= ?2 AND start_s < ?3 \
 const VERDICT_BUCKETS: (&str, &str) = (
     "'bucket', bucket, 'judge', judge, 'n', n, 'pass', pass, 'fail', fail, 'review', review, \
      'rated', rated, 'rejected', rejected, 'first_rejected', first_rejected, \
-     'by_route', json_array(primaries, hedges, failovers), \
+     'by_route', json_array(primaries, hedges, failovers, probes), \
      'by_basis', json_array(checks, deadlines, no_judges), \
      'cost_micro_usd', cost_micro_usd, 'spread', spread",
     "SELECT (start_s - ?2) / ?5 AS bucket, judge, sum(n) AS n, sum(passes) AS pass, \
      sum(fails) AS fail, sum(reviews) AS review, sum(rated) AS rated, sum(rejects) AS rejected, \
      sum(first_rejects) AS first_rejected, sum(rated * (route = 'primary')) AS primaries, \
      sum(rated * (route = 'hedge')) AS hedges, sum(rated * (route = 'failover')) AS failovers, \
+     sum(rated * (route = 'probe')) AS probes, \
      sum(n * (basis = 'check')) AS checks, sum(n * (basis = 'deadline')) AS deadlines, \
      sum(n * (basis = 'no_judge')) AS no_judges, sum(cost_micro_usd) AS cost_micro_usd, \
      group_concat(spread, '') AS spread FROM verdict_rollup WHERE_ GROUP BY 1, 2 ORDER BY 1, 2",

@@ -458,15 +458,14 @@ fn event_mark(policy: &str, stored: &StoredEvent) -> Option<Mark> {
     })
 }
 
-/// A probe is asked for its judge's sake, not the image's: like a shadow it says how the judge
-/// judges and is not served.
+/// A probe that is told of as one was the verdict: it stood in, for whoever was asked beside it.
 fn drift_route(asked: Asked) -> Route {
     match asked {
         Asked::Primary => Route::Primary,
         Asked::Hedge => Route::Hedge,
-        Asked::Failover => Route::Failover,
+        Asked::Failover | Asked::Probe => Route::Failover,
         Asked::SecondOpinion => Route::SecondOpinion,
-        Asked::Probe | Asked::Shadow => Route::Shadow,
+        Asked::Shadow => Route::Shadow,
     }
 }
 

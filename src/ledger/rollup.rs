@@ -355,7 +355,7 @@ impl Adding<'_> {
 
     fn judged(&mut self, form: &RecordForm, config: &str) {
         let risk = risk(form);
-        for said in judgements(form) {
+        for said in watched(form) {
             if said.route == Route::SecondOpinion {
                 continue; // asked because of what the first said
             }
@@ -428,6 +428,14 @@ fn judgements(form: &RecordForm) -> Vec<Said<'_>> {
     std::iter::once(first).chain(others).collect()
 }
 
+/// The same as drift takes them: a probe that is not the verdict only looks on, like a shadow.
+fn watched(form: &RecordForm) -> impl Iterator<Item = Said<'_>> {
+    judgements(form).into_iter().enumerate().map(|(at, said)| {
+        let looks_on = at != 0 && said.route == Route::Probe;
+        Said { route: if looks_on { Route::Shadow } else { said.route }, ..said }
+    })
+}
+
 /// What is known of the bill: all of it once the rest has come.
 fn known_cost(form: &RecordForm) -> u64 {
     let known = || form.attempts.iter().filter_map(|one| one.cost_micro_usd).sum();
@@ -457,5 +465,5 @@ pub(crate) fn judged(form: &RecordForm) -> Vec<(Route, &str, bool)> {
     if !form.is_rated() {
         return Vec::new();
     }
-    judgements(form).into_iter().map(|said| (said.route, said.judge, said.reject)).collect()
+    watched(form).map(|said| (said.route, said.judge, said.reject)).collect()
 }

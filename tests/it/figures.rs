@@ -2,6 +2,7 @@
 
 mod copied;
 pub(crate) mod counting;
+mod served;
 mod stores;
 
 use std::time::Duration;
@@ -30,7 +31,7 @@ async fn a_failover_and_a_reject_are_in_the_figures_of_who_judged() {
     let total = &stats["total"];
     assert_eq!(total["reject"]["n"], 4, "{total}");
     assert_eq!(total["reject"]["count"], 1);
-    assert_eq!(total["by_route"], json!({ "primary": 3, "hedge": 0, "failover": 1 }));
+    assert_eq!(total["by_route"], json!({ "primary": 3, "hedge": 0, "failover": 1, "probe": 0 }));
     assert_eq!(total["total_ms"]["n"], 4);
     let judge = |name: &str| {
         let judges = stats["judges"].as_array().unwrap();

@@ -29,16 +29,13 @@ const x = linear(LOW, HIGH, 6, 264);
 const TICKS = [-0.08, -0.04, 0, 0.04, 0.08, 0.12];
 
 // The scale above the column.
-export const SHIFT_HEAD = html`<svg width="270" height="30" aria-hidden="true"><text x="0" y="11">shift, points: ○ now, ● after</text>${TICKS.map(v => html`<text x="${x(v)}" y="28" class="q" text-anchor="${v === LOW ? 'start' : v === HIGH ? 'end' : 'middle'}">${v < 0 ? '−' : v > 0 ? '+' : ''}${Math.abs(v * 100)}</text>`)}</svg>`;
+export const SHIFT_HEAD = html`<svg width="270" height="30" aria-hidden="true"><text x="0" y="11">shift, points</text>${TICKS.map(v => html`<text x="${x(v)}" y="28" class="q" text-anchor="${v === LOW ? 'start' : v === HIGH ? 'end' : 'middle'}">${v < 0 ? '−' : v > 0 ? '+' : ''}${Math.abs(v * 100)}</text>`)}</svg>`;
 
-// Where a judge stands against the primary: now, and after its line is moved, if that is known.
+// Where a judge stands against the primary, under the line that it has.
 export function shift(one, isThin) {
   const at = value => x(clamp(value, LOW, HIGH));
   const tone = isThin ? 'var(--edge)' : colour(one.judge);
   const grid = TICKS.map(v => line(x(v), 2, x(v), 18, v ? 'var(--line)' : 'var(--edge)'));
-  const present = html`${line(at(one.present.low), 10, at(one.present.high), 10, 'var(--ink-2)', 1.5)}<circle cx="${at(one.present.effect)}" cy="10" r="3.6" fill="var(--bg)" stroke="var(--ink-2)" stroke-width="1.3"/>`;
-  const after = one.residual
-    ? html`${line(at(one.residual.low), 10, at(one.residual.high), 10, tone, 3)}<circle cx="${at(one.residual.effect)}" cy="10" r="4" fill="${tone}" stroke="var(--bg)"/>`
-    : '';
-  return html`<svg width="270" height="20" aria-hidden="true">${grid}${present}${after}</svg>`;
+  const present = html`${line(at(one.present.low), 10, at(one.present.high), 10, tone, 2)}<circle cx="${at(one.present.effect)}" cy="10" r="4" fill="${tone}" stroke="var(--bg)"/>`;
+  return html`<svg width="270" height="20" aria-hidden="true">${grid}${present}</svg>`;
 }

@@ -12,6 +12,7 @@ import {
   FEW,
   count,
   list,
+  moment,
   percent,
   plain,
   plural,
@@ -26,7 +27,7 @@ const ENOUGH_PAIRS = 200;
 const UNSELECTED = 'probe';
 
 const skeleton = html`<h1 class="sr">Judges</h1><p class="say" data-part="say"></p><div class="judging" data-part="body">
-  <section><div class="head"><h2>Do they agree?</h2><span class="small q">same image, two judges; 14 days</span></div><div data-part="matrix"></div></section>
+  <section><div class="head"><h2>Do they agree?</h2><span class="small q">same image, two judges; up to 14 days</span></div><div data-part="matrix"></div></section>
   <section><div class="head"><h2>Scores, and where the line falls</h2><span class="small q">scores per 0.05, square-root height; left of the line fails; 14 days</span></div><div class="chart" data-part="scores"></div></section>
   <section class="all"><div class="head"><h2 data-part="calibration-title">Calibration</h2><span class="small q" data-part="calibration-note"></span></div><div class="scroll" data-part="calibration" tabindex="0" role="region" aria-label="Calibration"></div></section>
   <section class="all"><div class="head"><h2>Against people's labels</h2><span class="small q" data-part="labels-note"></span></div><div class="scroll" data-part="labels" tabindex="0" role="region" aria-label="Labels"></div></section></div>`;
@@ -92,7 +93,7 @@ export function open({ root, known }) {
       );
       paint(
         part('calibration-note'),
-        'shift of the reject rate when the judge serves in place of the primary; pairs of 14 days',
+        html`shift of the reject rate when the judge serves in place of the primary; ${pairsOf(drift)}`,
       );
       paint(part('calibration'), calibration(drift));
       paint(
@@ -158,20 +159,25 @@ function doubtful(drift) {
   return html`<p class="note">On doubtful images alone, where a second opinion was asked: ${list(own.map(one => `${one.a} and ${one.b} AC1 ${one.ac1 ? one.ac1.effect.toFixed(2) : 'unknown'}, n ${count(one.n)}`))}.</p>`;
 }
 
-// What a calibrated line would change stands beside the shift where it has been fitted.
+// Behind another line or instruction pairs are learnt anew.
+const pairsOf = drift =>
+  drift.pairs.changed
+    ? html`pairs since ${moment(Date.parse(drift.pairs.changed))}, when judges began to judge as they do`
+    : 'pairs of 14 days';
+
+// A calibrated line stands beside the shift that is left under it.
 function calibration(drift) {
   if (!drift.calibration.length)
     return html`<p class="note">Nothing to calibrate yet: a judge's own line is fitted from images that two judges judged.</p>`;
-  const isFitted = drift.calibration.some(one => one.residual !== null || one.add !== null);
+  const isFitted = drift.calibration.some(one => one.add !== null);
   const rows = drift.calibration.map(one => {
     const isThin = one.pairs < one.needs;
-    const fitted = html`<td class="num">${one.at_line === null ? '–' : one.at_line.toFixed(2)}</td><td class="num">${one.add === null ? '–' : signed(one.add, 3)}</td>
-      <td class="num">${one.residual ? effect(one.residual) : html`<span class="q">–</span>`}</td>`;
+    const fitted = html`<td class="num">${one.at_line === null ? '–' : one.at_line.toFixed(2)}</td><td class="num">${one.add === null ? '–' : signed(one.add, 3)}</td>`;
     return html`<tr class="${isThin ? 'thin' : ''}"><th scope="row">${judge(one.judge)}</th><td class="num">${count(one.pairs)}</td>
       <td>${one.present ? shift(one, isThin) : html`<span class="q">no pairs</span>`}</td><td class="num">${one.present ? effect(one.present) : ''}</td>${isFitted ? fitted : ''}<td class="state">${calibrated(one)}</td></tr>`;
   });
   const heads = isFitted
-    ? html`<th scope="col" class="num">at the line</th><th scope="col" class="num">adds</th><th scope="col" class="num">left over, 95 %</th>`
+    ? html`<th scope="col" class="num">at the line</th><th scope="col" class="num">adds</th>`
     : '';
   return html`<table><thead><tr><th scope="col">judge</th><th scope="col" class="num">pairs</th><th scope="col"><span class="sr">shift, points</span>${SHIFT_HEAD}</th><th scope="col" class="num">shift now, 95 %</th>${heads}<th scope="col" class="state">state</th></tr></thead><tbody>${rows}</tbody></table>`;
 }

@@ -13,7 +13,7 @@ import { drawer } from '/ui/view/drawer.js';
 import { clockSeconds, count, moment, plural, score, seconds } from '/ui/words.js';
 
 const FILTERS = ['verdict', 'basis', 'judge', 'route', 'failed', 'flag', 'team'];
-const ROUTES = ['primary', 'hedge', 'failover'];
+const ROUTES = ['primary', 'hedge', 'failover', 'probe'];
 const PAGE = 60;
 const BASES = ['judge', 'second_opinion', 'check', 'deadline', 'no_judge', 'budget', 'cache'];
 

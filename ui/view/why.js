@@ -156,7 +156,7 @@ function windows(place, drift, window_) {
     ? html` <a class="small" href="${address('why', { ...shared(place.query) })}">against the baseline</a>`
     : '';
   return html`<span>Compare</span><span class="span">${moment(window_.from, when)} – ${moment(window_.to, clock)} <span class="q">n ${count(drift.after.first_reject.n)}</span></span>
-    <span>with</span><span class="span">${base} <span class="q">n ${count(before.first_reject.n)}</span></span><span class="q">intervals are 95 %</span>${own}
+    <span>with</span><span class="span">${base} <span class="q">n ${count(before.frozen ?? before.first_reject.n)}</span></span><span class="q">intervals are 95 %</span>${own}
     ${event ? html`<span class="end small s">${icon('drift', 'warn')} ${story.label(event.label)}, ${event.severity} · onset ${moment(Date.parse(event.onset), clockSeconds)}, seen ${moment(Date.parse(event.at), clockSeconds)}</span>` : ''}`;
 }
 
@@ -176,9 +176,17 @@ function more(drift) {
       : '';
   if (!judges) return '';
   const served = drift.adjusted
-    ? html` Had ${drift.adjusted.primary} judged every image, the rate would have been ${percent(drift.adjusted.rate)} <span class="q">(${percent(drift.adjusted.low)} to ${percent(drift.adjusted.high)}, from ${count(drift.adjusted.pairs)} pairs${drift.adjusted.unanswered ? html`; of ${count(drift.adjusted.unanswered)} it was to be shown afterwards it said nothing` : ''})</span>.`
+    ? html` Had ${drift.adjusted.primary} judged every image, the rate would have been ${percent(drift.adjusted.rate)} <span class="q">(${percent(drift.adjusted.low)} to ${percent(drift.adjusted.high)}${learntFrom(drift)}${drift.adjusted.unanswered ? html`; of ${count(drift.adjusted.unanswered)} it was to be shown afterwards it said nothing` : ''})</span>.`
     : '';
   return html`${stands}<b>${judges.lead}</b>${judges.rest} <span class="q">(${judges.range})</span>.${served}`;
+}
+
+// What the rate rests on where it was not served.
+function learntFrom({ adjusted: { basis, pairs, backfilled } }) {
+  if (basis === 'served') return '';
+  return basis === 'modelled'
+    ? `, modelled from ${count(pairs)} pairs`
+    : `, from ${count(backfilled)} images it judged afterwards and ${count(pairs)} pairs`;
 }
 
 function missing(drift) {

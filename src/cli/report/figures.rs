@@ -126,6 +126,7 @@ pub(super) struct Window {
     pub(super) since: String,
     pub(super) until: String,
     pub(super) baseline: bool,
+    pub(super) frozen: Option<u64>,
     pub(super) first_reject: Share,
 }
 

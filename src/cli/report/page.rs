@@ -111,6 +111,7 @@ fn answer(page: &mut Html, found: &Findings) {
     if let Some(rate) = &found.drift.adjusted {
         let from = match rate.basis.as_str() {
             "served" => String::new(),
+            "modelled" => format!(", modelled from {}", plural(rate.pairs, "pair")),
             _ => format!(", from {}", plural(rate.pairs, "pair")),
         };
         page.say(format!("Had {} judged every image, the rate would have been ", rate.primary));
@@ -121,7 +122,7 @@ fn answer(page: &mut Html, found: &Findings) {
     let before = &found.drift.before;
     let compared = found.compared_with();
     page.say(format!("Compared with {compared}"));
-    page.mark(" <span class=\"q\">n ").say(count(before.first_reject.n));
+    page.mark(" <span class=\"q\">n ").say(count(before.frozen.unwrap_or(before.first_reject.n)));
     page.mark("</span>; intervals are 95\u{a0}%.</p>\n");
 }
 

@@ -11,12 +11,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::clock::Timestamp;
 use crate::domain;
 use crate::drift::adjusted::Model;
 use crate::drift::interval::{Estimate, Interval, Tally, real, wilson};
 use crate::drift::summed::{Sum, served, served_by_judge};
-use crate::http::drift::judging::lookback;
+use crate::http::drift::pairs::Pairs;
 use crate::http::drift::{primary, sum};
 use crate::http::range::{RangeQuery, ShareForm};
 use crate::ledger::LedgerError;
@@ -32,20 +31,18 @@ const MIN_PAIRS: u64 = 30;
 const BACKFILLED_FROM: f64 = 0.8;
 
 pub(super) async fn adjusted(
-    reader: &Reader,
+    (reader, pairs): (&Reader, &Pairs),
     (before, after): (&[Sum], &[Sum]),
     scope: &Scope,
 ) -> Result<Value, LedgerError> {
-    let policy = scope.policy.clone().unwrap_or_default();
-    let until = Timestamp(scope.until_s.saturating_mul(1_000_000));
-    let pairs = reader.pair_sums(&lookback(&policy, until)).await?;
     let Some(primary) = primary(before, after) else { return Ok(Value::Null) };
     let buckets = RangeQuery::buckets(scope);
     let backfilled = reader.backfilled(&buckets, &primary).await?;
     let rows = reader.judged_sums(&buckets).await?;
     let whole = Whole { judged: served_by_judge(after), served: served(after) };
     // a rate for each bucket, from everything that was asked afterwards
-    let rates = move || rates(&primary, &whole, (&pairs, &backfilled), (&buckets, &rows));
+    let sums = pairs.sums.clone();
+    let rates = move || rates(&primary, &whole, (&sums, &backfilled), (&buckets, &rows));
     Ok(reader.apart(rates).await?.unwrap_or(Value::Null))
 }
 
@@ -91,6 +88,10 @@ fn rates(
         _ => "modelled",
     };
     // a rate that was served is a share; and where all images say the same, the spread says nothing
+    // a model of a judge that served nothing is no part of it
+    let is_used = |judge: &String| judged.get(judge).is_some_and(|tally| tally.n != 0);
+    let used = models.iter().filter(|(judge, _)| is_used(judge));
+    let pairs: u64 = used.map(|(_, model)| pairs_of(model)).sum();
     let is_share = basis == "served" || rated.rate.se <= 0.0;
     let sampled = if is_share { wilson(whole.served) } else { rated.rate.interval() };
     let interval = rated.with_unanswered(sampled);
@@ -99,7 +100,7 @@ fn rates(
         "basis": basis,
         "backfilled": images(&answered),
         "unanswered": images(&unanswered),
-        "pairs": models.values().map(pairs_of).sum::<u64>(),
+        "pairs": pairs,
         "served": ShareForm::of(whole.served),
         "rate": rated.rate.effect,
         "se": rated.rate.se,
@@ -243,6 +244,32 @@ mod tests {
             None,
             "doubtful images are no sample"
         );
+    }
+
+    #[test]
+    fn pairs_of_a_judge_that_served_nothing_are_not_what_the_rate_is_from() {
+        let pair = |first: &str, neither| PairSum {
+            first: first.to_owned(),
+            second: "primary".to_owned(),
+            route: "shadow".to_owned(),
+            both: 10,
+            first_only: 10,
+            second_only: 10,
+            neither,
+        };
+        let pairs = [pair("b", 70), pair("c", 970)];
+        let whole = |judges: &[(&str, u64)]| {
+            let tally = |n| Tally { n, rejects: n / 10 };
+            let judged = judges.iter().map(|(judge, n)| ((*judge).to_owned(), tally(*n))).collect();
+            Whole { judged, served: tally(judges.iter().map(|(_, n)| n).sum()) }
+        };
+        let scope = Scope { policy: None, since_s: 0, until_s: 60, bucket_s: 60 };
+        let told = |judges: &[(&str, u64)]| {
+            rates("primary", &whole(judges), (&pairs, &[]), (&scope, &[])).unwrap()["pairs"].clone()
+        };
+        assert_eq!(told(&[("b", 100), ("primary", 900)]), json!(100));
+        assert_eq!(told(&[("b", 100), ("c", 100), ("primary", 900)]), json!(1_100));
+        assert_eq!(told(&[("primary", 900)]), json!(0));
     }
 
     #[test]

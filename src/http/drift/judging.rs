@@ -11,31 +11,20 @@ use crate::domain::{Policy, Route};
 use crate::drift::agreement::{Agreement, Square, agreement as measure};
 use crate::drift::interval::Tally;
 use crate::drift::threshold::MIN_PAIRS;
-use crate::http::range::{EffectForm, ShareForm, cut};
+use crate::http::drift::pairs::{Pairs, lookback};
+use crate::http::range::{EffectForm, ShareForm};
 use crate::ledger::LedgerError;
-use crate::ledger::figures::{PairSum, Scope, ScoreSum};
+use crate::ledger::figures::{PairSum, ScoreSum};
 use crate::ledger::reader::Reader;
 use crate::ledger::spread::Spread;
 
-/// How far back agreement and scores look.
-const LOOKBACK_US: i64 = 14 * 86_400 * 1_000_000;
 /// How far back labels look.
 const LABELS_US: i64 = 30 * 86_400 * 1_000_000;
 /// Pairs from which agreement is worth a number.
 const ENOUGH_PAIRS: u64 = 200;
 
-/// The hours that agreement and scores look back on.
-pub(super) fn lookback(policy: &str, until: Timestamp) -> Scope {
-    cut(Some(policy.to_owned()), (Timestamp(until.0.saturating_sub(LOOKBACK_US)), until), 3_600)
-}
-
-pub(super) async fn agreement(
-    reader: &Reader,
-    policy: &str,
-    until: Timestamp,
-) -> Result<Value, LedgerError> {
-    let pairs = reader.pair_sums(&lookback(policy, until)).await?;
-    Ok(pairs.iter().filter_map(pair_json).collect())
+pub(super) fn agreement(pairs: &Pairs) -> Value {
+    pairs.sums.iter().filter_map(pair_json).collect()
 }
 
 fn square(pair: &PairSum) -> Square {
@@ -143,15 +132,14 @@ pub(super) async fn people(
 
 /// Who stands in for the primary, how many pairs its own line could rest on, and what `loaded` says
 /// of it. No line is fitted here: nothing is applied that was not looked at.
-pub(super) async fn calibration(
-    reader: &Reader,
-    (policy, loaded): (&str, Option<&Policy>),
+pub(super) fn calibration(
+    pairs: &Pairs,
+    loaded: Option<&Policy>,
     (until, primary): (Timestamp, Option<String>),
-) -> Result<Value, LedgerError> {
-    let Some(primary) = primary else { return Ok(json!([])) };
-    let pairs = reader.pair_sums(&lookback(policy, until)).await?;
+) -> Value {
+    let Some(primary) = primary else { return json!([]) };
     let mut squares: BTreeMap<String, Square> = BTreeMap::new();
-    for pair in pairs.iter().filter(|pair| pair.route != Route::SecondOpinion.label()) {
+    for pair in pairs.sums.iter().filter(|pair| pair.route != Route::SecondOpinion.label()) {
         // the other judge first
         let (other, own) = if pair.first == primary {
             let PairSum { both, first_only, second_only, neither, .. } = *pair;
@@ -182,9 +170,7 @@ pub(super) async fn calibration(
             "present": present.map(|one| difference(&one)),
             "add": offset.map(|one| one.add),
             "at_line": offset.map(|one| one.at_line),
-            "residual": Value::Null,
-            "usable": false,
         })
     };
-    Ok(squares.iter().map(shown).collect())
+    squares.iter().map(shown).collect()
 }

@@ -38,6 +38,7 @@ struct JudgeSeries {
     primary: Vec<u64>,
     hedge: Vec<u64>,
     failover: Vec<u64>,
+    probe: Vec<u64>,
     attempts: Vec<u64>,
     failed: Vec<u64>,
     p50_ms: Vec<Option<u64>>,
@@ -55,6 +56,7 @@ impl JudgeSeries {
             primary: zeros.clone(),
             hedge: zeros.clone(),
             failover: zeros.clone(),
+            probe: zeros.clone(),
             attempts: zeros.clone(),
             failed: zeros.clone(),
             p50_ms: nulls.clone(),
@@ -135,13 +137,14 @@ fn add_verdicts(series: &mut Series, one: &VerdictBucket) {
     }
     let judge = series.judges.entry(one.judge.clone());
     let judge = judge.or_insert_with(|| JudgeSeries::of(buckets));
-    let [primary, hedge, failover] = one.by_route;
+    let [primary, hedge, failover, probe] = one.by_route;
     add(&mut judge.served, at, one.rated);
     add(&mut judge.rejected, at, one.rejected);
     add(&mut judge.first_rejected, at, one.first_rejected);
     add(&mut judge.primary, at, primary);
     add(&mut judge.hedge, at, hedge);
     add(&mut judge.failover, at, failover);
+    add(&mut judge.probe, at, probe);
 }
 
 fn add(column: &mut [u64], at: usize, by: u64) {

@@ -13,7 +13,7 @@ use crate::drift::standing::Standing;
 use crate::ledger::follow::Settings;
 
 /// Of the form and of how records are folded: a change of either is a new number.
-const FORM: u32 = 3;
+const FORM: u32 = 4;
 
 /// A file larger than this is none of ours.
 const MOST_BYTES: u64 = 1 << 30;

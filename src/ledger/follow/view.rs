@@ -77,6 +77,9 @@ pub struct View {
     pub looking_into: Option<(Watched, i64)>,
     /// What was told and stands.
     pub told: Vec<Watched>,
+    /// When other lines or instructions, or a judge's other model, began to hold; milliseconds since
+    /// 1970.
+    pub changes_ms: Vec<i64>,
     /// Judges that should be shown the images that are served now, to tell what moved; empty where
     /// nothing is to be told.
     pub burst_judges: Vec<String>,
@@ -95,8 +98,15 @@ impl View {
             mix_now: monitor.mix_now(),
             looking_into: monitor.looking_into().map(|(watched, at)| (watched.clone(), at)),
             told: monitor.told(),
+            changes_ms: standing.configs.changes(),
             burst_judges: monitor.burst_judges().into_iter().map(str::to_owned).collect(),
         }
+    }
+
+    /// Since when what held at a moment had held: `None` where nothing is known to have changed.
+    #[must_use]
+    pub fn unchanged_since_ms(&self, at_ms: i64) -> Option<i64> {
+        self.changes_ms.iter().copied().filter(|change| *change <= at_ms).max()
     }
 
     pub(super) fn gauges(&self) -> Gauges {
