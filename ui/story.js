@@ -7,6 +7,9 @@ import { age, count, digest, list, percent, plain, points, span, when } from '/u
 const MISSING = 0.1;
 const LEAST_RATED = 10;
 
+// The share of images that is much.
+const MUCH = 0.2;
+
 // Images from which causes are told apart.
 const ENOUGH = 300;
 
@@ -112,10 +115,12 @@ function quiet(stats) {
   ];
 }
 
+const isPart = (own, total) =>
+  Math.sign(own) === Math.sign(total) && Math.abs(own) <= Math.abs(total) + 5e-4;
+
 // "2.8 of 3.1 points are", or both with their signs where one is no part of the other.
 function ofTotal(own, total) {
-  const isPart = Math.sign(own) === Math.sign(total) && Math.abs(own) <= Math.abs(total) + 5e-4;
-  return isPart
+  return isPart(own, total)
     ? `${plain(Math.abs(own) * 100)} of ${plain(Math.abs(total) * 100)} points are`
     : `${points(own)} points, of a change of ${points(total)}, are`;
 }
@@ -144,6 +149,28 @@ export function label(text) {
 }
 
 const part = (drift, cause) => drift.change?.parts.find(one => one.cause === cause);
+
+// How far the rate moved, with what routing is worth of it where that is the label.
+export function size(drift) {
+  const total = drift.change.total.effect;
+  const moved = `The rate of first judgements that would not pass moved by ${points(total)} points`;
+  if (drift.label !== 'routing') return `${moved}.`;
+  const own = part(drift, 'routing').effect;
+  return isPart(own, total)
+    ? `${moved}, ${points(own)} of them routing.`
+    : `${moved}; routing alone is worth ${points(own)}.`;
+}
+
+// Who judged a good part of the images and none in the time they are compared with, as a sentence: how such
+// a judge rejected then is not known. Null where everybody did.
+export function unseen(drift) {
+  const isNew = one => one.share_before.count === 0 && one.share_after.count > 0;
+  const fresh = drift.judges.filter(isNew);
+  const share = sum(fresh.map(one => one.share_after.share ?? 0));
+  if (!drift.change || share <= MUCH) return null;
+  const names = list(fresh.map(one => one.judge));
+  return `${percent(share, 0)} of the images went to ${names}, which judged none in the time they are compared with.`;
+}
 
 // Who gained the most images between the two windows.
 export function gainer(drift) {

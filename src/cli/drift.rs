@@ -217,7 +217,7 @@ fn evidence(grounds: &Grounds) -> String {
     if !grounds.input_separated {
         text.push_str("; too few verdicts to separate the input effect");
     }
-    if grounds.decomposition.borrowed_share > 0.2 {
+    if grounds.decomposition.unseen_share > 0.2 {
         text.push_str("; the baseline has not seen this judge or policy");
     }
     text

@@ -220,11 +220,9 @@ async fn store(
     for batch in spool.batches(BATCH_RECORDS) {
         let mut all = batch?;
         all.iter_mut().filter(|_| args.simulated).for_each(flag_simulated);
-        let told = import.bring(all, Deadline::after(BATCH_WITHIN)).await.map_err(told_older)?;
-        imported.stored += told.stored;
-        imported.present += told.present;
-        imported.shadows += told.shadows;
-        imported.unwatched += told.unwatched;
+        let brought = import.bring(all, Deadline::after(BATCH_WITHIN)).await;
+        *imported = import.done();
+        brought.map_err(told_older)?;
     }
     count(ledger, follower).await;
     Ok(())

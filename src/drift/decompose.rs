@@ -59,6 +59,9 @@ pub struct Decomposition {
     pub residual: f64,
     /// Share of verdicts in strata that only one window has seen.
     pub borrowed_share: f64,
+    /// Share of the current window's verdicts in strata that the baseline has not seen.
+    #[serde(default)]
+    pub unseen_share: f64,
 }
 
 /// The causes of a change, in causal order.
@@ -131,6 +134,7 @@ pub fn decompose(before: &Counts, after: &Counts, over_dispersion: f64) -> Optio
         within: part(Cause::Within),
         residual: total.value - explained,
         borrowed_share: tree.borrowed_share,
+        unseen_share: tree.unseen_share,
     })
 }
 
@@ -231,6 +235,7 @@ struct Tree {
     types: Vec<Kind>,
     nodes: Vec<Node>,
     borrowed_share: f64,
+    unseen_share: f64,
 }
 
 /// The effects as they are summed.
@@ -266,7 +271,8 @@ impl Tree {
                 }
             }
         }
-        let mut tree = Self { paths, types, nodes: Vec::new(), borrowed_share: 0.0 };
+        let (borrowed_share, unseen_share) = (0.0, 0.0);
+        let mut tree = Self { paths, types, nodes: Vec::new(), borrowed_share, unseen_share };
         let keys: BTreeSet<(usize, Key)> = (0..=3)
             .flat_map(|depth| tree.paths.iter().map(move |cell| (depth, Key::prefix(cell, depth))))
             .collect();
@@ -276,9 +282,14 @@ impl Tree {
             return None;
         }
         let alone = |node: &&Node| node.key.depth() == 3 && node.totals.iter().any(|t| t.n == 0);
-        let borrowed: u64 =
-            tree.nodes.iter().filter(alone).flat_map(|node| node.totals).map(|t| t.n).sum();
-        tree.borrowed_share = real(borrowed) / real(all_before.n + all_after.n);
+        let [gone, unseen] = tree
+            .nodes
+            .iter()
+            .filter(alone)
+            .map(|node| node.totals)
+            .fold([0, 0], |[gone, unseen], [before, after]| [gone + before.n, unseen + after.n]);
+        tree.borrowed_share = real(gone + unseen) / real(all_before.n + all_after.n);
+        tree.unseen_share = real(unseen) / real(all_after.n);
         Some(tree)
     }
 
@@ -367,5 +378,25 @@ fn lender(totals: [Tally; 2], window: usize) -> (usize, Tally) {
         (0, ..) => (0, before),
         (_, _, 0) => (0, before),
         (..) => (1, after),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_judge_that_is_left_alone_was_told_as_one_that_the_baseline_has_not_seen() {
+        let of = |judge: &str, n| {
+            let cell = Cell { bin: 0, judge: judge.to_owned(), config: "a".to_owned() };
+            (cell, Tally { n, rejects: n / 10 })
+        };
+        let shares = |before: Counts, after: Counts| {
+            let told = decompose(&before, &after, 1.0).unwrap();
+            (told.borrowed_share, told.unseen_share)
+        };
+        let both = || Counts::from([of("mini", 900), of("haiku", 100)]);
+        assert_eq!(shares(both(), Counts::from([of("haiku", 1_000)])), (0.45, 0.0));
+        assert_eq!(shares(Counts::from([of("haiku", 1_000)]), both()), (0.45, 0.9));
     }
 }

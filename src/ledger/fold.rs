@@ -7,6 +7,7 @@
 //! anew by itself at its first append after all of it was in. Under a load that never pauses that
 //! moment does not come, so now and then the writer folds in what little is left.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -34,11 +35,17 @@ struct Folder {
     counters: Arc<Counters>,
 }
 
+/// How the file is opened for folding. Not as the writer opens it: to say again how the file is
+/// vacuumed is a write, with a wait for the disk in it, and the writer would find the file locked.
+fn options(path: &Path) -> SqliteConnectOptions {
+    sqlite::lookup_options(path).read_only(false)
+}
+
 impl Folding {
     /// Waits to be asked, on the runtime that this is called on.
-    pub(crate) fn start(options: SqliteConnectOptions, counters: Arc<Counters>) -> Self {
+    pub(crate) fn start(path: &Path, counters: Arc<Counters>) -> Self {
         let (ask, asked) = mpsc::channel(1);
-        let folder = Folder { options, conn: None, counters };
+        let folder = Folder { options: options(path), conn: None, counters };
         let mut task = JoinSet::new();
         task.spawn(folder.run(asked));
         Self { ask, task }
@@ -83,5 +90,24 @@ impl Folder {
         {
             self.counters.trouble(&why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::reader::tests::settings;
+
+    #[tokio::test]
+    async fn the_first_fold_wrote_and_whoever_wrote_meanwhile_found_the_file_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        let path = &settings.path;
+        let mut writer = sqlite::open(&sqlite::writer_options(&settings)).await.unwrap();
+        let held = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let counters = Arc::default();
+        let mut folder = Folder { options: options(path), conn: None, counters };
+        folder.fold().await.unwrap();
+        held.rollback().await.unwrap();
     }
 }

@@ -67,13 +67,14 @@ pub struct Import<'a> {
     /// When the newest check of each policy began, of those that were here before this import: what it
     /// brings itself is not held against its rest. `None`: there was none.
     newest: BTreeMap<String, Option<Timestamp>>,
+    done: Imported,
 }
 
 impl Ledger {
     /// Begins an import.
     #[must_use]
     pub fn import(&self, older: Older) -> Import<'_> {
-        Import { ledger: self, older, newest: BTreeMap::new() }
+        Import { ledger: self, older, newest: BTreeMap::new(), done: Imported::default() }
     }
 }
 
@@ -88,11 +89,26 @@ impl Import<'_> {
         all: &[Brought],
         deadline: Deadline,
     ) -> Result<(), LedgerError> {
-        if self.older == Older::Counted {
-            return Ok(());
-        }
+        self.known(all, deadline).await.map(drop)
+    }
+
+    /// What became of all that was brought so far, also where some of it failed.
+    #[must_use]
+    pub fn done(&self) -> Imported {
+        self.done
+    }
+
+    /// Those of `all` that are here already; an error where others are too old.
+    async fn known(
+        &mut self,
+        all: &[Brought],
+        deadline: Deadline,
+    ) -> Result<HashSet<Uuid>, LedgerError> {
         let ids: Vec<Uuid> = all.iter().filter_map(Brought::id).collect();
         let known = self.ledger.reader().known(&ids, deadline).await?;
+        if self.older == Older::Counted {
+            return Ok(known);
+        }
         for record in all.iter().filter_map(Brought::record) {
             if !known.contains(&record.id)
                 && let Some(newest) = self.newer_than(record, deadline).await?
@@ -101,7 +117,7 @@ impl Import<'_> {
                 return Err(LedgerError::Older { policy, at: record.at, newest });
             }
         }
-        Ok(())
+        Ok(known)
     }
 
     /// Brings in `all`, at most [`BATCH_RECORDS`], in their order. An early answer whose rest is
@@ -110,43 +126,45 @@ impl Import<'_> {
     /// # Errors
     /// As for [`Import::look_at`], with none of them stored; or the store cannot be written, or not by
     /// the deadline: what was written by then stays, and the same records may be brought again.
+    /// [`Import::done`] tells what is known to be written.
     pub async fn bring(
         &mut self,
         all: Vec<Brought>,
         deadline: Deadline,
-    ) -> Result<Imported, LedgerError> {
-        self.look_at(&all, deadline).await?;
-        let ids: Vec<Uuid> = all.iter().filter_map(Brought::id).collect();
-        let mut known = self.ledger.reader().known(&ids, deadline).await?;
-        let mut imported = Imported::default();
+    ) -> Result<(), LedgerError> {
+        let mut known = self.known(&all, deadline).await?;
+        let is_awaited = all.iter().filter_map(Brought::record).any(|record| !record.complete);
         let mut waiting = Vec::with_capacity(all.len());
         for brought in all {
             let id = brought.id();
             if id.is_some_and(|id| !known.insert(id)) {
-                imported.present += 1;
+                self.done.present += 1;
                 continue;
             }
             let is_older = match brought.record() {
                 Some(record) => self.newer_than(record, deadline).await?.is_some(),
                 None => false,
             };
-            imported.unwatched += u64::from(is_older);
-            waiting.push((id, self.ledger.bring(brought, is_older, deadline).await?));
+            let committed = self.ledger.bring(brought, is_older, deadline).await?;
+            waiting.push((id, is_older, committed));
         }
-        for (record, committed) in waiting {
+        for (record, is_older, committed) in waiting {
             let Ok(seq) = deadline.bound(committed).await? else {
                 let why = self.ledger.stats().last_error;
                 let why = why.unwrap_or_else(|| "a record was not written".to_owned());
                 return Err(LedgerError::Store(why));
             };
             match record {
-                Some(_) => imported.stored += 1,
-                None => imported.shadows += u64::from(seq != NO_RECORD),
+                Some(_) => self.done.stored += 1,
+                None => self.done.shadows += u64::from(seq != NO_RECORD),
             }
+            self.done.unwatched += u64::from(is_older);
         }
-        // nobody is left who could bring the rest of an early answer
-        self.ledger.give_up_awaited().await?;
-        Ok(imported)
+        if is_awaited {
+            // nobody is left who could bring the rest of an early answer
+            self.ledger.give_up_awaited().await?;
+        }
+        Ok(())
     }
 
     /// When the newest check of its policy began that was here before, if `record` is older than that.

@@ -54,6 +54,9 @@ const HELD_PAUSE: Duration = Duration::from_millis(50);
 /// How long the writer of a closing ledger still waits for somebody else's lock.
 const HELD_AT_CLOSE: Duration = Duration::from_secs(5);
 
+/// How long a step of retention waits for it: it is asked for again.
+const HELD_FOR_SWEEP: Duration = Duration::from_secs(10);
+
 /// Rows deleted in one step of retention.
 pub(crate) const STEP_ROWS: u32 = 200;
 
@@ -103,7 +106,7 @@ pub(crate) fn start(writer: Writer, inbox: Inbox, runtime: Runtime) -> io::Resul
 impl Writer {
     async fn run(mut self, mut inbox: Inbox) {
         let mut closings = Vec::new();
-        let folding = Folding::start(self.options.clone(), Arc::clone(&self.counters));
+        let folding = Folding::start(self.options.get_filename(), Arc::clone(&self.counters));
         while let Some(work) = inbox.next().await {
             let turn = async {
                 match work {
@@ -326,7 +329,20 @@ impl Writer {
         }
     }
 
+    /// Deletes one step, as soon as nobody else holds the file, be that not too long.
     async fn delete(&mut self, aged: &Aged) -> Result<Deleted, Trouble> {
+        let until = Deadline::after(HELD_FOR_SWEEP);
+        loop {
+            match self.try_delete(aged).await {
+                Err(Trouble::Held(_)) if self.may_wait() && !until.is_past() => {
+                    Deadline::after(HELD_PAUSE).passed().await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_delete(&mut self, aged: &Aged) -> Result<Deleted, Trouble> {
         let conn = self.conn().await.map_err(|why| Trouble::of(&why))?;
         match sqlite::delete(conn, aged, STEP_ROWS).await {
             Ok(deleted) => Ok(deleted),

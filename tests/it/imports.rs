@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::future::join_all;
+use loadtest::{Behaviour, Fault, Latency};
 use serde_json::json;
 use vlmgate::clock::{Deadline, Timestamp};
 use vlmgate::domain::{Basis, Decision, Route};
@@ -21,7 +23,7 @@ use vlmgate::ledger::{Ledger, Settings};
 
 use crate::ledger::records::{START_US, judge, mixed};
 use crate::ledger::settings;
-use crate::world::{World, mug};
+use crate::world::{JUDGES, World, healthy, mug};
 
 const RECORDS: u32 = 700;
 
@@ -286,4 +288,45 @@ fn a_file_that_is_not_there_left_an_empty_store_behind_and_asked_for_keys() {
         assert_eq!(complained.lines().count(), 1, "{complained}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Posts images, some at once, until a verdict `is_one`, for at most a minute.
+async fn post_until(world: &World, what: &str, is_one: impl Fn(&serde_json::Value) -> bool) {
+    let until = Deadline::after(Duration::from_secs(60));
+    let mut last = serde_json::Value::Null;
+    while !until.is_past() {
+        for (status, verdict) in join_all((0..4).map(|_| world.post(mug()))).await {
+            assert_eq!(status, 200, "{verdict}");
+            if is_one(&verdict) {
+                return;
+            }
+            last = verdict;
+        }
+    }
+    panic!("no verdict was {what} within a minute: {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gates_own_export_was_refused_because_a_probe_had_given_a_verdict() {
+    let world = World::new().await;
+    world.provider("openai-mini").set_behaviour(Behaviour::failing(Fault::Blackhole));
+    post_until(&world, "without it", |one| one["attempts"][0]["judge"] != "openai-mini").await;
+    for (judge, _) in &JUDGES[1..] {
+        let slow = Behaviour { latency: Latency::ConstantMs(500), ..healthy() };
+        world.provider(judge).set_behaviour(slow);
+    }
+    world.provider("openai-mini").set_behaviour(healthy());
+    post_until(&world, "by a probe", |one| one["route"] == "probe").await;
+    let export = world.client.get(world.url("/v1/verdicts:export?format=ndjson"));
+    let export = export.send().await.unwrap().text().await.unwrap();
+    world.stop().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("own.ndjson"), &export).unwrap();
+    let (code, told, complained) = said(&import(folder.path(), &["own.ndjson"]));
+    assert_eq!(code, 0, "{complained}");
+    let lines = export.lines().count();
+    assert_eq!(told, format!("{lines} records stored, 0 were here already\n"));
+    let stored = everything(folder.path()).await;
+    assert!(stored.iter().any(|one| one.route == Some(Route::Probe)), "the probe's is among them");
 }

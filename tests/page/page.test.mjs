@@ -287,6 +287,33 @@ test('a failover is told as routing in one sentence, with its size and no judge 
   await now.context().close();
 });
 
+test('shadows were no pairs, and were told as second opinions on doubtful images', async () => {
+  const { world: gate } = await failover();
+  const { agreement } = await gate.get('/v1/drift?policy=product-photo');
+  const shadows = agreement.filter(one => one.route === 'shadow');
+  assert.ok(shadows.length > 0 && shadows.every(one => one.n > 0), JSON.stringify(agreement));
+  const page = await browser.open(`${gate.url}/ui/judges?policy=product-photo`);
+  await ready(page, 'judges');
+  const matrix = await page.locator('[data-part="matrix"]').innerText();
+  for (const { n } of shadows) assert.ok(matrix.includes(n.toLocaleString('en')), `${n}: ${matrix}`);
+  assert.doesNotMatch(matrix, /doubtful/);
+  assert.deepEqual(await serious(page), []);
+  await page.context().close();
+});
+
+test('more of a change than all of it was told as a part of it', async () => {
+  const page = await browser.open(`${world.url}/ui/`);
+  const told = own =>
+    page.evaluate(async effect => {
+      const { size } = await import('/ui/story.js');
+      const change = { total: { effect: 0.019 }, parts: [{ cause: 'routing', effect }] };
+      return size({ label: 'routing', change });
+    }, own);
+  assert.match(await told(0.015), /moved by \+1\.9 points, \+1\.5 of them routing\.$/);
+  assert.match(await told(0.036), /moved by \+1\.9 points; routing alone is worth \+3\.6\.$/);
+  await page.context().close();
+});
+
 test('a report opens from a disk, draws its charts and asks nobody, in light, dark and on paper', async () => {
   const { world: gate, said } = await failover();
   const url = gate.report('--since', said.began, '--until', said.ended);

@@ -127,7 +127,8 @@ def record(template, chance, at_us, is_out):
             attempt(
                 template,
                 other,
-                "probe",
+                # most pairs are shadows; a probe's answer that came second is one too
+                "probe" if at_us % 5 == 0 else "shadow",
                 "judged",
                 started,
                 took + 80,

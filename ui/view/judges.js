@@ -24,7 +24,8 @@ import {
 const ENOUGH_PAIRS = 200;
 
 // Why the second judge was asked where images were not chosen by what the first said.
-const UNSELECTED = 'probe';
+const UNSELECTED = new Set(['shadow', 'probe']);
+const SELECTED = 'second_opinion';
 
 const skeleton = html`<h1 class="sr">Judges</h1><p class="say" data-part="say"></p><div class="judging" data-part="body">
   <section><div class="head"><h2>Do they agree?</h2><span class="small q">same image, two judges; up to 14 days</span></div><div data-part="matrix"></div></section>
@@ -109,7 +110,7 @@ function lead(drift) {
   const all = drift.calibration;
   const known = all.filter(one => one.present && one.pairs >= ENOUGH_PAIRS);
   if (!known.length)
-    return html`${icon('half_open')}<span><b>Too few pairs to compare judges.</b> ${all.length ? html`${list(all.map(one => `${one.judge} has ${count(one.pairs)} of ${count(one.needs)}`))}.` : html`Pairs come from second opinions, hedges whose loser answered, and shadow judging: set <code>second_opinion:</code> in the policy.`}</span>`;
+    return html`${icon('half_open')}<span><b>Too few pairs to compare judges.</b> ${all.length ? html`${list(all.map(one => `${one.judge} has ${count(one.pairs)} of ${count(one.needs)}`))}.` : html`Pairs come from shadow judging, which shows some of the images to another judge as well: set <code>shadow:</code> in the policy.`}</span>`;
   const primary = known[0].primary;
   const far = known.filter(one => one.present.low > 0.01 || one.present.high < -0.01);
   const short = all.filter(one => one.pairs < one.needs);
@@ -126,13 +127,17 @@ function lead(drift) {
   return html`${icon('drift', 'warn')}<span><b>On the same images ${list(told)}.</b> A failover moves the rate by as much.${rest}</span>`;
 }
 
+// The pairs of two judges on images that were not chosen by what one of them said. Where both shadows and
+// probes were, those that are more: each has its own interval, and two of them make none.
+function pairOf(drift, a, b) {
+  const isTheirs = one => (one.a === a && one.b === b) || (one.a === b && one.b === a);
+  const pairs = drift.agreement.filter(one => UNSELECTED.has(one.route) && isTheirs(one));
+  return pairs.sort((one, other) => other.n - one.n)[0];
+}
+
 function matrix(drift, names) {
   if (names.length < 2) return html`<p class="note">One judge alone has nobody to agree with.</p>`;
-  const pair = (a, b) =>
-    drift.agreement.find(
-      one =>
-        one.route === UNSELECTED && ((one.a === a && one.b === b) || (one.a === b && one.b === a)),
-    );
+  const pair = (a, b) => pairOf(drift, a, b);
   const cell = (a, b, row, column) => {
     if (a === b) {
       const own = drift.judges.find(one => one.judge === a)?.after;
@@ -154,7 +159,7 @@ function matrix(drift, names) {
 
 // Pairs from second opinions: those are asked about doubtful images, on which judges differ most.
 function doubtful(drift) {
-  const own = drift.agreement.filter(one => one.route !== UNSELECTED && one.n);
+  const own = drift.agreement.filter(one => one.route === SELECTED && one.n);
   if (!own.length) return '';
   return html`<p class="note">On doubtful images alone, where a second opinion was asked: ${list(own.map(one => `${one.a} and ${one.b} AC1 ${one.ac1 ? one.ac1.effect.toFixed(2) : 'unknown'}, n ${count(one.n)}`))}.</p>`;
 }

@@ -22,7 +22,6 @@ import {
   percent,
   plainSeconds,
   plural,
-  points,
   pointsRange,
   share,
 } from '/ui/words.js';
@@ -201,10 +200,8 @@ const bucketWords = seconds =>
 const deadlineOf = policies => Math.max(...policies.map(one => one.deadline_ms), 1000);
 
 function sentence(state, drift, href) {
-  const total = drift?.change?.total;
-  const size = total
-    ? ` The rate of first judgements that would not pass moved by ${points(total.effect)} points${drift.label === 'routing' ? `, ${points(drift.change.parts.find(one => one.cause === 'routing').effect)} of them routing` : ''}.`
-    : '';
+  const told = drift?.change ? story.size(drift) : null;
+  const size = told ? ` ${told}` : '';
   return html`${icon(state.mood, state.mood === 'pass' ? '' : 'warn')}<span><b>${state.lead}</b> ${state.rest}${size}${href ? html` <a href="${href}">Why</a>` : ''}</span>`;
 }
 

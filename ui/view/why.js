@@ -175,10 +175,11 @@ function more(drift) {
       ? `${to.judge}, which rejects ${percent(to.before.share)} where ${from.judge} rejects ${percent(from.before.share)}, took its place. `
       : '';
   if (!judges) return '';
+  const unseen = story.unseen(drift);
   const served = drift.adjusted
     ? html` Had ${drift.adjusted.primary} judged every image, the rate would have been ${percent(drift.adjusted.rate)} <span class="q">(${percent(drift.adjusted.low)} to ${percent(drift.adjusted.high)}${learntFrom(drift)}${drift.adjusted.unanswered ? html`; of ${count(drift.adjusted.unanswered)} it was to be shown afterwards it said nothing` : ''})</span>.`
     : '';
-  return html`${stands}<b>${judges.lead}</b>${judges.rest} <span class="q">(${judges.range})</span>.${served}`;
+  return html`${stands}<b>${judges.lead}</b>${judges.rest} <span class="q">(${judges.range})</span>.${unseen ? ` ${unseen}` : ''}${served}`;
 }
 
 // What the rate rests on where it was not served.

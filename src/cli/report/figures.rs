@@ -116,6 +116,7 @@ pub(super) struct Drift {
     pub(super) expected: Option<Effect>,
     pub(super) left_over: Option<Effect>,
     pub(super) adjusted: Option<Adjusted>,
+    pub(super) judges: Vec<Compared>,
     pub(super) evidence: Vec<Evidence>,
     pub(super) events: Vec<Event>,
     pub(super) people: People,
@@ -135,7 +136,6 @@ pub(super) struct Change {
     pub(super) total: Effect,
     pub(super) parts: Vec<Part>,
     pub(super) input_separated: bool,
-    pub(super) borrowed_share: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,6 +154,14 @@ pub(super) struct Adjusted {
     pub(super) rate: f64,
     pub(super) low: f64,
     pub(super) high: f64,
+}
+
+/// Which share of the images a judge served, before and in this time.
+#[derive(Debug, Deserialize)]
+pub(super) struct Compared {
+    pub(super) judge: String,
+    pub(super) share_before: Share,
+    pub(super) share_after: Share,
 }
 
 #[derive(Debug, Deserialize)]

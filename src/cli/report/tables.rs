@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::report::Findings;
-use crate::cli::report::figures::{Criterion, Flag, Judge, Looked, Share, Spread};
+use crate::cli::report::figures::{Compared, Criterion, Flag, Judge, Looked, Share, Spread};
 use crate::cli::report::html::{Cell, Html};
 use crate::cli::report::page::section;
 use crate::cli::report::words::{
@@ -18,6 +18,9 @@ const MOST_ROWS: usize = 40;
 
 /// Rows that are shown without being asked for.
 const MOST_OPEN: usize = 14;
+
+/// The share of images that is much.
+const MUCH: f64 = 0.2;
 
 /// Labels and what was found with them look back so far.
 const PEOPLE_NOTE: &str =
@@ -123,12 +126,25 @@ pub(super) fn parts(page: &mut Html, found: &Findings) {
     if !change.input_separated {
         page.mark("<p class=\"note\">Too few verdicts of some judge to tell the images' part apart.</p>\n");
     }
-    if 0.2 < change.borrowed_share {
-        page.mark(
-            "<p class=\"note\">Much of this was judged by a judge or under a policy that the \
-            time it is compared with has not seen.</p>\n",
-        );
+    if let Some(told) = unseen(&found.drift.judges) {
+        page.mark("<p class=\"note\">").say(told).mark("</p>\n");
     }
+}
+
+/// Who judged a good part of the images and none in the time they are compared with, as a sentence:
+/// how such a judge rejected then is not known.
+fn unseen(judges: &[Compared]) -> Option<String> {
+    let is_new = |one: &&Compared| one.share_before.count == 0 && one.share_after.count != 0;
+    let new: Vec<_> = judges.iter().filter(is_new).collect();
+    let share: f64 = new.iter().filter_map(|one| one.share_after.share).sum();
+    let names: Vec<_> = new.iter().map(|one| one.judge.as_str()).collect();
+    (MUCH < share).then(|| {
+        format!(
+            "{} of the images went to {}, which judged none in the time they are compared with.",
+            percent(share),
+            names.join(" and ")
+        )
+    })
 }
 
 fn note(cause: &str) -> &'static str {
@@ -291,5 +307,30 @@ fn left_out(page: &mut Html, all: usize) {
     if MOST_ROWS < all {
         let more = u64::try_from(all - MOST_ROWS).unwrap_or(u64::MAX);
         page.mark("<p class=\"note\">").say(plural(more, "more row")).mark(" left out.</p>\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failover_to_a_judge_of_old_was_told_as_one_to_a_judge_never_seen() {
+        let one = |judge: &str, before, after| Compared {
+            judge: judge.to_owned(),
+            share_before: tally(12_000, before),
+            share_after: tally(1_000, after),
+        };
+        // the one that is left alone now is not new either
+        let left = one("openai-mini", 10_393, 0);
+        let known = [one("claude-haiku", 1_607, 1_000), left];
+        assert_eq!(unseen(&known), None);
+        assert_eq!(unseen(&[one("openai-mini", 12_000, 900), one("new", 0, 100)]), None);
+        let new = [one("openai-mini", 12_000, 500), one("new", 0, 500)];
+        assert_eq!(
+            unseen(&new).unwrap(),
+            "50.0\u{a0}% of the images went to new, which judged none in the time they are \
+             compared with."
+        );
     }
 }

@@ -41,9 +41,7 @@ pub fn check_record(record: &RecordForm, now: Timestamp) -> Result<(), String> {
     check_timing(&record.timing_ms)?;
     within("deadline_ms", record.deadline_ms, (1, MOST_MS))?;
     maybe_within("cost_micro_usd", record.cost_micro_usd, (0, MOST_COUNTED))?;
-    within("image.width_px", record.image.width_px, (1, u32::MAX))?;
-    within("image.height_px", record.image.height_px, (1, u32::MAX))?;
-    within("image.size_bytes", record.image.size_bytes, (1, MOST_COUNTED))?;
+    image(record)?;
     within("pre", record.pre, (0.0, 1.0))?;
     probability("propensity", record.propensity)
 }
@@ -73,12 +71,23 @@ fn served_by(record: &RecordForm) -> Result<(), String> {
         }
     }
     match record.route {
-        Some(route @ (Route::SecondOpinion | Route::Probe | Route::Shadow)) => Err(format!(
-            "route: is \"{}\", expected one of: primary, hedge, failover",
+        Some(route @ (Route::SecondOpinion | Route::Shadow)) => Err(format!(
+            "route: is \"{}\", expected one of: primary, hedge, failover, probe",
             route.label()
         )),
-        Some(Route::Primary | Route::Hedge | Route::Failover) | None => Ok(()),
+        // a probe whose answer comes first is the verdict
+        Some(Route::Primary | Route::Hedge | Route::Failover | Route::Probe) | None => Ok(()),
     }
+}
+
+/// What was not decoded in time has no sides; no judge sees such an image.
+fn image(record: &RecordForm) -> Result<(), String> {
+    let image = &record.image;
+    let is_decoded = record.basis.is_judged() || image.width_px != 0 || image.height_px != 0;
+    let sides = (u32::from(is_decoded), u32::MAX);
+    within("image.width_px", image.width_px, sides)?;
+    within("image.height_px", image.height_px, sides)?;
+    within("image.size_bytes", image.size_bytes, (1, MOST_COUNTED))
 }
 
 fn check_score(key: &str, score: &ScoreForm) -> Result<(), String> {
@@ -203,7 +212,7 @@ mod tests {
         );
         assert_eq!(
             said(|one| one.route = Some(Route::Shadow)),
-            "route: is \"shadow\", expected one of: primary, hedge, failover"
+            "route: is \"shadow\", expected one of: primary, hedge, failover, probe"
         );
         assert_eq!(said(|one| one.basis = Basis::Deadline), {
             "judge: is not null, and the basis is deadline"
@@ -212,6 +221,30 @@ mod tests {
         assert_eq!(said(|one| one.pre = 1.5), "pre: is 1.5, expected 0 to 1");
         let took = said(|one| one.attempts[0].took_ms = 1 << 40);
         assert!(took.starts_with("attempts[0].took_ms: is 1099511627776, expected 0 to"), "{took}");
+        let unseen = said(|one| one.image.width_px = 0);
+        assert_eq!(unseen, "image.width_px: is 0, expected 1 to 4294967295");
+    }
+
+    #[test]
+    fn a_verdict_by_a_probe_and_one_before_its_image_was_decoded_were_taken_for_made_up() {
+        let mut record = sample();
+        let now = Timestamp(record.at_us + 1_000_000);
+        let served = [Route::Primary, Route::Hedge, Route::Failover, Route::Probe];
+        for (basis, route) in Basis::ALL.into_iter().flat_map(|one| served.map(|by| (one, by))) {
+            (record.verdict.basis, record.route) = (basis, Some(route));
+            assert_eq!(
+                check_record(&RecordForm::from(&record), now),
+                Ok(()),
+                "{basis:?} {route:?}"
+            );
+            let mut unseen = record.clone();
+            (unseen.image.width_px, unseen.image.height_px) = (0, 0);
+            let told = check_record(&RecordForm::from(&unseen), now);
+            assert_eq!(told.is_ok(), !basis.is_judged(), "{basis:?}: {told:?}");
+            unseen.image.height_px = 3;
+            let told = check_record(&RecordForm::from(&unseen), now);
+            assert!(told.is_err(), "{basis:?}: half a size is none");
+        }
     }
 
     #[test]

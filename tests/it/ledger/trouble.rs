@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use vlmgate::clock::Deadline;
+use vlmgate::clock::{Deadline, Timestamp};
+use vlmgate::ledger::form::RecordForm;
+use vlmgate::ledger::import::{Brought, Older};
+use vlmgate::ledger::retention::Swept;
 use vlmgate::ledger::{Entry, KeptImage, Ledger};
 
 use crate::ledger::records::record;
@@ -45,6 +48,36 @@ async fn a_close_that_gave_up_on_a_held_file_does_not_take_the_record_along() {
     let again = Ledger::open(settings(dir.path())).await.unwrap();
     let found = again.reader().get(record(1).id).await.unwrap();
     assert_eq!(found, Some(stored(&record(1), Some(1))));
+}
+
+#[tokio::test]
+async fn a_lock_of_a_moment_ended_a_sweep_and_with_it_an_import() {
+    let (dir, ledger) = open().await;
+    let stalled = Stalled::stall(dir.path()).await;
+    let released = async {
+        // longer than one try waits by itself
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        stalled.release().await;
+    };
+    let (swept, ()) = tokio::join!(ledger.sweep(&[], Timestamp::now()), released);
+    assert_eq!(swept.unwrap(), Swept::default());
+}
+
+#[tokio::test]
+async fn an_import_that_failed_told_nothing_of_what_it_had_stored() {
+    let (dir, ledger) = open().await;
+    let brought = |n| Brought::Record(Box::new(RecordForm::from(&record(n))));
+    let mut import = ledger.import(Older::Refused);
+    import.bring(vec![brought(1), brought(2)], soon()).await.unwrap();
+    let stalled = Stalled::stall(dir.path()).await;
+    let late = Deadline::after(Duration::from_millis(50));
+    import.bring(vec![brought(2), brought(3)], late).await.unwrap_err();
+    let told = import.done();
+    assert_eq!((told.stored, told.present), (2, 1));
+    stalled.release().await;
+    settled(&ledger).await;
+    import.bring(vec![brought(3)], soon()).await.unwrap();
+    assert_eq!(import.done().stored + import.done().present, 4, "once each");
 }
 
 /// A picture whose memory cannot be given back.
