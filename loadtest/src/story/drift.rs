@@ -106,10 +106,10 @@ impl PairsBy {
 }
 
 impl DriftArgs {
-    /// Plays every step.
+    /// Plays every step, up to one that breaks off.
     ///
     /// # Errors
-    /// A program, a file or a socket fails: the story could not be played.
+    /// A program, a file or a socket fails before the first, or the table cannot be kept.
     pub async fn run(&self, tell: impl Fn(&str) + Copy) -> Result<Held, RigError> {
         let binary = gate::binary(self.gate.as_deref()).await?;
         let folder = TempDir::with_prefix("vlmgate-drift-");
@@ -127,12 +127,18 @@ impl DriftArgs {
                 continue;
             }
             let name = step.to_possible_value().map(|name| name.get_name().to_owned());
-            tell(&format!("{}:", name.unwrap_or_default()));
-            let rows = Box::pin(playing.play(*step, tell)).await?;
-            held.rows.extend(rows);
+            let name = name.unwrap_or_default();
+            tell(&format!("{name}:"));
+            let goes_on = held.take(&name, Box::pin(playing.play(*step, tell)).await);
+            // with every step: who stops the run keeps what was held until then
+            self.keep(&held)?;
+            if !goes_on {
+                break;
+            }
         }
-        playing.stage.close().await?;
-        self.keep(&held)?;
+        if let Err(why) = playing.stage.close().await {
+            tell(&format!("  the gate did not end as it should: {why}"));
+        }
         Ok(held)
     }
 
