@@ -4,7 +4,8 @@
 //! files weigh. Each is another picture and not another file of the same picture, so a judge's
 //! answer, which hangs on the pixels that it is shown, differs from image to image. Drawing takes
 //! time and keeping takes memory, so every drawing is sent in some prints: a print takes one
-//! frequency of it a step coarser, and its pixels are others wherever that frequency occurs.
+//! frequency of it a step coarser, and its pixels are others wherever that frequency occurs. Where no
+//! image may come twice, two of the fine frequencies are a step coarser as well, another pair each time.
 
 use std::collections::HashMap;
 use std::f64::consts::TAU;
@@ -22,6 +23,14 @@ pub const GALLERY_DRAWINGS: u32 = 192;
 /// In how many prints each is sent: a minute of images at 40 a second before any comes again. A print
 /// is known by the place of the frequency that it coarsens, and 0 is the drawing itself.
 const PRINTS: usize = 12;
+
+/// The frequencies of the brightness; those from `PRINTS` on are finer than any print's.
+const FREQUENCIES: usize = 64;
+/// How many pairs the fine ones make.
+const PAIRS: usize = (FREQUENCIES - PRINTS) * (FREQUENCIES - PRINTS - 1) / 2;
+/// How far apart the pairs of one print are taken, and those of neighbours: they have no divisor in
+/// common with the pairs, and so every print has all of them, each stretch of numbers some of all.
+const PAIR_STRIDES: [usize; 2] = [379, 613];
 
 /// Their sides, by turns.
 const SIDES_PX: [u16; 3] = [1_024, 768, 640];
@@ -54,6 +63,8 @@ struct Drawing {
 pub struct Photograph {
     drawing: Drawing,
     print: usize,
+    /// The fine frequencies that are coarser in this one alone.
+    own: Option<(usize, usize)>,
 }
 
 impl Gallery {
@@ -85,7 +96,18 @@ impl Gallery {
     pub fn image(&self, n: usize) -> Photograph {
         let (place, drawn) = (self.place(n), self.drawings.len().max(1));
         let drawing = self.drawings.get(place % drawn).cloned().unwrap_or_default();
-        Photograph { drawing, print: place / drawn }
+        Photograph { drawing, print: place / drawn, own: None }
+    }
+
+    /// The image of request `n` where none may come twice: its place is that of [`Self::image`], its
+    /// file nobody else's, up to 1326 times as many images as [`Self::count`] says.
+    #[must_use]
+    pub fn own(&self, n: usize) -> Photograph {
+        let place = self.place(n);
+        let turn = n / self.count().max(1) % PAIRS;
+        let [of_turn, of_place] = PAIR_STRIDES;
+        let own = fine_pair((turn * of_turn + place * of_place) % PAIRS);
+        Photograph { own, ..self.image(place) }
     }
 
     /// The place of each image by the digest that the providers' logs know its file by.
@@ -124,12 +146,15 @@ impl Photograph {
     /// The JPEG file.
     #[must_use]
     pub fn file(&self) -> Bytes {
-        if self.print == 0 {
+        if self.print == 0 && self.own.is_none() {
             return self.drawing.file.clone();
         }
         let mut file = self.drawing.file.to_vec();
-        if let Some(step) = file.get_mut(self.drawing.steps_at + self.print) {
-            *step = step.saturating_add(1);
+        let own = self.own.iter().flat_map(|(one, other)| [*one, *other]);
+        for frequency in own.chain((self.print != 0).then_some(self.print)) {
+            if let Some(step) = file.get_mut(self.drawing.steps_at + frequency) {
+                *step = step.saturating_add(1);
+            }
         }
         Bytes::from(file)
     }
@@ -144,6 +169,12 @@ impl Photograph {
         let length = u16::try_from(comment.len() + 2).unwrap_or(u16::MAX).to_be_bytes();
         Bytes::from([mark, &COMMENT, &length, comment.as_bytes(), rest].concat())
     }
+}
+
+/// The `n`th pair of fine frequencies, the lower one first.
+fn fine_pair(n: usize) -> Option<(usize, usize)> {
+    let pairs = |one| (one + 1..FREQUENCIES).map(move |other| (one, other));
+    (PRINTS..FREQUENCIES).flat_map(pairs).nth(n)
 }
 
 /// What every JPEG file begins with.
@@ -306,6 +337,21 @@ mod tests {
             assert_eq!(differ, [gallery.drawings[0].steps_at + print]);
             assert_eq!(tables(file)[print], tables(&files[0])[print] + 1, "a step, not metadata");
         }
+    }
+
+    #[test]
+    fn where_no_image_may_come_twice_every_request_has_one_of_its_own() {
+        let look = Look { sides_px: [96; 3], blur_px: 0 };
+        let gallery = Gallery::draw_as(1, 2, &look).unwrap();
+        let all = gallery.count() * PAIRS;
+        let digest = |n: usize| blake3::hash(&gallery.own(n).file());
+        let digests: std::collections::HashSet<_> = (0..all).map(digest).collect();
+        assert_eq!((all, digests.len()), (31_824, 31_824));
+        assert!((0..PAIRS).all(|n| fine_pair(n).is_some()) && fine_pair(PAIRS).is_none());
+        let (plain, own) = (gallery.image(5).file(), gallery.own(gallery.count() + 5).file());
+        let differ: Vec<usize> = (0..own.len()).filter(|at| own[*at] != plain[*at]).collect();
+        let fine = gallery.drawings[1].steps_at + PRINTS..gallery.drawings[1].steps_at + 64;
+        assert!(differ.len() == 2 && differ.iter().all(|at| fine.contains(at)), "{differ:?}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use loadtest::rig::sustain::SustainArgs;
 use loadtest::scenario::Scenario;
 use loadtest::story::demo::DemoArgs;
 use loadtest::story::drift::DriftArgs;
+use loadtest::story::shadow::Seen;
 use loadtest::story::shadow::ShadowArgs;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
@@ -33,8 +34,8 @@ Examples:
   loadtest run --short --out target/loadtest
   loadtest drift --pairs shadow --only routing
 
-Exit codes: 0 done, every figure is met, 1 the rig failed or a scenario was not carried through, 2
-the command line or a scenario file asks for what cannot be, 100 a figure was missed.";
+Exit codes: 0 done, every figure is met, 1 the rig failed, a scenario was not carried through or the
+machine was too restless to measure, 2 the command line or a scenario file asks for what cannot be, 100 a figure was missed.";
 
 /// Simulated providers on real sockets, and load with faults that holds a gate to its figures.
 #[derive(Debug, Parser)]
@@ -146,12 +147,23 @@ fn perform(command: &Command, runtime: &Runtime) -> Result<ExitCode, Box<dyn Err
         Command::Drift(options) => {
             let held = runtime.block_on(unless_stopped(options.run(tell)))?;
             write!(io::stdout(), "{}", held.text())?;
-            Ok(if held.passed() { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
+            Ok(match (held.is_whole(), held.passed()) {
+                (false, _) => ExitCode::FAILURE,
+                (true, true) => ExitCode::SUCCESS,
+                (true, false) => ExitCode::from(MISSED),
+            })
         }
         Command::Shadow(options) => {
             let told = runtime.block_on(unless_stopped(options.run(tell)))?;
             write!(io::stdout(), "{}", told.text())?;
-            Ok(if told.passed() { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
+            Ok(match told.seen() {
+                Seen::Held => ExitCode::SUCCESS,
+                Seen::Missed => ExitCode::from(MISSED),
+                Seen::Unsure => {
+                    tell("loadtest: not measured: this machine was too restless to show a cost");
+                    ExitCode::FAILURE
+                }
+            })
         }
         Command::Report(options) => conclude(&options.report()?, options.html.as_deref()),
     }

@@ -67,6 +67,15 @@ fn the_first_label_of_every_scenario_is_right() {
 }
 
 #[test]
+fn a_routing_event_blames_no_judge_and_no_images() {
+    let blaming =
+        |scenario| play(World::example(scenario), 77, Settings::default()).blaming_events();
+    assert_eq!((blaming(Scenario::Routing), blaming(Scenario::Outage)), (0, 0));
+    assert!(blaming(Scenario::Regression) != 0, "a judge that moved is blamed");
+    assert!(blaming(Scenario::InputDrift) != 0, "images that changed are too");
+}
+
+#[test]
 fn a_monitor_read_back_goes_on_bit_for_bit() {
     let world = World::example(Scenario::Regression);
     let drawn = world.draw(5);

@@ -46,7 +46,7 @@ const A_DAY: u64 = 6_000;
 const DENSE_MS: u64 = 60 * MINUTE_MS;
 /// When the primary was away, counted back from this minute.
 const OUTAGE_MS: (u64, u64) = (31 * MINUTE_MS, 25 * MINUTE_MS);
-/// Pictures that are drawn; each is sent in twelve prints.
+/// Pictures that are drawn; every image that is sent is a print of its own of one of them.
 const DRAWINGS: u32 = 36;
 /// How long live pictures come before the primary goes again.
 const CALM: Duration = Duration::from_secs(40);
@@ -104,11 +104,13 @@ impl DemoArgs {
         let look = Look { sides_px: [512, 448, 384], blur_px: 0 };
         let gallery = Arc::new(Gallery::draw_as(self.seed, DRAWINGS, &look)?);
         let listen = format!("127.0.0.1:{}", free(self.port)?);
+        let mut begun = Begun { folder: self.data.as_ref().map(|_| folder.clone()) };
         let mut stage = Stage::set(binary, folder, &listen, &law)?;
-        let past = self.past(&mut stage, &gallery, &policy, &law).await?;
+        let (past, first_live) = self.past(&mut stage, &gallery, &policy, &law).await?;
         let url = stage.open(&policy, &law).await?;
+        begun.folder = None;
         announce(&url, past)?;
-        let mut traffic = Traffic::new(&stage.web, &url, &gallery);
+        let mut traffic = Traffic::new(&stage.web, &url, (&gallery, first_live));
         self.flow(&mut stage, &mut traffic, CALM).await?;
         tell(&format!("{PRIMARY} answers 529 for {} s: {SECONDARY} steps in", self.fault_s));
         stage.play(&law, &BTreeMap::from([(PRIMARY, Fault::status(529))]));
@@ -120,22 +122,23 @@ impl DemoArgs {
         }
     }
 
-    /// Brings the past into the store; when the primary was away in it.
+    /// Brings the past into the store; when the primary was away in it, and the number of the first
+    /// picture that is not in it.
     async fn past(
         &self,
         stage: &mut Stage,
         gallery: &Gallery,
         policy: &Policy,
         law: &Law,
-    ) -> Result<(u64, u64), RigError> {
+    ) -> Result<((u64, u64), usize), RigError> {
         let survey = stage.survey(gallery, policy, law).await?;
         files::write(&stage.folder, &stage.providers, policy, law)?;
         let path = stage.folder.join("history.ndjson");
         let plan = self.plan(wall_ms());
-        History { survey: &survey, gallery, law }.write(&plan, &path)?;
+        let drawn = History { survey: &survey, gallery, law }.write(&plan, &path)?;
         stage.import(&path).await?;
         fs::remove_file(&path).map_err(RigError::io(path.display().to_string()))?;
-        Ok(plan.outage.unwrap_or_default())
+        Ok((plan.outage.unwrap_or_default(), survey.records.len() + drawn.records))
     }
 
     /// Whole days to learn from, that end before the outage; then until now, the last part as dense as
@@ -172,6 +175,24 @@ impl DemoArgs {
             }
         }
         Ok(())
+    }
+}
+
+/// A folder that was empty when the demo began to fill it. Until the gate is up it is emptied again
+/// where the demo ends, whatever ends it: half a past is of no use, and the folder can be named anew.
+struct Begun {
+    folder: Option<PathBuf>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some(folder) = &self.folder else { return };
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            // what cannot be taken away stays, and the next demo says that the folder is not empty
+            let _gone = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
     }
 }
 
@@ -237,6 +258,22 @@ mod tests {
             assert!(plan.stretches[1].from_ms < from_ms, "every minute of it is dense");
             assert_eq!(plan.stretches[1].records, 21_600);
         }
+    }
+
+    #[test]
+    fn a_demo_that_does_not_begin_leaves_its_folder_empty_and_one_that_did_keeps_it() {
+        let filled = || {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("data")).unwrap();
+            fs::write(folder.path().join("data/vlmgate.db"), "half").unwrap();
+            fs::write(folder.path().join("vlmgate.yaml"), "format: 1").unwrap();
+            folder
+        };
+        let (broken, kept) = (filled(), filled());
+        drop(Begun { folder: Some(broken.path().to_path_buf()) });
+        drop(Begun { folder: None });
+        assert_eq!(fs::read_dir(broken.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(kept.path()).unwrap().count(), 2);
     }
 
     #[test]

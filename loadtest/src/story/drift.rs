@@ -4,7 +4,8 @@
 //! Every step begins with two days of history drawn from the providers' own law, so that a baseline
 //! exists, and goes on with live pictures. Then the primary is away for six minutes; the same again with
 //! calibrated lines; the primary itself judges more strictly; all pictures are blurred. A step ends with
-//! rows of a table: what had to be told, what was told, and what was so.
+//! rows of a table: what had to be told, what was told, and what was so. No image comes twice: those of
+//! the history, on which judges are calibrated too, are none of the live ones.
 //!
 //! At the usual 20 pictures a second six minutes are 7 200 pictures: at 3 points that is an interval of
 //! a point. The routing event itself needs thirty verdicts and comes within seconds, so the short form's
@@ -12,6 +13,7 @@
 
 mod pasted;
 mod rows;
+mod shifted;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -34,7 +36,7 @@ use crate::story::rate;
 use crate::story::stage::Stage;
 pub use crate::story::table::Held;
 
-/// Pictures that are drawn; each is sent in twelve prints.
+/// Pictures that are drawn; every image that is sent is a print of its own of one of them.
 const DRAWINGS: u32 = 96;
 /// Their sides: small, so that the machine has time for judging.
 const SIDES_PX: [u16; 3] = [512, 448, 384];
@@ -106,10 +108,10 @@ impl PairsBy {
 }
 
 impl DriftArgs {
-    /// Plays every step.
+    /// Plays every step, up to one that breaks off.
     ///
     /// # Errors
-    /// A program, a file or a socket fails: the story could not be played.
+    /// A program, a file or a socket fails before the first, or the table cannot be kept.
     pub async fn run(&self, tell: impl Fn(&str) + Copy) -> Result<Held, RigError> {
         let binary = gate::binary(self.gate.as_deref()).await?;
         let folder = TempDir::with_prefix("vlmgate-drift-");
@@ -118,21 +120,31 @@ impl DriftArgs {
         let sharp = self.gallery(0)?;
         let stage = Stage::set(binary, folder.path().to_path_buf(), "127.0.0.1:0", &law)?;
         let policy = Policy { pairs: self.pairs.lines(), ..Policy::default() };
-        let shares = law.reject_shares(&sharp);
-        tell(&told_shares(&shares, sharp.count()));
-        let mut playing = Playing { args: self, stage, law, policy, sharp, shares, survey: None };
+        let shares = law.reject_shares();
+        tell(&told_shares(&shares));
+        let survey = None;
+        let (first_live, paired) = (0, 0);
+        let mut playing =
+            Playing { args: self, stage, law, policy, sharp, shares, survey, first_live, paired };
         let mut held = Held::default();
         for step in StepName::value_variants() {
             if !self.only.is_empty() && !self.only.contains(step) {
                 continue;
             }
             let name = step.to_possible_value().map(|name| name.get_name().to_owned());
-            tell(&format!("{}:", name.unwrap_or_default()));
-            let rows = Box::pin(playing.play(*step, tell)).await?;
-            held.rows.extend(rows);
+            let name = name.unwrap_or_default();
+            tell(&format!("{name}:"));
+            let goes_on = held.take(&name, Box::pin(playing.play(*step, tell)).await);
+            // with every step: who stops the run keeps what was held until then
+            self.keep(&held)?;
+            if !goes_on {
+                break;
+            }
         }
-        playing.stage.close().await?;
-        self.keep(&held)?;
+        let closed = playing.stage.close().await;
+        if held.is_whole() && !held.take("the end", closed.map(|()| Vec::new())) {
+            self.keep(&held)?;
+        }
         Ok(held)
     }
 
@@ -151,8 +163,8 @@ impl DriftArgs {
     }
 }
 
-fn told_shares(shares: &BTreeMap<String, f64>, pictures: usize) -> String {
+fn told_shares(shares: &BTreeMap<String, f64>) -> String {
     let share = |(judge, share): (&String, &f64)| format!("{judge} {:.2} %", share * 100.0);
     let shares: Vec<String> = shares.iter().map(share).collect();
-    format!("of {pictures} pictures each judge rejects: {}", shares.join(", "))
+    format!("of all pictures each judge rejects: {}", shares.join(", "))
 }

@@ -1,16 +1,17 @@
 //! A history is records that were never made: verdicts of days that were not, drawn from the law that
 //! the providers answer by, in the form of the gate's own export.
 //!
-//! Every one is a record that the gate gave of the same picture, with another moment, another judge
-//! where the story says so, and what that judge says of the picture. So local measurements, digests of
-//! policy and judging, and prices are the gate's, and what is live afterwards continues it.
+//! Every one is of an image of its own, which is a print of a picture that the gate gave a record of:
+//! that record, with another moment, the image's own digest, another judge where the story says so, and
+//! what that judge says of the image. So local measurements, digests of policy and judging, and prices
+//! are the gate's, and what is live afterwards continues it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::io::Write as _;
 use std::path::Path;
 
+use blake3::Hash;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -20,7 +21,6 @@ use crate::gallery::Gallery;
 use crate::quantile::number;
 use crate::rig::RigError;
 use crate::story::law::CAST;
-use crate::story::law::Cast;
 use crate::story::law::LAST_JUDGE;
 use crate::story::law::Law;
 use crate::story::law::Opinion;
@@ -74,7 +74,6 @@ impl History<'_> {
     pub(crate) fn write(&self, plan: &Plan, path: &Path) -> Result<Drawn, RigError> {
         let io = |why| RigError::io(path.display().to_string())(why);
         let mut file = BufWriter::new(File::create(path).map_err(io)?);
-        let opinions = self.opinions();
         let mut drawn = Drawn::default();
         for stretch in &plan.stretches {
             for n in 0..stretch.records {
@@ -84,7 +83,9 @@ impl History<'_> {
                     &drawn.records.to_le_bytes(),
                 ]);
                 let at_ms = stretch.at(n, chance.unit("moment"));
-                let record = self.record(plan, &opinions, &chance, at_ms)?;
+                // the survey's own pictures come first
+                let image = self.survey.records.len() + drawn.records;
+                let record = self.record(plan, image, &chance, at_ms)?;
                 drawn.records += 1;
                 drawn.paired += usize::from(chance.unit("paired") < plan.paired);
                 serde_json::to_writer(&mut file, &record).map_err(|why| io(why.into()))?;
@@ -95,25 +96,14 @@ impl History<'_> {
         Ok(drawn)
     }
 
-    /// What each judge says of each picture.
-    fn opinions(&self) -> BTreeMap<&'static str, Vec<Opinion>> {
-        let files: Vec<_> =
-            (0..self.gallery.count()).map(|n| self.gallery.image(n).file()).collect();
-        let of = |cast: Cast| {
-            let said = files.iter().map(|file| self.law.opinion(cast.judge, file));
-            (cast.judge, said.collect())
-        };
-        CAST.into_iter().map(of).collect()
-    }
-
     fn record(
         &self,
         plan: &Plan,
-        opinions: &BTreeMap<&'static str, Vec<Opinion>>,
+        image: usize,
         chance: &Chance,
         at_ms: u64,
     ) -> Result<Value, RigError> {
-        let place = place(chance.unit("picture"), self.survey.records.len());
+        let digest = blake3::hash(&self.gallery.own(image).file());
         let is_out = plan.outage.is_some_and(|(from, to)| from <= at_ms && at_ms < to);
         let is_away = is_out || chance.unit("away") < USUAL_FAILOVERS;
         let is_last = !is_out && chance.unit("last") < LAST;
@@ -123,14 +113,11 @@ impl History<'_> {
             (true, true) => LAST_JUDGE,
         };
         let served = self.survey.served.get(judge).and_then(Value::as_object);
-        let picture = self.survey.records.get(place).and_then(Value::as_object);
+        let picture = self.survey.records.get(self.gallery.place(image)).and_then(Value::as_object);
         let (Some(served), Some(picture)) = (served, picture) else {
             return Err(RigError::Story(format!("the survey has no record of {judge}")));
         };
-        let said = |judge: &str| opinions.get(judge).and_then(|all| all.get(place));
-        let Some(opinion) = said(judge) else {
-            return Err(RigError::Story(format!("{judge} says nothing of picture {place}")));
-        };
+        let opinion = self.law.opinion(judge, &digest);
         let took = |judge: &str| took_ms(judge, chance);
         let mut attempts = Vec::new();
         for (failed, route) in CAST.iter().zip(["primary", "failover", "failover"]) {
@@ -141,14 +128,15 @@ impl History<'_> {
         }
         let route = if is_away { "failover" } else { "primary" };
         let started_ms = if is_away { 45 } else { 4 };
-        let own = attempt(served, judge, (route, took(judge)), Some(opinion))?;
+        let own = attempt(served, judge, (route, took(judge)), Some(&opinion))?;
         attempts.push(started(own, started_ms));
         if chance.unit("paired") < plan.paired {
             for other in CAST.into_iter().filter(|cast| cast.judge != judge) {
                 let Some(from) = self.survey.served.get(other.judge) else { continue };
-                let (Some(from), opinion) = (from.as_object(), said(other.judge)) else { continue };
+                let Some(from) = from.as_object() else { continue };
                 let beside = ("shadow", took(other.judge));
-                let beside = attempt(from, other.judge, beside, opinion)?;
+                let opinion = self.law.opinion(other.judge, &digest);
+                let beside = attempt(from, other.judge, beside, Some(&opinion))?;
                 attempts.push(started(beside, started_ms + took(judge) + 20));
             }
         }
@@ -156,7 +144,8 @@ impl History<'_> {
         for key in ["judge", "judged_by"] {
             record.insert(key.to_owned(), served.get(key).cloned().unwrap_or_default());
         }
-        let facts = Facts { at_ms, route, judge_ms: started_ms + took(judge), opinion };
+        let judge_ms = started_ms + took(judge);
+        let facts = Facts { at_ms, route, judge_ms, opinion: &opinion, digest };
         facts.write(&mut record, chance);
         let cost = attempts.iter().filter_map(|one| one.get("cost_micro_usd")?.as_u64());
         record.insert("cost_micro_usd".to_owned(), json!(cost.sum::<u64>()));
@@ -171,6 +160,7 @@ struct Facts<'a> {
     route: &'a str,
     judge_ms: u64,
     opinion: &'a Opinion,
+    digest: Hash,
 }
 
 impl Facts<'_> {
@@ -186,7 +176,7 @@ impl Facts<'_> {
             (criterion.clone(), score)
         });
         let scores: Map<String, Value> = scores.collect();
-        let digest = blake3::hash(chance.hex("image").as_bytes()).to_hex();
+        let digest = self.digest.to_hex();
         let mut set = |key: &str, value: Value| record.insert(key.to_owned(), value);
         set("id", json!(id(self.at_ms, chance)));
         set("at", json!(moment(self.at_ms)));
@@ -276,12 +266,6 @@ fn whole(length: f64) -> u64 {
     length as u64
 }
 
-/// The place of a draw among so many.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..count")]
-fn place(share: f64, count: usize) -> usize {
-    ((share * number(count)) as usize).min(count.saturating_sub(1))
-}
-
 /// A version 7 UUID of that moment.
 fn id(at_ms: u64, chance: &Chance) -> String {
     let hex = chance.hex("id");
@@ -293,7 +277,14 @@ fn id(at_ms: u64, chance: &Chance) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    use crate::gallery::Look;
+    use crate::judging::expected_scores_by_digest;
+    use crate::rig::direct::CRITERIA;
+    use crate::story::law::Cast;
 
     #[test]
     fn an_id_tells_its_moment_and_no_two_are_alike() {
@@ -324,7 +315,7 @@ mod tests {
             (cast.judge.to_owned(), record)
         };
         Survey {
-            records: vec![json!({ "pre": 0.5 }); 12],
+            records: vec![json!({ "pre": 0.5, "image": {} }); 12],
             served: CAST.into_iter().map(served).collect(),
         }
     }
@@ -332,7 +323,8 @@ mod tests {
     #[test]
     fn a_history_is_drawn_from_the_law_and_shows_its_outage() {
         let (survey, law) = (survey(), Law::usual());
-        let gallery = Gallery::draw(4, 1).unwrap();
+        let look = Look { sides_px: [96; 3], blur_px: 0 };
+        let gallery = Gallery::draw_as(4, 1, &look).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.ndjson");
         let stretches = vec![Stretch { from_ms: 0, to_ms: 1_000_000, records: 4_000 }];
@@ -343,7 +335,7 @@ mod tests {
         let records: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(records.len(), drawn.records);
-        let shares = law.reject_shares(&gallery);
+        let shares = law.reject_shares();
         let is_out = |record: &&Value| {
             let at_ms = crate::story::words::moment_ms(record["at"].as_str().unwrap()).unwrap();
             (500_000..600_000).contains(&at_ms)
@@ -359,6 +351,19 @@ mod tests {
         let rejects = usual.iter().filter(|one| one["verdict"] == "fail").count();
         let share = number(rejects) / number(usual.len());
         assert!((share - shares[PRIMARY]).abs() < 0.02, "{share} is not {}", shares[PRIMARY]);
+        let digests: BTreeSet<_> =
+            records.iter().filter_map(|one| one["image"]["digest"].as_str()).collect();
+        assert_eq!(digests.len(), records.len(), "no image comes twice");
+        let said = |record: &Value| {
+            let (digest, judge) = (&record["image"]["digest"], &record["judge"]["name"]);
+            let judging = law.judging(judge.as_str().unwrap());
+            expected_scores_by_digest(digest.as_str().unwrap(), &CRITERIA, &judging).unwrap()
+        };
+        for record in &records {
+            for (criterion, score) in said(record) {
+                assert_eq!(record["scores"][&criterion]["score"], json!(score), "{record}");
+            }
+        }
         let shadows = |record: &&Value| {
             record["attempts"].as_array().unwrap().iter().any(|one| one["route"] == "shadow")
         };

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::dialect::Dialect;
-use crate::gallery::Gallery;
 use crate::judging::Judging;
-use crate::judging::expected_scores;
-use crate::quantile::number;
+use crate::judging::expected_scores_of;
 use crate::rig::calibration::Lines;
 use crate::rig::calibration::PASS_AT;
 use crate::rig::direct::CRITERIA;
@@ -47,6 +45,10 @@ const NOISE: f64 = 0.15;
 pub(crate) const FIVE_POINTS: f64 = -0.105;
 /// What blur adds to the share of images that every judge finds fault with.
 const BLUR_SHARE: f64 = 0.06;
+
+/// Images without pixels on which shares are counted: a share is right to a tenth of a point, and what
+/// one judge rejects more than another to less.
+const COUNTED: u32 = 60_000;
 
 /// What every judge says.
 #[derive(Clone, Debug)]
@@ -107,9 +109,9 @@ impl Law {
         self.judging.get(judge).cloned().unwrap_or_default()
     }
 
-    /// What a judge says of the image that is this file.
-    pub(crate) fn opinion(&self, judge: &str, file: &[u8]) -> Opinion {
-        let said = expected_scores(file, &CRITERIA, &self.judging(judge));
+    /// What a judge says of the image whose file has this hash.
+    pub(crate) fn opinion(&self, judge: &str, image: &blake3::Hash) -> Opinion {
+        let said = expected_scores_of(image, &CRITERIA, &self.judging(judge));
         let lines = self.lines.get(judge);
         let score = |criterion: &&str| {
             let line = lines.and_then(|lines| lines.get(*criterion)).copied().unwrap_or(PASS_AT);
@@ -119,18 +121,19 @@ impl Law {
         Opinion { scores: CRITERIA.iter().map(score).collect() }
     }
 
-    /// The share of a gallery's images that each judge rejects.
-    pub(crate) fn reject_shares(&self, gallery: &Gallery) -> BTreeMap<String, f64> {
-        let mut rejects: BTreeMap<String, usize> = BTreeMap::new();
-        for n in 0..gallery.count() {
-            let file = gallery.image(n).file();
+    /// The share of images that each judge rejects: of many without pixels, for no image is like
+    /// another and opinions hang on nothing else.
+    pub(crate) fn reject_shares(&self) -> BTreeMap<String, f64> {
+        let mut rejects: BTreeMap<String, u32> = BTreeMap::new();
+        for n in 0..COUNTED {
+            let image = blake3::hash(&n.to_le_bytes());
             for cast in CAST {
                 let count = rejects.entry(cast.judge.to_owned()).or_default();
-                *count += usize::from(self.opinion(cast.judge, &file).is_reject());
+                *count += u32::from(self.opinion(cast.judge, &image).is_reject());
             }
         }
-        let all = number(gallery.count().max(1));
-        rejects.into_iter().map(|(judge, count)| (judge, number(count) / all)).collect()
+        let share = |count| f64::from(count) / f64::from(COUNTED);
+        rejects.into_iter().map(|(judge, count)| (judge, share(count))).collect()
     }
 }
 
@@ -156,10 +159,11 @@ fn judging(cast: &Cast, bias: f64, more: f64) -> Judging {
 mod tests {
     use super::*;
 
-    /// The share of many images without pixels that a judge rejects.
+    /// The share of images that a judge rejects.
     fn share(law: &Law, judge: &str) -> f64 {
-        let is_reject = |n: &u32| law.opinion(judge, &n.to_le_bytes()).is_reject();
-        number((0..20_000).filter(is_reject).count()) / 20_000.0
+        let is_reject = |n: &u32| law.opinion(judge, &blake3::hash(&n.to_le_bytes())).is_reject();
+        let count = u32::try_from((0..20_000).filter(is_reject).count()).unwrap();
+        f64::from(count) / 20_000.0
     }
 
     fn points(one: f64, other: f64) -> f64 {

@@ -5,7 +5,8 @@
 //! shadows and to one with, by turns: without, with, with, without, so that a machine that gets
 //! slower or faster meanwhile counts for neither. Requests are compared in pairs. How much two runs
 //! of the gate without differ from each other is the noise: a cost is one only if the whole
-//! interval of the difference lies beyond it.
+//! interval of the difference lies beyond it. On a machine so restless that a cost could hide in the
+//! noise, nothing was shown, and the run says so.
 //!
 //! Then there are seven times as many images as the judges take. Who is asked behind verdicts must
 //! be asked no more, and no verdict may be lost to it.
@@ -30,6 +31,7 @@ use crate::story::shadow::play::Played;
 use crate::story::shadow::play::Scene;
 use crate::story::shadow::rows::OverloadRow;
 use crate::story::shadow::rows::PairRow;
+pub use crate::story::shadow::rows::Seen;
 pub use crate::story::shadow::rows::Told;
 
 /// Pictures that are drawn; each is sent in twelve prints.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_queue::each;
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::sleep;
 
 use crate::behaviour::Behaviour;
 use crate::behaviour::Fault;
@@ -32,6 +33,10 @@ use crate::web::Web;
 const END_WITHIN: Duration = Duration::from_secs(20);
 /// Pictures that are sent at once while they are surveyed.
 const SURVEY_AT_ONCE: usize = 4;
+/// How often one is sent that nobody judged, or the wrong judge.
+const TRIES: u32 = 6;
+/// The wait before the second time; before each further one it is twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// A gate with its providers.
 pub(crate) struct Stage {
@@ -169,7 +174,10 @@ impl Stage {
         let mut survey = Survey::default();
         for first in (0..gallery.count()).step_by(SURVEY_AT_ONCE) {
             let last = (first + SURVEY_AT_ONCE).min(gallery.count());
-            let sent = (first..last).map(|n| post(&self.web, &url, (n, gallery.image(n).file())));
+            let sent = (first..last).map(|n| {
+                let (web, url, file) = (self.web.clone(), url.clone(), gallery.own(n).file());
+                tried(FIRST_WAIT, move || post(&web, &url, (n, file.clone())), |_| true)
+            });
             for record in each(sent).await {
                 survey.records.push(record?);
             }
@@ -177,13 +185,12 @@ impl Stage {
         let mut down = BTreeMap::new();
         for cast in CAST {
             self.act(law, &down, true);
-            let record = post(&self.web, &url, (0, gallery.image(0).file())).await?;
-            let judge = record.pointer("/judge/name").and_then(Value::as_str);
-            if judge != Some(cast.judge) {
-                let told =
-                    format!("{} was to judge the survey's last picture: {record}", cast.judge);
-                return Err(RigError::Story(told));
-            }
+            let ask = || post(&self.web, &url, (0, gallery.own(0).file()));
+            let record = tried(FIRST_WAIT, ask, |record| is_in_turn(record, cast.judge)).await;
+            let record = record.map_err(|why| {
+                let told = format!("{} was to judge the survey's last picture: {why}", cast.judge);
+                RigError::Story(told)
+            })?;
             survey.served.insert(cast.judge.to_owned(), record);
             down.insert(cast.judge, Fault::status(529));
         }
@@ -197,6 +204,44 @@ impl Stage {
         let file = file.display().to_string();
         self.run(&["import", &file, "--simulated", "--strict"]).await
     }
+}
+
+/// What is asked again, with a longer wait each time: a busy machine breaks calls off.
+async fn tried<F>(
+    first_wait: Duration,
+    ask: impl Fn() -> F,
+    is_good: impl Fn(&Value) -> bool,
+) -> Result<Value, RigError>
+where
+    F: Future<Output = Result<Value, RigError>>,
+{
+    let mut wait = first_wait;
+    for _ in 1..TRIES {
+        match ask().await {
+            Ok(record) if is_good(&record) => return Ok(record),
+            Ok(_) | Err(_) => sleep(wait).await,
+        }
+        wait *= 2;
+    }
+    let record = ask().await?;
+    if is_good(&record) {
+        return Ok(record);
+    }
+    Err(RigError::Story(format!("in {TRIES} tries it was not as it had to be: {record}")))
+}
+
+/// Whether this judge gave the verdict after everyone before it was asked: a record to make a history
+/// of. One of a judge that was not asked because its breaker was open lacks its call.
+fn is_in_turn(record: &Value, judge: &str) -> bool {
+    let asked = record.get("attempts").and_then(Value::as_array);
+    let is_asked = |judge: &str| {
+        let of_judge = |one: &Value| one.get("judge").and_then(Value::as_str) == Some(judge);
+        asked.is_some_and(|asked| asked.iter().any(of_judge))
+    };
+    let mut before = CAST.iter().take_while(|cast| cast.judge != judge);
+    record.pointer("/judge/name").and_then(Value::as_str) == Some(judge)
+        && is_asked(judge)
+        && before.all(|cast| is_asked(cast.judge))
 }
 
 /// Several things at once without a task for each.
@@ -222,5 +267,57 @@ mod futures_queue {
         }
         ended.sort_by_key(|(n, _)| *n);
         ended.into_iter().map(|(_, one)| one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_failover_of_a_busy_machine_does_not_end_the_survey() {
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            ready(match asked.get() {
+                1 => Err(RigError::Story("a picture: status 504".to_owned())),
+                2 => Ok(json!({ "judge": { "name": "claude-haiku" } })),
+                _ => Ok(json!({ "judge": { "name": "openai-mini" },
+                    "attempts": [{ "judge": "openai-mini" }] })),
+            })
+        };
+        let record =
+            tried(Duration::ZERO, ask, |record| is_in_turn(record, "openai-mini")).await.unwrap();
+        assert_eq!((asked.get(), &record["judge"]["name"]), (3, &json!("openai-mini")));
+    }
+
+    #[tokio::test]
+    async fn a_judge_that_never_answers_ends_it_after_some_tries() {
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            ready(Ok(json!({ "judge": { "name": "claude-haiku" } })))
+        };
+        let why = tried(Duration::ZERO, ask, |record| is_in_turn(record, "openai-mini"))
+            .await
+            .unwrap_err();
+        assert_eq!(asked.get(), TRIES);
+        assert!(why.to_string().contains("in 6 tries"), "{why}");
+    }
+
+    #[test]
+    fn a_record_that_lacks_the_call_of_a_judge_before_is_not_in_turn() {
+        let record = |asked: &[&str]| {
+            let attempts: Vec<_> = asked.iter().map(|judge| json!({ "judge": judge })).collect();
+            json!({ "judge": { "name": "claude-haiku" }, "attempts": attempts })
+        };
+        assert!(is_in_turn(&record(&["openai-mini", "claude-haiku"]), "claude-haiku"));
+        assert!(!is_in_turn(&record(&["claude-haiku"]), "claude-haiku"));
+        assert!(!is_in_turn(&record(&["openai-mini", "claude-haiku"]), "openai-mini"));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::rig::RigError;
 use crate::story::words::Effect;
 
 /// One thing that was held.
@@ -51,13 +52,32 @@ impl End {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Held {
     pub(crate) rows: Vec<Row>,
+    /// The step that broke off, and why: those after it were not played.
+    pub(crate) broken: Option<String>,
 }
 
 impl Held {
-    /// Whether nothing was missed, and anything was held at all.
+    /// Adds what a step came to; whether there may be another. What was held before one that breaks
+    /// off stays held.
+    pub(crate) fn take(&mut self, step: &str, played: Result<Vec<Row>, RigError>) -> bool {
+        match played {
+            Ok(rows) => self.rows.extend(rows),
+            Err(why) => self.broken = Some(format!("{step} broke off: {why}")),
+        }
+        self.is_whole()
+    }
+
+    /// Whether every step was played to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.broken.is_none()
+    }
+
+    /// Whether nothing was missed or broken off, and anything was held at all.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.rows.iter().all(|row| row.end != End::Missed)
+        self.is_whole()
+            && self.rows.iter().all(|row| row.end != End::Missed)
             && self.rows.iter().any(|row| row.end == End::Held)
     }
 
@@ -78,6 +98,9 @@ impl Held {
             let cells: Vec<String> = cells.collect();
             // a String takes any text
             let _written = writeln!(text, "{}", cells.join("  ").trim_end());
+        }
+        if let Some(broken) = &self.broken {
+            let _written = writeln!(text, "{broken}; what stands above was held before");
         }
         text
     }
@@ -119,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_table_tells_the_effect_beside_the_truth() {
-        let text = Held { rows: vec![row(End::Held)] }.text();
+        let text = Held { rows: vec![row(End::Held)], broken: None }.text();
         let line = text.lines().nth(1).unwrap();
         assert!(line.starts_with("pass  routing  routing, and nothing else  routing"), "{text}");
         assert!(line.contains("+3.10 (+2.20 to +4.00)  +2.95  3 s"), "{text}");
@@ -127,10 +150,23 @@ mod tests {
 
     #[test]
     fn what_was_skipped_is_no_pass_by_itself() {
-        let held = |ends: &[End]| Held { rows: ends.iter().copied().map(row).collect() };
+        let held =
+            |ends: &[End]| Held { rows: ends.iter().copied().map(row).collect(), broken: None };
         assert!(held(&[End::Held, End::Skipped]).passed());
         assert!(!held(&[End::Held, End::Missed]).passed());
         assert!(!held(&[End::Skipped]).passed());
         assert!(!held(&[]).passed());
+    }
+
+    #[test]
+    fn a_step_that_breaks_off_takes_nothing_from_those_before_it() {
+        let mut held = Held::default();
+        assert!(held.take("routing", Ok(vec![row(End::Held)])));
+        assert!(held.passed());
+        assert!(!held.take("provider", Err(RigError::Story("the gate ended".to_owned()))));
+        assert!(!held.passed() && !held.is_whole());
+        let text = held.text();
+        assert!(text.contains("pass  routing"), "{text}");
+        assert!(text.contains("provider broke off: the gate ended"), "{text}");
     }
 }

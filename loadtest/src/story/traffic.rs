@@ -35,15 +35,17 @@ pub(crate) struct Traffic {
     web: Web,
     url: String,
     gallery: Arc<Gallery>,
+    /// The number of the next picture.
     n: usize,
     open: JoinSet<Result<(), String>>,
     sent: Sent,
 }
 
 impl Traffic {
-    pub(crate) fn new(web: &Web, url: &str, gallery: &Arc<Gallery>) -> Self {
+    /// Traffic whose first picture has this number: no picture comes twice, nor one of those before.
+    pub(crate) fn new(web: &Web, url: &str, (gallery, first): (&Arc<Gallery>, usize)) -> Self {
         let (web, url, gallery) = (web.clone(), url.to_owned(), Arc::clone(gallery));
-        Self { web, url, gallery, n: 0, open: JoinSet::new(), sent: Sent::default() }
+        Self { web, url, gallery, n: first, open: JoinSet::new(), sent: Sent::default() }
     }
 
     /// The same traffic with other pictures from here on.
@@ -65,11 +67,8 @@ impl Traffic {
                 self.count(Err(format!("{MAX_OPEN} pictures are under way already")));
                 continue;
             }
-            // another file each time, and the same picture once the gallery begins anew
-            let place = self.n;
-            let file = self.gallery.image(place).numbered(place);
+            let sending = post(&self.web, &self.url, (self.n, self.gallery.own(self.n).file()));
             self.n += 1;
-            let sending = post(&self.web, &self.url, (self.gallery.place(place), file));
             self.open.spawn(async move { sending.await.map(drop).map_err(|why| why.to_string()) });
         }
     }
@@ -93,24 +92,24 @@ impl Traffic {
     }
 }
 
-/// What a record of the picture at this place is called by its caller.
+/// What a record of the picture with this number is called by its caller.
 const REQUEST: &str = "picture-";
 
-/// The place of the picture that a record is of.
-pub(crate) fn place_of(record: &Value) -> Option<usize> {
+/// The number of the picture that a record is of.
+pub(crate) fn number_of(record: &Value) -> Option<usize> {
     record.get("request_id")?.as_str()?.strip_prefix(REQUEST)?.parse().ok()
 }
 
-/// Sends the picture at a place of the gallery; the verdict.
+/// Sends the picture with this number; the verdict.
 pub(crate) fn post(
     web: &Web,
     url: &str,
-    (place, file): (usize, Bytes),
+    (n, file): (usize, Bytes),
 ) -> impl Future<Output = Result<Value, RigError>> + Send + use<> {
     let web = web.clone();
     let request = Request::post(format!("{url}/v1/verdicts?policy={POLICY}"))
         .header("content-type", "image/jpeg")
-        .header("x-request-id", format!("{REQUEST}{place}"))
+        .header("x-request-id", format!("{REQUEST}{n}"))
         .body(Full::new(file));
     async move {
         let request = request.map_err(|why| RigError::Story(why.to_string()))?;

@@ -69,6 +69,13 @@ impl Run {
         self.events.iter().filter(|event| quiet || event.at_ms < onset_ms).count()
     }
 
+    /// Events that blame a judge or the images.
+    pub(crate) fn blaming_events(&self) -> usize {
+        let blames =
+            |event: &&Event| matches!(event.label, Label::ProviderDrift(_) | Label::InputDrift);
+        self.events.iter().filter(blames).count()
+    }
+
     /// Minutes from the onset to the alarm, and to the label.
     pub(crate) fn delays_min(&self) -> Option<(f64, f64)> {
         let first = self.first()?;

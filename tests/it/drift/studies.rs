@@ -34,13 +34,14 @@ pub(crate) struct Effort {
     pub(crate) renewals: u64,
 }
 
-/// Prints the scorecard, or one row of it; what every promise was, and what was measured.
-pub(crate) fn scorecard(effort: Effort, only: Option<&str>) {
+/// Prints the scorecard, or one row of it; what every promise was, and what was measured. Whether all
+/// that was measured is met: a number that no row has measures nothing, and is not.
+pub(crate) fn scorecard(effort: Effort, only: Option<&str>) -> bool {
     println!("| # | what | must | measured | |");
     println!("| --- | --- | --- | --- | --- |");
     let asked = |numbers: &[&str]| only.is_none_or(|only| numbers.contains(&only));
     let changes = ["4", "5", "6", "7", "8", "9a", "9b", "10", "11"];
-    let rows: [(&[&str], &dyn Fn()); 10] = [
+    let rows: [(&[&str], &dyn Fn() -> bool); 10] = [
         (&["1"], &known_answers),
         (&["2"], &residual),
         (&["3"], &coverage),
@@ -52,25 +53,24 @@ pub(crate) fn scorecard(effort: Effort, only: Option<&str>) {
         (&["16"], &cost),
         (&["17"], &adjusted),
     ];
-    for (numbers, measure) in rows {
-        if asked(numbers) {
-            measure();
-        }
-    }
+    let measured = rows.iter().filter(|(numbers, _)| asked(numbers));
+    let met: Vec<bool> = measured.map(|(_, measure)| measure()).collect();
+    !met.is_empty() && met.iter().all(|met| *met)
 }
 
-fn row(number: &str, what: &str, must: &str, measured: &str, met: bool) {
-    let met = if met { "met" } else { "MISSED" };
-    println!("| {number} | {what} | {must} | {measured} | {met} |");
+fn row(number: &str, what: &str, must: &str, measured: &str, met: bool) -> bool {
+    let told = if met { "met" } else { "MISSED" };
+    println!("| {number} | {what} | {must} | {measured} | {told} |");
+    met
 }
 
-fn known_answers() {
+fn known_answers() -> bool {
     let compared = compare_all();
     let measured = format!("{:.1e} at worst over {} values", compared.worst, compared.values);
-    row("1", "known answers", "1e-9 of max(1, value)", &measured, compared.worst <= 1e-9);
+    row("1", "known answers", "1e-9 of max(1, value)", &measured, compared.worst <= 1e-9)
 }
 
-fn residual() {
+fn residual() -> bool {
     let mut chance = Chance::new(2);
     let mut worst: f64 = 0.0;
     for _ in 0..2000 {
@@ -93,7 +93,7 @@ fn residual() {
         worst = worst.max(decompose(&before, &after, 1.0).unwrap().residual.abs());
     }
     let measured = format!("{worst:.1e} over 2000 draws");
-    row("2", "residual of the decomposition", "1e-12", &measured, worst <= 1e-12);
+    row("2", "residual of the decomposition", "1e-12", &measured, worst <= 1e-12)
 }
 
 /// Rates by judge and bin, shares of the bins and of the judges.
@@ -139,7 +139,7 @@ impl Law {
     }
 }
 
-fn coverage() {
+fn coverage() -> bool {
     let rates = [[0.02, 0.04, 0.07, 0.10, 0.17], [0.035, 0.06, 0.10, 0.14, 0.215]];
     let before = Law { bins: [0.2; 5], judges: [0.97, 0.03], rates };
     let worse = [rates[0].map(|rate| rate * 1.25), rates[1]];
@@ -167,7 +167,7 @@ fn coverage() {
     let shown: Vec<String> =
         covered.iter().map(|(name, n)| format!("{name} {:.3}", share(n))).collect();
     let met = covered.values().all(|n| 0.91 <= share(n) && share(n) <= 0.985);
-    row("3", "coverage of the 95 % intervals", "0.91 to 0.985", &shown.join(", "), met);
+    row("3", "coverage of the 95 % intervals", "0.91 to 0.985", &shown.join(", "), met)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -186,6 +186,10 @@ struct Must {
     label_min: Option<f64>,
     /// Longest mean minutes to the alarm.
     alarm_min: Option<f64>,
+    /// Whether no judge and no images may be blamed by any event.
+    blames_nobody: bool,
+    /// Whether there may be one event only.
+    tells_once: bool,
 }
 
 impl Must {
@@ -196,15 +200,27 @@ impl Must {
         (detected, right): (f64, f64),
     ) -> Self {
         let world = World::of(scenario);
-        Self { number, what, world, detected, right, label_min: None, alarm_min: None }
+        let (label_min, alarm_min, blames_nobody, tells_once) = (None, None, false, false);
+        Self {
+            number,
+            what,
+            world,
+            detected,
+            right,
+            label_min,
+            alarm_min,
+            blames_nobody,
+            tells_once,
+        }
     }
 
-    fn judge(&self, runs: &[Run]) {
+    fn judge(&self, runs: &[Run]) -> bool {
         let n = runs.len() as f64;
         let detected = runs.iter().filter(|run| run.first().is_some()).count();
         let right = runs.iter().filter(|run| run.right()).count();
         let early: usize = runs.iter().map(Run::false_events).sum();
         let single = runs.iter().filter(|run| run.events.len() == 1).count();
+        let blaming: usize = runs.iter().map(Run::blaming_events).sum();
         let delays: Vec<(f64, f64)> = runs.iter().filter_map(Run::delays_min).collect();
         let alarms: Vec<f64> = delays.iter().map(|delay| delay.0).collect();
         let mean_alarm = alarms.iter().sum::<f64>() / alarms.len() as f64;
@@ -215,7 +231,9 @@ impl Must {
         let met = n * self.detected <= detected as f64
             && n * self.right <= right as f64
             && self.label_min.is_none_or(|most| waited <= most)
-            && self.alarm_min.is_none_or(|most| mean_alarm <= most);
+            && self.alarm_min.is_none_or(|most| mean_alarm <= most)
+            && !(self.blames_nobody && blaming != 0)
+            && !(self.tells_once && single != runs.len());
         let calls = runs.iter().map(|run| run.burst_calls).sum::<u64>() / runs.len() as u64;
         let mut must =
             format!("detected {:.0} %, label {:.0} %", self.detected * 100.0, self.right * 100.0);
@@ -225,16 +243,22 @@ impl Must {
         if let Some(most) = self.label_min {
             must += &format!(", median label {most} min");
         }
+        if self.blames_nobody {
+            must += ", no provider or input event";
+        }
+        if self.tells_once {
+            must += ", one event only";
+        }
         let measured = format!(
-            "detected {detected}/{n}, label {right}/{n}, one event in {single}/{n}, {early} before \
-             the onset; alarm {mean_alarm:.1} min (mean), label {label:.1} min (median), \
+            "detected {detected}/{n}, label {right}/{n}, one event in {single}/{n}, {blaming} of \
+             a provider or the input, {early} before the onset; alarm {mean_alarm:.1} min (mean), label {label:.1} min (median), \
              {after_alarm:.1} after the alarm; {calls} burst calls"
         );
-        row(self.number, self.what, &must, &measured, met);
+        row(self.number, self.what, &must, &measured, met)
     }
 }
 
-fn scenarios(effort: Effort, asked: &dyn Fn(&[&str]) -> bool) {
+fn scenarios(effort: Effort, asked: &dyn Fn(&[&str]) -> bool) -> bool {
     let always = |right| (1.0, right);
     let routing = "routing, 40 % of the mix";
     let mut all = vec![
@@ -248,21 +272,24 @@ fn scenarios(effort: Effort, asked: &dyn Fn(&[&str]) -> bool) {
         Must::of("10", "policy change", Scenario::PolicyChange, (0.0, 0.95)),
         Must::of("11", "slow ramp, 8 points in a day", Scenario::SlowRamp, always(0.80)),
     ];
+    let mut all_met = true;
     for must in all.iter_mut().filter(|must| asked(&[must.number])) {
         match must.number {
             "4" => must.label_min = Some(10.0),
-            "5" => must.label_min = Some(2.0),
+            "5" => (must.label_min, must.blames_nobody) = (Some(2.0), true),
             "6" => (must.alarm_min, must.label_min) = (Some(150.0), Some(90.0)),
             "7" => must.world.shift = 0.03,
+            "10" => must.tells_once = true,
             _ => {}
         }
         let run = |seed| play(must.world, 40_000 + seed, Settings::default());
         let runs: Vec<Run> = (0..effort.streams).map(run).collect();
-        must.judge(&runs);
+        all_met &= must.judge(&runs);
     }
+    all_met
 }
 
-fn quiet(effort: Effort) {
+fn quiet(effort: Effort) -> bool {
     let (mut days, mut events) = (0.0, 0);
     for (scenario, streams) in
         [(Scenario::Quiet, effort.quiet_streams), (Scenario::DiurnalMix, effort.quiet_streams / 2)]
@@ -291,7 +318,7 @@ fn quiet(effort: Effort) {
         "0.5 events per 30 days",
         &measured,
         rate <= 0.5,
-    );
+    )
 }
 
 /// Two-sided tables about a known rate, without a band.
@@ -326,7 +353,7 @@ fn verdicts_to_alarm(
     u64::MAX
 }
 
-fn detector(effort: Effort) {
+fn detector(effort: Effort) -> bool {
     const BUDGET: f64 = 1e5;
     const QUIET: u64 = 2000;
     // mean delays of the one-sided CUSUM that knows both rates, at a run length of 1e5
@@ -335,6 +362,7 @@ fn detector(effort: Effort) {
         (0.08, [(0.03, 889.0), (0.05, 394.0), (0.10, 144.0)]),
         (0.20, [(0.03, 1502.0), (0.05, 667.0), (0.10, 228.0)]),
     ];
+    let mut all_met = true;
     for (rate, shifts) in oracles {
         let tables = plain_tables(rate);
         let mut chance = Chance::new(13);
@@ -357,11 +385,12 @@ fn detector(effort: Effort) {
             shown += &format!(", {:+.0} points {:.2}x", shift * 100.0, mean / oracle);
         }
         let what = format!("detector at {:.0} %, {} renewals", rate * 100.0, effort.renewals);
-        row("13", &what, "run length 0.95, delay 1.5x the oracle's", &shown, met);
+        all_met &= row("13", &what, "run length 0.95, delay 1.5x the oracle's", &shown, met);
     }
+    all_met
 }
 
-fn small_worlds(effort: Effort) {
+fn small_worlds(effort: Effort) -> bool {
     let open_loop = Settings { burst_images: 0, ..Settings::default() };
     let (mut right, mut all) = (0, 0);
     let mut missed = Vec::new();
@@ -380,10 +409,10 @@ fn small_worlds(effort: Effort) {
     }
     let but = if missed.is_empty() { String::new() } else { format!(" ({})", missed.join(", ")) };
     let what = format!("ten small worlds, {} fresh seeds each, no burst", effort.small_streams);
-    row("14", &what, "9 of 10", &format!("{right}/{all}{but}"), 10 * right >= 9 * all);
+    row("14", &what, "9 of 10", &format!("{right}/{all}{but}"), 10 * right >= 9 * all)
 }
 
-fn kills() {
+fn kills() -> bool {
     let world = World::example(Scenario::Regression);
     let drawn = world.draw(15);
     let (mut chance, mut same) = (Chance::new(15), 0);
@@ -407,10 +436,10 @@ fn kills() {
         "the same bits",
         &format!("{same}/50"),
         same == 50,
-    );
+    )
 }
 
-fn cost() {
+fn cost() -> bool {
     let world = World { per_day: 100_000.0, ..World::of(Scenario::Quiet) };
     let drawn = world.draw(16);
     let mut monitor = Monitor::new(Settings::default(), world.baseline_until_ms());
@@ -424,10 +453,10 @@ fn cost() {
     let state = (10 * 10 + 8 + 5) * size_of::<Component>();
     let measured = format!("{each_us:.2} us with three judges, everything; {state} bytes");
     let must = "2 us a verdict, 4 KiB of detectors for ten judges";
-    row("16", "cost", must, &measured, each_us <= 2.0 && state <= 4096);
+    row("16", "cost", must, &measured, each_us <= 2.0 && state <= 4096)
 }
 
-fn adjusted() {
+fn adjusted() -> bool {
     let spread = 0.35;
     let (ours, theirs) = (line(0.08, spread), line(0.11, spread));
     let mut chance = Chance::new(17);
@@ -472,5 +501,5 @@ fn adjusted() {
         naive * 100.0
     );
     let met = bias.abs() <= 0.001 && (0.92..=0.98).contains(&coverage);
-    row("17", "routing-adjusted rate", "bias 0.1 point, coverage 0.92 to 0.98", &measured, met);
+    row("17", "routing-adjusted rate", "bias 0.1 point, coverage 0.92 to 0.98", &measured, met)
 }

@@ -20,9 +20,10 @@ use crate::story::drift::pasted::Pasted;
 use crate::story::drift::rows::event_row;
 use crate::story::drift::rows::lost_row;
 use crate::story::drift::rows::quiet_row;
+use crate::story::drift::rows::shift_row;
 use crate::story::drift::rows::silent;
 use crate::story::drift::rows::skipped;
-use crate::story::drift::rows::told_row;
+use crate::story::drift::shifted::Shifted;
 use crate::story::files;
 use crate::story::files::BASELINE_DAYS;
 use crate::story::files::Policy;
@@ -33,13 +34,14 @@ use crate::story::history::Stretch;
 use crate::story::law::FIVE_POINTS;
 use crate::story::law::Law;
 use crate::story::law::PRIMARY;
+use crate::story::law::SECONDARY;
 use crate::story::stage::Stage;
 use crate::story::stage::Survey;
 use crate::story::table::End;
 use crate::story::table::Row;
 use crate::story::traffic::Sent;
 use crate::story::traffic::Traffic;
-use crate::story::traffic::place_of;
+use crate::story::traffic::number_of;
 use crate::story::words::DriftPage;
 use crate::story::words::Stream;
 use crate::story::words::Told;
@@ -62,9 +64,13 @@ pub(super) struct Playing<'a> {
     pub(super) law: Law,
     pub(super) policy: Policy,
     pub(super) sharp: Arc<Gallery>,
-    /// The share of the pictures that each judge rejects.
+    /// The share of all pictures that each judge rejects.
     pub(super) shares: BTreeMap<String, f64>,
     pub(super) survey: Option<Survey>,
+    /// The survey's pictures and the last history's: the number of the first live one.
+    pub(super) first_live: usize,
+    /// Of the last history's images, those that all judged.
+    pub(super) paired: usize,
 }
 
 /// What the gate told of a step.
@@ -126,7 +132,7 @@ impl Playing<'_> {
     async fn outage(&mut self, tell: &impl Fn(&str)) -> Result<(Heard, (u64, u64)), RigError> {
         let url = self.begin(tell).await?;
         let stream = Stream::listen(&url);
-        let mut traffic = Traffic::new(&self.stage.web, &url, &self.sharp);
+        let mut traffic = Traffic::new(&self.stage.web, &url, (&self.sharp, self.first_live));
         let (before, away, after) = self.seconds();
         self.flow(&mut traffic, before).await?;
         let began_ms = wall_ms();
@@ -154,45 +160,39 @@ impl Playing<'_> {
             return Err(RigError::Story(told));
         };
         tell(&format!("  calibrated: {:?}", pasted.add));
+        let paired = self.paired;
         let usual = (self.law.clone(), self.policy.clone(), self.survey.take());
         self.law = self.law.held_to(pasted.lines());
         self.policy.offsets = pasted.below_route;
         let played = self.outage(&tell).await;
         let shifted = match &played {
             Ok((_, window)) => self.paired_shift(&usual.0, *window).await,
-            Err(_) => Ok((0.0, 0)),
+            Err(_) => Ok(Shifted::default()),
         };
+        let shares = self.law.reject_shares();
         (self.law, self.policy, self.survey) = usual;
-        let ((heard, _), (shift, images)) = (played?, shifted?);
-        let row = Row {
-            step: "calibrated",
-            asserted: "the outage shifts 0.5 points at most, paired on the same images".to_owned(),
-            told: format!("{images} images of another judge beside the primary's known answers"),
-            effect: None,
-            truth: Some(shift),
-            seconds: None,
-            end: End::of(images != 0 && shift.abs() <= 0.005),
-        };
+        let ((heard, _), shifted) = (played?, shifted?);
+        let share = |judge: &str| shares.get(judge).copied().unwrap_or_default();
+        let truth = share(SECONDARY) - share(PRIMARY);
+        let row = shift_row(&shifted, truth, (paired, self.args.short));
         Ok(vec![row, lost_row("calibrated", &heard.sent)])
     }
 
-    /// How many images more the gate rejected while others judged than the primary would have, and on
-    /// how many that was seen.
-    async fn paired_shift(&self, law: &Law, window: (u64, u64)) -> Result<(f64, usize), RigError> {
-        let (mut more, mut images) = (0.0, 0);
+    /// How many images more the gate rejected while others judged than the primary would have: on
+    /// images of which none was calibrated on.
+    async fn paired_shift(&self, law: &Law, window: (u64, u64)) -> Result<Shifted, RigError> {
+        let mut shifted = Shifted::default();
         for record in export(&self.stage.web, &self.stage.url(), window).await? {
             let judge = record.pointer("/judge/name").and_then(Value::as_str);
-            let (Some(judge), Some(place)) = (judge, place_of(&record)) else { continue };
-            if judge == PRIMARY {
+            let (Some(judge), Some(n)) = (judge, number_of(&record)) else { continue };
+            if judge == PRIMARY || n < self.first_live {
                 continue;
             }
-            let file = self.sharp.image(place).file();
+            let image = blake3::hash(&self.sharp.own(n).file());
             let said = record.get("first_verdict").and_then(Value::as_str) != Some("pass");
-            let would = law.opinion(PRIMARY, &file).is_reject();
-            more += f64::from(u8::from(said)) - f64::from(u8::from(would));
-            images += 1;
+            shifted.see(said, law.opinion(PRIMARY, &image).is_reject());
         }
-        Ok((more / number(images.max(1)), images))
+        Ok(shifted)
     }
 
     /// The outage on `/v1/drift`.
@@ -222,7 +222,7 @@ impl Playing<'_> {
     /// The primary rejects more: that is a judge, and no other.
     async fn provider(&mut self, tell: impl Fn(&str)) -> Result<Vec<Row>, RigError> {
         let strict = self.law.stricter(PRIMARY, FIVE_POINTS);
-        let moved = strict.reject_shares(&self.sharp);
+        let moved = strict.reject_shares();
         let truth = moved.get(PRIMARY).copied().unwrap_or_default() - self.share_of(PRIMARY);
         tell(&format!("  {PRIMARY} will reject {:.1} points more", truth * 100.0));
         let label = format!("provider_drift:{PRIMARY}");
@@ -233,7 +233,7 @@ impl Playing<'_> {
     async fn input(&mut self, tell: impl Fn(&str)) -> Result<Vec<Row>, RigError> {
         let soft = self.args.gallery(BLUR_PX)?;
         let law = self.law.of_blurred();
-        let moved = law.reject_shares(&soft);
+        let moved = law.reject_shares();
         let truth = moved.get(PRIMARY).copied().unwrap_or_default() - self.share_of(PRIMARY);
         tell(&format!("  blurred pictures will be rejected {:.1} points more", truth * 100.0));
         self.moved(("input", "input_drift", truth), &law, Some(soft), tell).await
@@ -249,7 +249,7 @@ impl Playing<'_> {
     ) -> Result<Vec<Row>, RigError> {
         let url = self.begin(&tell).await?;
         let stream = Stream::listen(&url);
-        let mut traffic = Traffic::new(&self.stage.web, &url, &self.sharp);
+        let mut traffic = Traffic::new(&self.stage.web, &url, (&self.sharp, self.first_live));
         self.flow(&mut traffic, self.seconds().0).await?;
         self.stage.play(law, &BTreeMap::new());
         if let Some(pictures) = pictures {
@@ -265,7 +265,7 @@ impl Playing<'_> {
         let heard = self.hear(traffic, &stream, None).await?;
         self.stage.play(&self.law, &BTreeMap::new());
         let expected = Expected { step, label: label.to_owned(), truth, began_ms };
-        let row = heard.events.first().map(|event| told_row(&expected, event));
+        let row = heard.events.first().map(|event| event_row(&expected, event));
         let mut rows = vec![row.unwrap_or_else(|| silent(step, label))];
         rows.push(quiet_row(step, label, &heard));
         rows.push(lost_row(step, &heard.sent));
@@ -287,6 +287,7 @@ impl Playing<'_> {
         let history = History { survey: &survey, gallery: &self.sharp, law: &self.law };
         let path = stage.folder.join("history.ndjson");
         let Drawn { records, paired } = history.write(&self.plan(), &path)?;
+        (self.first_live, self.paired) = (survey.records.len() + records, paired);
         tell(&format!("  a history of {records} records, {paired} of them judged by all"));
         let told = stage.import(&path).await?;
         tell(&format!("  {}", told.trim()));
@@ -348,7 +349,7 @@ impl Playing<'_> {
         Ok(Heard { page, events, streamed: stream.heard(), counted, sent })
     }
 
-    /// The share of the pictures that a judge rejects.
+    /// The share of all pictures that a judge rejects.
     fn share_of(&self, judge: &str) -> f64 {
         self.shares.get(judge).copied().unwrap_or_default()
     }

@@ -19,6 +19,13 @@ pub(super) struct Between {
     pub(super) high: f64,
 }
 
+impl Between {
+    /// Whether noise and the interval to each side stay within `most`: what is larger would be seen.
+    pub(super) fn is_within(self, noise: f64, most: f64) -> bool {
+        noise <= most && (self.high - self.low) / 2.0 <= most
+    }
+}
+
 /// What `figure` differs by between the second and the first of these pairs, by drawing whole pairs
 /// anew: what both have in common is in neither. None of none.
 pub(super) fn difference(
