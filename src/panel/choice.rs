@@ -364,7 +364,11 @@ mod tests {
     fn a_judge_over_its_pace_is_better_than_an_ill_one() {
         let (seats, choice, now) = (seats(), Choice::default(), now());
         // in its turn it has to be sent next to nothing for two seconds from now
-        [1_000, 0].into_iter().for_each(|ago| seats[1].limited(now - Duration::from_millis(ago)));
+        for ago in [1_600, 600] {
+            let then = now - Duration::from_millis(ago);
+            seats[1].block(Duration::from_millis(500), then);
+            seats[1].limited(then);
+        }
         assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("a"));
         seats[0].block(Duration::from_secs(4), now);
         assert_eq!(pick(&choice, &seats, Reach::OutOfTurn), Some("c"));

@@ -16,8 +16,9 @@
 //! and not counting it: the first leaves out what a full bucket could not take in, the second counts
 //! what the bucket had saved up. The pace starts in the middle. A hold without a 429 makes the next
 //! one quicker; where one comes in it the pace is reckoned anew. Neither is ever below what was
-//! admitted counting all the time: a judge that says 429 now and then, for reasons that have nothing
-//! to do with how much it is sent, would otherwise be cut for each until it got next to nothing.
+//! admitted counting all the time, and after four such holds in a row the judge is not paced for a
+//! minute: it says 429 for reasons that have nothing to do with how much it is sent, and would
+//! otherwise be cut for each until it got next to nothing.
 
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ const SAME: Duration = Duration::from_millis(300);
 const DEPTH_S: f64 = 0.25;
 /// … and this many calls at least.
 const LEAST_DEPTH: f64 = 2.0;
+/// After so many holds in a row that a 429 came in, 429s do not hang on the pace.
+const MOST_BROKEN: u32 = 4;
 /// No time is shorter, for what is divided by it.
 const INSTANT: Duration = Duration::from_millis(1);
 /// A 429 that comes so long after the judge was closed last finds nothing known.
@@ -51,6 +54,10 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 pub(crate) struct Rate {
     last: Option<Refusal>,
     pace: Option<Pace>,
+    /// Holds in a row in which a 429 came.
+    broken: u32,
+    /// Until when it is not paced, because that was of no use.
+    free_until: Option<Instant>,
 }
 
 /// The last 429 that was not one of a burst.
@@ -110,6 +117,12 @@ impl Rate {
             return;
         }
         let pace = known.map(|last| self.next_pace(last, now).max(LEAST_PER_S));
+        self.broken = if self.is_paced(now) { self.broken + 1 } else { 0 };
+        if self.broken == MOST_BROKEN {
+            (self.broken, self.free_until) = (0, Some(now + FORGOTTEN_AFTER));
+        }
+        let is_free = self.free_until.is_some_and(|until| now < until);
+        let pace = pace.filter(|_| !is_free);
         self.pace = pace.map(|per_s| Pace { per_s, tokens: 0.0, counted_at: now });
         self.last = Some(Refusal { at: now, closed_until, started: 0 });
     }
