@@ -1,5 +1,5 @@
 //! The scorecard of the statistics: every promise beside what was measured for it, on streams whose
-//! truth is known.
+//! truth is known. It is long because each row of the scorecard is one function of it.
 
 #![expect(
     clippy::cast_possible_truncation,
