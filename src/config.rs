@@ -7,7 +7,6 @@
 //! it left out. Only this module reads the environment; each part gets its settings as values.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,11 +14,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::Value as Json;
 
-use crate::config::environment::{Environment, Secrets};
-use crate::config::form::{At, Form, file_schema};
+use crate::config::form::file_schema;
 use crate::config::loader::{PolicyLoader, Room};
 use crate::config::policy_file::PolicyFile;
-use crate::config::problem::{Problem, Problems, Report, gather};
+use crate::config::problem::{Problems, Report, settle};
 use crate::config::service_file::ServiceFile;
 use crate::config::test_file::TestFile;
 use crate::domain::Price;
@@ -42,6 +40,7 @@ mod policy;
 mod policy_file;
 mod policy_rules;
 pub mod problem;
+mod reading;
 pub mod rehearsal;
 pub mod revision;
 mod service;
@@ -321,86 +320,7 @@ pub struct Overrides {
     pub insecure_no_auth: bool,
 }
 
-/// The file that is read when none is named.
-pub const DEFAULT_FILE: &str = "vlmgate.yaml";
-
 impl Config {
-    /// The configuration of the file at `path`; without one of `VLMGATE_CONFIG`, else of
-    /// `vlmgate.yaml` where the program was started, else the built-in one.
-    ///
-    /// # Errors
-    /// Every problem of the file, the flags and the environment.
-    pub fn find(
-        path: Option<&Path>,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, Problems> {
-        let named = environment.get("VLMGATE_CONFIG").map(PathBuf::from);
-        match path.map(Path::to_path_buf).or(named) {
-            Some(path) => Self::read(&path, environment, overrides),
-            None if Path::new(DEFAULT_FILE).exists() => {
-                Self::read(Path::new(DEFAULT_FILE), environment, overrides)
-            }
-            None => Self::built_in(environment, overrides),
-        }
-    }
-
-    /// The configuration of the file at `path`. Relative paths in it begin where it is.
-    ///
-    /// # Errors
-    /// Every problem of the file, the flags and the environment.
-    pub fn read(
-        path: &Path,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, Problems> {
-        let shown = path.display().to_string();
-        let bytes = fs::read(path)
-            .map_err(|why| Problems::of_file(shown.as_str(), format!("cannot be read: {why}")))?;
-        Self::parse(&shown, &bytes, environment, overrides)
-    }
-
-    /// The configuration of a file's `bytes`; `shown` is its path.
-    ///
-    /// # Errors
-    /// Every problem of the file, the flags and the environment.
-    pub fn parse(
-        shown: &str,
-        bytes: &[u8],
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Result<Self, Problems> {
-        let mut report = Report::of(shown);
-        let dir = service::folder_of(Path::new(shown));
-        let mut config = None;
-        if let Some(mut node) = yaml::read(bytes, &mut report) {
-            let secrets = Secrets { environment, dir: dir.clone() };
-            secrets.resolve(&mut node, "", &mut report);
-            let raw = ServiceFile::read(&At { node: &node, key: String::new() }, &mut report);
-            config = raw.and_then(|raw| service::build(&raw, &dir, &mut report));
-        }
-        let mut problems = report.into_found();
-        if let Some(config) = &mut config {
-            problems.extend(config.apply(shown, environment, overrides));
-        }
-        match (gather(problems), config) {
-            (None, Some(config)) => Ok(config),
-            (Some(problems), _) => Err(problems),
-            (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
-        }
-    }
-
-    /// The configuration without any file: loopback, `./data`, the shipped policy, and the judges
-    /// whose key is in the environment.
-    ///
-    /// # Errors
-    /// Every problem of the flags and the environment.
-    pub fn built_in(environment: &Environment, overrides: &Overrides) -> Result<Self, Problems> {
-        let mut config = built_in::config(environment);
-        let problems = config.apply("built-in", environment, overrides);
-        gather(problems).map_or(Ok(config), Err)
-    }
-
     /// What loads this configuration's policies, now and whenever they change.
     #[must_use]
     pub fn policy_loader(&self) -> PolicyLoader {
@@ -414,55 +334,6 @@ impl Config {
             },
         }
     }
-
-    /// Lays the flags, and the environment under them, over what the file says.
-    fn apply(
-        &mut self,
-        shown: &str,
-        environment: &Environment,
-        overrides: &Overrides,
-    ) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut listen_from = shown;
-        let variable = |name: &str| environment.get(name);
-        let (flag, named) = (overrides.listen.clone(), variable("VLMGATE_LISTEN"));
-        let source = if flag.is_some() { "--listen" } else { "VLMGATE_LISTEN" };
-        if let Some(text) = flag.or(named) {
-            listen_from = source;
-            match text.parse() {
-                Ok(address) => self.server.listen = address,
-                Err(_) => {
-                    let message =
-                        format!("{text:?} is not an address and port such as 127.0.0.1:8080");
-                    problems.push(flag_problem(source, message));
-                }
-            }
-        }
-        let data = overrides.data.clone().or_else(|| variable("VLMGATE_DATA").map(PathBuf::from));
-        if let Some(dir) = data {
-            self.store.sqlite = StoreConfig::file_in(&dir);
-        }
-        let policies =
-            overrides.policies.clone().or_else(|| variable("VLMGATE_POLICIES").map(PathBuf::from));
-        if let Some(dir) = policies {
-            self.policies.folder = PolicyFolder::At(dir);
-        }
-        self.insecure_no_auth = overrides.insecure_no_auth;
-        if self.keys.is_empty() && !self.server.listen.ip().is_loopback() && !self.insecure_no_auth
-        {
-            let message = format!(
-                "without keys only a loopback address may be listened on, not {}; \
-                 add keys, or start with --insecure-no-auth",
-                self.server.listen
-            );
-            problems.push(flag_problem(listen_from, message));
-        }
-        problems
-    }
-}
-
-fn flag_problem(source: &str, message: String) -> Problem {
-    Problem { file: source.into(), mark: None, key: String::new(), message }
 }
 
 /// A YAML file as JSON, nothing resolved: what a schema is held against.
@@ -472,11 +343,7 @@ fn flag_problem(source: &str, message: String) -> Problem {
 pub fn as_json(shown: &str, bytes: &[u8]) -> Result<Json, Problems> {
     let mut report = Report::of(shown);
     let json = yaml::read(bytes, &mut report).map(|node| node.to_json());
-    match (gather(report.into_found()), json) {
-        (None, Some(json)) => Ok(json),
-        (Some(problems), _) => Err(problems),
-        (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
-    }
+    settle(shown, report.into_found(), json)
 }
 
 /// The JSON Schema of a policy file, for editors.

@@ -27,6 +27,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(test)]
 #[path = "it/drift"]
 mod drift {
+    pub(crate) mod promise;
     pub(crate) mod runs;
     pub(crate) mod studies;
     pub(crate) mod vectors;

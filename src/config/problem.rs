@@ -145,6 +145,15 @@ pub(crate) fn gather(mut found: Vec<Problem>) -> Option<Problems> {
     (!found.is_empty()).then_some(Problems(found))
 }
 
+/// What was made of the file `shown`, if nothing was found wrong with it.
+pub(crate) fn settle<T>(shown: &str, found: Vec<Problem>, made: Option<T>) -> Result<T, Problems> {
+    match (gather(found), made) {
+        (None, Some(made)) => Ok(made),
+        (Some(problems), _) => Err(problems),
+        (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
+    }
+}
+
 /// `; did you mean …` for the nearest of `known`, or what is known.
 pub(crate) fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::config::casting::Casting;
 use crate::config::files::PolicyFiles;
 use crate::config::form::{Field, List, Table, read_file};
-use crate::config::problem::{Problems, Report, Spot, gather, hint};
+use crate::config::problem::{Problems, Report, Spot, hint, settle};
 use crate::config::service::folder_of;
 use crate::config::test_file::{
     Acts, CaseForm, DefaultsForm, ExpectForm, Judges, OrStar, TestFile, TestForm, Vars,
@@ -106,11 +106,7 @@ pub fn read_suite(path: &Path, casting: &Casting) -> Result<Suite, Problems> {
         let tests = reader.tests(&raw);
         Some(Suite { file: shown.clone(), policy, cast, tests })
     });
-    match (gather(report.into_found()), suite) {
-        (None, Some(suite)) => Ok(suite),
-        (Some(problems), _) => Err(problems),
-        (None, None) => Err(Problems::of_file(shown, "the file cannot be read")),
-    }
+    settle(&shown, report.into_found(), suite)
 }
 
 /// The policy that the tests speak of; `None` after its problems were reported.

@@ -18,7 +18,9 @@
 //! one quicker; where one comes in it the pace is reckoned anew. Neither is ever below what was
 //! admitted counting all the time, and after four such holds in a row the judge is not paced for a
 //! minute: it says 429 for reasons that have nothing to do with how much it is sent, and would
-//! otherwise be cut for each until it got next to nothing.
+//! otherwise be cut for each until it got next to nothing. That is a bound and no cure: one that by
+//! chance refuses two in a hundred, and asks for five seconds each time, gets two fifths of what it
+//! would get unpaced.
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 //! it.
 //!
 //! A call begins only if all that is spent and reserved, with it, was drawn. A little more is drawn
-//! than is wanted, so that not every call waits for the store; a restart counts that as spent.
+//! than is wanted, so that not every call waits for the store; a restart counts that as spent. What is
+//! due after an outage is drawn whole before it begins: a restart in its middle costs all of that.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -17,7 +18,7 @@ use crate::ledger::shadows::{Purpose, Spent};
 /// Micro-seconds of a day.
 const DAY_US: i64 = 86_400_000_000;
 
-/// What is drawn ahead, as a part of the day's money: so much of it a restart may cost.
+/// What is drawn ahead, as a part of the day's money.
 const AHEAD: u64 = 100;
 
 /// Which purse: bursts of all policies share one.

@@ -165,6 +165,26 @@ fn a_hold_without_a_429_makes_the_next_quicker_and_one_with_makes_it_slower() {
 }
 
 #[test]
+fn four_holds_in_a_row_that_a_429_came_in_end_the_pacing_for_a_minute() {
+    let (mut rate, mut now) = paced(20);
+    for broken in 1..=4 {
+        assert!(rate.is_paced(now), "after {broken}");
+        now += ms(1_000);
+        rate.entered(now);
+        rate.refused(now + ms(1), now);
+    }
+    let ends = now + FORGOTTEN_AFTER;
+    assert!(!rate.is_paced(now));
+    while now + ms(1_000) < ends {
+        now += ms(1_000);
+        rate.refused(now + ms(1), now);
+        assert!(!rate.is_paced(now), "{:?} before its end", ends - now);
+    }
+    rate.refused(ends + ms(1), ends);
+    assert!(rate.is_paced(ends));
+}
+
+#[test]
 fn a_429_that_does_not_ask_to_be_left_alone_says_nothing_of_a_rate() {
     let (mut rate, now) = (Rate::default(), Instant::now());
     for at in 0..100 {

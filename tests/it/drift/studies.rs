@@ -1,5 +1,5 @@
 //! The scorecard of the statistics: every promise beside what was measured for it, on streams whose
-//! truth is known. It is long because each row of the scorecard is one function of it.
+//! truth is known.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -17,6 +17,7 @@ use vlmgate::drift::detector::{Component, Detector, Table};
 use vlmgate::drift::interval::{Estimate, Tally, Z95};
 use vlmgate::drift::monitor::{Monitor, Settings};
 
+use crate::drift::promise::{Promise, row};
 use crate::drift::runs::{Run, play};
 use crate::drift::vectors::compare_all;
 use crate::drift::worlds::{Chance, Scenario, World, line};
@@ -56,12 +57,6 @@ pub(crate) fn scorecard(effort: Effort, only: Option<&str>) -> bool {
     let measured = rows.iter().filter(|(numbers, _)| asked(numbers));
     let met: Vec<bool> = measured.map(|(_, measure)| measure()).collect();
     !met.is_empty() && met.iter().all(|met| *met)
-}
-
-fn row(number: &str, what: &str, must: &str, measured: &str, met: bool) -> bool {
-    let told = if met { "met" } else { "MISSED" };
-    println!("| {number} | {what} | {must} | {measured} | {told} |");
-    met
 }
 
 fn known_answers() -> bool {
@@ -170,107 +165,19 @@ fn coverage() -> bool {
     row("3", "coverage of the 95 % intervals", "0.91 to 0.985", &shown.join(", "), met)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// What a scenario must reach.
-struct Must {
-    number: &'static str,
-    what: &'static str,
-    world: World,
-    detected: f64,
-    right: f64,
-    /// Longest median minutes to the label.
-    label_min: Option<f64>,
-    /// Longest mean minutes to the alarm.
-    alarm_min: Option<f64>,
-    /// Whether no judge and no images may be blamed by any event.
-    blames_nobody: bool,
-    /// Whether there may be one event only.
-    tells_once: bool,
-}
-
-impl Must {
-    fn of(
-        number: &'static str,
-        what: &'static str,
-        scenario: Scenario,
-        (detected, right): (f64, f64),
-    ) -> Self {
-        let world = World::of(scenario);
-        let (label_min, alarm_min, blames_nobody, tells_once) = (None, None, false, false);
-        Self {
-            number,
-            what,
-            world,
-            detected,
-            right,
-            label_min,
-            alarm_min,
-            blames_nobody,
-            tells_once,
-        }
-    }
-
-    fn judge(&self, runs: &[Run]) -> bool {
-        let n = runs.len() as f64;
-        let detected = runs.iter().filter(|run| run.first().is_some()).count();
-        let right = runs.iter().filter(|run| run.right()).count();
-        let early: usize = runs.iter().map(Run::false_events).sum();
-        let single = runs.iter().filter(|run| run.events.len() == 1).count();
-        let blaming: usize = runs.iter().map(Run::blaming_events).sum();
-        let delays: Vec<(f64, f64)> = runs.iter().filter_map(Run::delays_min).collect();
-        let alarms: Vec<f64> = delays.iter().map(|delay| delay.0).collect();
-        let mean_alarm = alarms.iter().sum::<f64>() / alarms.len() as f64;
-        let label = median(delays.iter().map(|delay| delay.1).collect());
-        // from the alarm to the label, where the alarm has a promise of its own
-        let after_alarm = median(delays.iter().map(|delay| delay.1 - delay.0).collect());
-        let waited = if self.alarm_min.is_some() { after_alarm } else { label };
-        let met = n * self.detected <= detected as f64
-            && n * self.right <= right as f64
-            && self.label_min.is_none_or(|most| waited <= most)
-            && self.alarm_min.is_none_or(|most| mean_alarm <= most)
-            && !(self.blames_nobody && blaming != 0)
-            && !(self.tells_once && single != runs.len());
-        let calls = runs.iter().map(|run| run.burst_calls).sum::<u64>() / runs.len() as u64;
-        let mut must =
-            format!("detected {:.0} %, label {:.0} %", self.detected * 100.0, self.right * 100.0);
-        if let Some(most) = self.alarm_min {
-            must += &format!(", mean alarm {most} min");
-        }
-        if let Some(most) = self.label_min {
-            must += &format!(", median label {most} min");
-        }
-        if self.blames_nobody {
-            must += ", no provider or input event";
-        }
-        if self.tells_once {
-            must += ", one event only";
-        }
-        let measured = format!(
-            "detected {detected}/{n}, label {right}/{n}, one event in {single}/{n}, {blaming} of \
-             a provider or the input, {early} before the onset; alarm {mean_alarm:.1} min (mean), label {label:.1} min (median), \
-             {after_alarm:.1} after the alarm; {calls} burst calls"
-        );
-        row(self.number, self.what, &must, &measured, met)
-    }
-}
-
 fn scenarios(effort: Effort, asked: &dyn Fn(&[&str]) -> bool) -> bool {
     let always = |right| (1.0, right);
     let routing = "routing, 40 % of the mix";
     let mut all = vec![
-        Must::of("4", routing, Scenario::Routing, always(0.98)),
-        Must::of("5", "six-minute outage, 100k a day", Scenario::Outage, always(0.98)),
-        Must::of("6", "the primary rejects +5 points", Scenario::Regression, always(0.90)),
-        Must::of("7", "the primary rejects +3 points", Scenario::Regression, (0.0, 0.80)),
-        Must::of("8", "a standby rejects +10", Scenario::SecondaryRegression, (0.90, 0.90)),
-        Must::of("9a", "worse images, measured", Scenario::InputDrift, (0.0, 0.90)),
-        Must::of("9b", "worse images, hidden", Scenario::HiddenInputDrift, (0.0, 0.85)),
-        Must::of("10", "policy change", Scenario::PolicyChange, (0.0, 0.95)),
-        Must::of("11", "slow ramp, 8 points in a day", Scenario::SlowRamp, always(0.80)),
+        Promise::of("4", routing, Scenario::Routing, always(0.98)),
+        Promise::of("5", "six-minute outage, 100k a day", Scenario::Outage, always(0.98)),
+        Promise::of("6", "the primary rejects +5 points", Scenario::Regression, always(0.90)),
+        Promise::of("7", "the primary rejects +3 points", Scenario::Regression, (0.0, 0.80)),
+        Promise::of("8", "a standby rejects +10", Scenario::SecondaryRegression, (0.90, 0.90)),
+        Promise::of("9a", "worse images, measured", Scenario::InputDrift, (0.0, 0.90)),
+        Promise::of("9b", "worse images, hidden", Scenario::HiddenInputDrift, (0.0, 0.85)),
+        Promise::of("10", "policy change", Scenario::PolicyChange, (0.0, 0.95)),
+        Promise::of("11", "slow ramp, 8 points in a day", Scenario::SlowRamp, always(0.80)),
     ];
     let mut all_met = true;
     for must in all.iter_mut().filter(|must| asked(&[must.number])) {
