@@ -55,7 +55,7 @@ fn prepare(bytes: &[u8], plan: Plan) -> Result<Prepared, PrepareError> {
 }
 
 fn plan(checks: Vec<CheckSpec>, max_side_px: u32, measures: bool) -> Plan {
-    let view = |id: &str, region| ViewSpec { id: id.to_owned(), region, max_side_px };
+    let view = |id: &str, region| ViewSpec { id: id.to_owned(), around: None, region, max_side_px };
     let views = vec![view("whole", Region::WHOLE)];
     let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
     Plan { max_pixels: MAX_PIXELS, checks, views, encode, measures }

@@ -25,6 +25,7 @@ mod grid;
 mod ground;
 mod inspect;
 mod jpeg;
+mod landmark;
 mod lean;
 mod levels;
 mod light;
@@ -63,7 +64,7 @@ use crate::clock::{Deadline, Late};
 use crate::domain::policy::{CheckKind, Encoding, ViewSpec};
 use crate::domain::{Candidate, CheckSpec, Finding, Inadmissible};
 pub use crate::imaging::encoded::Base64;
-pub use crate::imaging::inspect::{Explained, Inspection, explain, inspect};
+pub use crate::imaging::inspect::{Explained, Inspection, explain, inspect, show};
 pub use crate::imaging::marks::Area;
 pub use crate::imaging::measure::Inspected;
 use crate::imaging::pool::Pool;
@@ -255,7 +256,12 @@ impl Plan {
     /// Whether everything but the views comes from the header.
     fn wants_no_pixels(&self) -> bool {
         let is_size = |check: &CheckSpec| matches!(check.kind, CheckKind::Size { .. });
-        !self.measures && self.checks.iter().all(is_size)
+        !self.measures && !self.wants_landmarks() && self.checks.iter().all(is_size)
+    }
+
+    /// Whether a view is cut around what is found in the image.
+    fn wants_landmarks(&self) -> bool {
+        self.views.iter().any(|view| view.around.is_some())
     }
 }
 

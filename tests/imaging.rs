@@ -78,6 +78,7 @@ mod bench {
                 checks: if self.checks { shipped() } else { Vec::new() },
                 views: vec![ViewSpec {
                     id: "whole".to_owned(),
+                    around: None,
                     region: Region::WHOLE,
                     max_side_px: self.side_px,
                 }],

@@ -19,9 +19,10 @@ use crate::cli::{Exit, Source, key_value, put, say, table};
 use crate::clock::Stopwatch;
 use crate::config::Overrides;
 use crate::config::environment::Environment;
+use crate::domain::policy::Input;
 use crate::domain::{Candidate, Decision, Digest, Record};
 use crate::gate::{Refusal, Submission};
-use crate::imaging::{self, Explained, Inspected};
+use crate::imaging::{self, Explained, Inspected, Plan, View};
 use crate::ledger::form::RecordForm;
 use crate::telemetry::log::{LogFilter, install_logs};
 
@@ -44,6 +45,9 @@ pub struct CheckArgs {
     /// Draw the broken checks of one image on it: where the halo is, the specks, the blocks
     #[arg(long, value_name = "PNG")]
     explain: Option<PathBuf>,
+    /// Write what judges are shown of each image to this folder, as IMAGE.VIEW.jpg
+    #[arg(long, value_name = "DIR")]
+    views: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -58,6 +62,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vlmgate check mug.jpg --var background=white
   vlmgate check *.png --policy product-photo --json
+  vlmgate check mug.jpg --views shown
 
 Nothing is kept, unless --data names a folder.
 
@@ -118,6 +123,9 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
         }
         if let (Some(target), Ending::Checked(record)) = (&args.explain, &ending) {
             explain(app, file, record, target)?;
+        }
+        if let (Some(folder), Ending::Checked(record)) = (&args.views, &ending) {
+            show(app, file, record, folder)?;
         }
         match (ending, args.json) {
             (Ending::Checked(record), true) => put(&json_line(&name, &record, kept)?)?,
@@ -182,15 +190,11 @@ fn explain(app: &App, file: &Path, record: &Record, target: &Path) -> Result<(),
     let policies = app.gate.policies.load();
     let policy = policies.find(Some(&record.policy.name));
     let policy = policy.map_err(|why| AppError::Internal(why.to_string()))?;
-    let (input, checks) = (&policy.input, policy.loaded.checks(&record.vars));
-    let failed = |why: &dyn fmt::Display| AppError::Internal(format!("--explain: {why}"));
-    let bytes = read(file, input.max_bytes).map_err(|why| failed(&why))?;
-    let candidate = Candidate::admit(bytes, &input.accept, input.max_bytes);
-    let candidate = candidate.map_err(|why| failed(&why))?;
-    let explained = imaging::explain(&candidate, input.max_pixels, &checks);
-    let Explained { png, drawn } = explained.map_err(|why| failed(&why))?;
-    std::fs::write(target, png)
-        .map_err(|why| AppError::Usage(format!("{}: {why}", target.display())))?;
+    let candidate = again(file, &policy.input).map_err(|why| not_done("--explain", &why))?;
+    let checks = policy.loaded.checks(&record.vars);
+    let explained = imaging::explain(&candidate, policy.input.max_pixels, &checks);
+    let Explained { png, drawn } = explained.map_err(|why| not_done("--explain", &why))?;
+    write(target, &png)?;
     if drawn.is_empty() {
         say(&format!("vlmgate: {}: no check is broken, nothing is drawn", target.display()));
     }
@@ -203,6 +207,49 @@ fn explain(app: &App, file: &Path, record: &Record, target: &Path) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// Writes the views of an image to `folder`, and says how large each is.
+fn show(app: &App, file: &Path, record: &Record, folder: &Path) -> Result<(), AppError> {
+    let policies = app.gate.policies.load();
+    let policy = policies.find(Some(&record.policy.name));
+    let policy = policy.map_err(|why| AppError::Internal(why.to_string()))?;
+    let input = &policy.input;
+    let candidate = again(file, input).map_err(|why| not_done("--views", &why))?;
+    let plan = Plan {
+        max_pixels: input.max_pixels,
+        checks: Vec::new(),
+        views: input.views.clone(),
+        encode: input.encode,
+        measures: false,
+    };
+    let views = imaging::show(&candidate, &plan).map_err(|why| not_done("--views", &why))?;
+    std::fs::create_dir_all(folder)
+        .map_err(|why| AppError::Usage(format!("{}: {why}", folder.display())))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    for View { id, width_px, height_px, jpeg } in views {
+        let target = folder.join(format!("{name}.{id}.jpg"));
+        let bytes = jpeg.decoded();
+        write(&target, &bytes)?;
+        let size = bytes.len();
+        say(&format!("vlmgate: {}: {width_px} x {height_px}, {size} bytes", target.display()));
+    }
+    Ok(())
+}
+
+/// The image once more, as the gate took it.
+fn again(file: &Path, input: &Input) -> Result<Candidate, String> {
+    let bytes = read(file, input.max_bytes).map_err(|why| why.to_string())?;
+    Candidate::admit(bytes, &input.accept, input.max_bytes).map_err(|why| why.to_string())
+}
+
+fn not_done(option: &str, why: &dyn fmt::Display) -> AppError {
+    AppError::Internal(format!("{option}: {why}"))
+}
+
+fn write(target: &Path, bytes: &[u8]) -> Result<(), AppError> {
+    std::fs::write(target, bytes)
+        .map_err(|why| AppError::Usage(format!("{}: {why}", target.display())))
 }
 
 /// Reads a file, but never more than one byte past the limit: the gate says what is too large.

@@ -288,7 +288,12 @@ fn input(raw: &PolicyFile) -> Option<Input> {
         let one_of = form.one_of.filled()?.values().map(|value| value.text.clone()).collect();
         Some((name.text.clone(), Variable { one_of, default: text_of(&form.default) }))
     };
-    let whole = || ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 1024 };
+    let whole = || ViewSpec {
+        id: "whole".to_owned(),
+        around: None,
+        region: Region::WHOLE,
+        max_side_px: 1024,
+    };
     Some(Input {
         accept: form.accept.filled()?.values().copied().collect(),
         max_bytes: form.max_bytes.filled()?.0,
@@ -308,6 +313,11 @@ fn input(raw: &PolicyFile) -> Option<Input> {
 fn view(form: &ViewForm) -> Option<ViewSpec> {
     Some(ViewSpec {
         id: form.id.filled().map(|id| id.text.clone()).unwrap_or_default(),
+        around: form
+            .crop
+            .filled()?
+            .as_ref()
+            .and_then(|crop| crop.around.filled().copied().flatten()),
         region: form.crop.filled()?.as_ref().map_or(Region::WHOLE, region),
         max_side_px: form.max_side.filled()?.0,
     })

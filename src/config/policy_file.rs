@@ -10,7 +10,7 @@ use crate::config::units::{
     Shift, Tag, Time, Unit, Whole, Word, seconds,
 };
 use crate::config::yaml::Value;
-use crate::domain::policy::{Combine, CriterionOnFail, Measure};
+use crate::domain::policy::{Combine, CriterionOnFail, Landmark, Measure};
 use crate::domain::{Fallback, Format, Mode, OnFail};
 
 form! {
@@ -127,8 +127,10 @@ form! {
 }
 
 form! {
-    /// The part of an image kept, counted from its edges: `{ bottom: 35% }` is the lowest 35 %.
+    /// The part of an image kept, counted from its edges: `{ bottom: 35% }` is the lowest 35 %; or cut around what is found in it: `{ around: contact, bottom: 35% }` keeps the shares where it is not found.
     CropForm {
+        /// subject: what the image is about, with its edge and a little ground; contact: its foot, and the ground below. Such an image is decoded at its full size.
+        around: Option<Landmark>,
         /// Keep this share of the height, from the top.
         top: Option<Share>,
         /// Keep this share of the height, from the bottom.
@@ -482,6 +484,12 @@ words! {
         "kindest" => Combine::Kindest;
     Fallback: "pass" => Fallback::Pass, "fail" => Fallback::Fail, "review" => Fallback::Review,
         "local" => Fallback::Local;
+}
+
+impl Words for Landmark {
+    fn words() -> Vec<(&'static str, Self)> {
+        [Self::Subject, Self::Contact].into_iter().map(|one| (one.label(), one)).collect()
+    }
 }
 
 impl Words for Measure {

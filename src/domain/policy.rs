@@ -105,12 +105,34 @@ impl Region {
     pub const WHOLE: Self = Self { left: 0.0, top: 0.0, width: 1.0, height: 1.0 };
 }
 
+/// What is found in an image before it is judged, and a view can be cut around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landmark {
+    /// What the image is about, with its edge and a little ground.
+    Subject,
+    /// Where the subject stands: its foot, and the ground below on which its shadow falls.
+    Contact,
+}
+
+impl Landmark {
+    /// The word for it in policies.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Contact => "contact",
+        }
+    }
+}
+
 /// One picture that the judges are shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewSpec {
     /// Its name in the prompt.
     pub id: String,
-    /// The part of the image it shows.
+    /// What it is cut around; `None`: it always shows `region`.
+    pub around: Option<Landmark>,
+    /// The part of the image it shows; where it is cut around something, while that is not found.
     pub region: Region,
     /// Its longer side is at most this; an image is never enlarged.
     pub max_side_px: u32,

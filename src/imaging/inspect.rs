@@ -16,8 +16,9 @@ use crate::imaging::decoded::Limits;
 use crate::imaging::marks::{Area, Marks};
 use crate::imaging::measure::{Inspected, look};
 use crate::imaging::picture::Picture;
+use crate::imaging::prepare::prepare;
 use crate::imaging::view::fitted;
-use crate::imaging::{PrepareError, Settings};
+use crate::imaging::{Plan, PrepareError, Settings, View};
 
 /// Longest that decoding may take where nobody waits.
 const DECODE_TIME: Duration = Duration::from_secs(60);
@@ -112,6 +113,15 @@ pub fn explain(
         .write_image(&canvas, size.0, size.1, ExtendedColorType::Rgb8)
         .map_err(|_| PrepareError::Broken)?;
     Ok(Explained { png, drawn })
+}
+
+/// The views that `plan` makes of `candidate`, as judges are shown them, on the caller's own thread.
+///
+/// # Errors
+/// The image cannot be read within the default limits.
+pub fn show(candidate: &Candidate, plan: &Plan) -> Result<Vec<View>, PrepareError> {
+    let allowance = Allowance::start(Deadline::after(DECODE_TIME), DECODE_TIME);
+    Ok(prepare(candidate, plan, &Settings::default(), &allowance, &|| true)?.views)
 }
 
 fn read(candidate: &Candidate, max_pixels: u64) -> Result<(Picture, f64), PrepareError> {

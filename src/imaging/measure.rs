@@ -8,10 +8,11 @@
 use crate::clock::Stopwatch;
 use crate::domain::policy::{CheckKind, CheckSpec, Fingerprint};
 use crate::domain::{Finding, Limit};
-use crate::imaging::Measurements;
+use crate::imaging::landmark::Landmarks;
 use crate::imaging::marks::{Area, Marks};
 use crate::imaging::picture::{Picture, WrongSize};
 use crate::imaging::scene::{Line, Scene, size};
+use crate::imaging::{Measurements, Plan};
 
 /// What was measured on one picture.
 #[derive(Debug)]
@@ -20,20 +21,20 @@ pub(crate) struct Measured {
     pub(crate) findings: Vec<Finding>,
     /// What the `local` judge scores by.
     pub(crate) measurements: Measurements,
+    /// Where its subject lies, where a view is cut around something and there is one.
+    pub(crate) landmarks: Option<Landmarks>,
 }
 
-/// Measures `picture` for `checks` and, where somebody goes by it, for the `local` judge.
-pub(crate) fn measure(
-    picture: &Picture,
-    checks: &[CheckSpec],
-    is_judged: bool,
-) -> Result<Measured, WrongSize> {
+/// Measures `picture` for the checks of `plan` and, where somebody goes by it, for the `local` judge
+/// and for views that are cut around what is found.
+pub(crate) fn measure(picture: &Picture, plan: &Plan) -> Result<Measured, WrongSize> {
     let scene = Scene::of(picture);
     let none = &mut Marks::default();
     let found = |check: &CheckSpec| Ok(finding(check, scene.lines(&check.kind, none)?));
-    let findings = checks.iter().map(found).collect::<Result<_, _>>()?;
-    let measurements = if is_judged { scene.measurements()? } else { Measurements::default() };
-    Ok(Measured { findings, measurements })
+    let findings = plan.checks.iter().map(found).collect::<Result<_, _>>()?;
+    let measurements = if plan.measures { scene.measurements()? } else { Measurements::default() };
+    let landmarks = if plan.wants_landmarks() { scene.landmarks()? } else { None };
+    Ok(Measured { findings, measurements, landmarks })
 }
 
 /// What the checks find in a picture of which only the size is known; `None` where one of them

@@ -30,8 +30,8 @@ pub(crate) fn offset(subject: &Subject, marks: &mut Marks) -> Option<f64> {
     Some(across.max(down))
 }
 
-/// The subject's parts as one.
-fn cover(subject: &Subject) -> Option<Part> {
+/// The subject's parts as one. `None` in a scene.
+pub(crate) fn cover(subject: &Subject) -> Option<Part> {
     if subject.ground == Ground::Busy {
         return None;
     }

@@ -7,6 +7,7 @@ use crate::domain::{Candidate, Format};
 use crate::imaging::allowance::Allowance;
 use crate::imaging::decode::decode;
 use crate::imaging::decoded::Limits;
+use crate::imaging::landmark::placed;
 use crate::imaging::lean::Lean;
 use crate::imaging::measure::{self, Measured};
 use crate::imaging::picture::{Picture, WrongSize};
@@ -67,7 +68,8 @@ pub(crate) fn prepare(
         return Err(PrepareError::Late);
     }
     let lean = lean(candidate);
-    let made = views(&picture, lean.as_ref(), &plan.views, plan.encode);
+    let specs = placed(&plan.views, measured.landmarks.as_ref());
+    let made = views(&picture, lean.as_ref(), &specs, plan.encode);
     let views = made.map_err(|_| PrepareError::Broken)?;
     Ok(Prepared {
         width_px: picture.width_px,
@@ -93,7 +95,9 @@ fn measured(picture: &Picture, plan: &Plan) -> Result<Measured, WrongSize> {
     let size = (picture.width_px, picture.height_px);
     let by_size = plan.wants_no_pixels().then(|| measure::by_size(size, &plan.checks)).flatten();
     match by_size {
-        Some(findings) => Ok(Measured { findings, measurements: Measurements::default() }),
-        None => measure::measure(picture, &plan.checks, plan.measures),
+        Some(findings) => {
+            Ok(Measured { findings, measurements: Measurements::default(), landmarks: None })
+        }
+        None => measure::measure(picture, plan),
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::policy::{CheckKind, Fingerprint};
 use crate::imaging::blown::blown;
 use crate::imaging::cutout::AlphaEdge;
 use crate::imaging::fingerprint::{distance, fingerprint};
+use crate::imaging::landmark::Landmarks;
 use crate::imaging::light::{Light, contrast};
 use crate::imaging::marks::Marks;
 use crate::imaging::native::{Native, Tile};
@@ -119,6 +120,11 @@ impl<'a> Scene<'a> {
     pub(crate) fn subject(&self) -> Result<(&Sample, &Subject), WrongSize> {
         let sample = self.sample()?;
         Ok((sample, self.subject.get_or_init(|| Subject::of(sample))))
+    }
+
+    /// Where its subject lies.
+    pub(crate) fn landmarks(&self) -> Result<Option<Landmarks>, WrongSize> {
+        self.subject().map(|(sample, subject)| Landmarks::of(sample, subject))
     }
 
     fn tiles(&self) -> &[Tile] {

@@ -63,6 +63,17 @@ pub(crate) fn contact(sample: &Sample, subject: &Subject, marks: &mut Marks) -> 
     Some((f64::from(gap) / f64::from(height)).min(1.0))
 }
 
+/// The lowest row of a subject on a light ground that is no shadow; `None` where shadows cannot be
+/// told from it: with alpha, in a scene, on a dark ground, or without an edge.
+pub(crate) fn foot(sample: &Sample, subject: &Subject) -> Option<i32> {
+    let Ground::Plain(colour) = subject.ground else { return None };
+    let [red, green, blue] = colour;
+    if luma([red, green, blue, 255]) < LIGHT_GROUND {
+        return None;
+    }
+    Tints::of(sample, colour).columns().iter().map(|column| column.foot).max()
+}
+
 /// Whether a pixel of this luma is the ground under a soft shadow: its hue, and not much darker.
 pub(crate) fn is_soft_shade(pixel: [u8; 4], luma: u8, ground: [u8; 3]) -> bool {
     darker(luma, ground) <= SOFT_LEVELS && tint(pixel, luma, ground) != Tint::Other

@@ -96,7 +96,7 @@ fn plan(views: Vec<ViewSpec>, flatten_alpha: [u8; 3]) -> Arc<Plan> {
 }
 
 fn whole(max_side_px: u32) -> ViewSpec {
-    ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px }
+    ViewSpec { id: "whole".to_owned(), around: None, region: Region::WHOLE, max_side_px }
 }
 
 fn settings() -> Settings {
@@ -282,6 +282,7 @@ async fn a_palette_with_transparent_entries_is_laid_on_the_ground() {
 async fn a_crop_shows_its_part_and_nothing_is_enlarged() {
     let part = |id: &str, left, top, max_side_px| ViewSpec {
         id: id.to_owned(),
+        around: None,
         region: Region { left, top, width: 0.5, height: 0.5 },
         max_side_px,
     };
@@ -477,4 +478,5 @@ async fn a_jpeg_whose_last_component_is_the_finest_broke_a_worker() {
     assert!(matches!(refused, Err(PrepareError::Inadmissible(Inadmissible::Corrupt { .. }))));
 }
 
+mod found;
 mod samplings;

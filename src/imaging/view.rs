@@ -73,7 +73,13 @@ pub(crate) fn frame((width, height): (u32, u32), region: Region) -> Frame {
 /// The most pixels along a side of a picture of `size` that may become one before anybody looks, a
 /// power of two up to 8: still no view has more pixels than are left of its part, and the sample has
 /// half as many along a side, so that its numbers hardly depend on how the picture was shrunk.
+///
+/// What a view is cut around is found only afterwards, and may be small: then the picture keeps all
+/// of its pixels.
 pub(crate) fn shrink(size: (u32, u32), specs: &[ViewSpec]) -> u32 {
+    if specs.iter().any(|spec| spec.around.is_some()) {
+        return 1;
+    }
     let parts = specs.iter().map(|spec| (frame(size, spec.region), spec.max_side_px));
     let parts = parts.chain([(Frame::whole(size), 2 * SAMPLE_SIDE_PX)]);
     let each = parts.map(|(part, max_side_px)| {

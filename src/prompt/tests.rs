@@ -28,7 +28,8 @@ fn criterion(id: &str, when: Option<&str>) -> Criterion {
 fn input() -> Input {
     let category = variable(&["shoes", "bags"], Some("shoes"));
     let background = variable(&["white", "transparent"], None);
-    let whole = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 512 };
+    let whole =
+        ViewSpec { id: "whole".to_owned(), around: None, region: Region::WHOLE, max_side_px: 512 };
     Input {
         accept: vec![Format::Png],
         max_bytes: 1,

@@ -53,6 +53,29 @@ fn a_haloed_cutout_fails_with_the_reason_and_exit_code_10() {
 }
 
 #[test]
+fn what_judges_are_shown_can_be_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = fixture("mug.jpg");
+    let around = "{ format: 1, name: close, prompt: { system: Judge. }, route: { judges: [local] }, \
+                  criteria: [{ id: cutout, ask: Is it clean?, pass_at: 0.5, measured_by: [edge_halo] }], \
+                  input: { views: [{ id: whole, max_side: 256 }, { id: foot, max_side: 512, crop: { around: contact } }] } }";
+    fs::create_dir(folder.path().join("close")).unwrap();
+    fs::write(folder.path().join("close/close.yaml"), around).unwrap();
+    let arguments = ["check", &image, "--policies", "close", "--views", "shown"];
+    let output = vlmgate(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let size = |view: &str| {
+        let bytes = fs::read(folder.path().join(format!("shown/mug.jpg.{view}.jpg"))).unwrap();
+        let picture = image::load_from_memory(&bytes).unwrap();
+        (picture.width(), picture.height())
+    };
+    assert_eq!(size("whole"), (256, 256));
+    let (width, height) = size("foot");
+    assert!(height < width && width <= 512 && 100 < height, "{width} x {height}");
+    assert!(text(&output.stderr).contains(&format!("{width} x {height}")));
+}
+
+#[test]
 fn what_cannot_be_judged_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.jpg");

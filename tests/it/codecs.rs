@@ -261,7 +261,12 @@ fn fixtures() -> PathBuf {
 
 /// Views at a quarter, at a half and, of a part, in the file's own pixels.
 fn views() -> Vec<ViewSpec> {
-    let view = |id: &str, region, max_side_px| ViewSpec { id: id.to_owned(), region, max_side_px };
+    let view = |id: &str, region, max_side_px| ViewSpec {
+        id: id.to_owned(),
+        around: None,
+        region,
+        max_side_px,
+    };
     let foot = Region { left: 0.2, top: 0.6, width: 0.6, height: 0.3 };
     vec![view("whole", Region::WHOLE, 448), view("foot", foot, 200)]
 }

@@ -115,7 +115,8 @@ fn policy() -> LoadedPolicy {
 pub(crate) fn plan(also: impl IntoIterator<Item = CheckSpec>) -> Arc<Plan> {
     let mut checks = policy().policy.checks;
     checks.extend(also);
-    let view = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 64 };
+    let view =
+        ViewSpec { id: "whole".to_owned(), around: None, region: Region::WHOLE, max_side_px: 64 };
     let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
     Arc::new(Plan { max_pixels: MAX_PIXELS, checks, views: vec![view], encode, measures: true })
 }

@@ -330,7 +330,8 @@ pub(crate) async fn prepared(bytes: &[u8], background: &str) -> Prepared {
     let policy = PolicyFiles::shipped().load_one("product-photo.yaml", None).expect("the policy");
     let sent = BTreeMap::from([("background".to_owned(), background.to_owned())]);
     let checks = policy.checks(&policy.vars(&sent).expect("a background"));
-    let view = ViewSpec { id: "whole".to_owned(), region: Region::WHOLE, max_side_px: 64 };
+    let view =
+        ViewSpec { id: "whole".to_owned(), around: None, region: Region::WHOLE, max_side_px: 64 };
     let encode = Encoding { quality: 85, flatten_alpha: [255; 3] };
     let plan = Plan { max_pixels: 40_000_000, checks, views: vec![view], encode, measures: true };
     let candidate = Candidate::admit(bytes.to_vec().into(), &Format::ALL, 12 << 20);

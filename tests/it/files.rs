@@ -10,7 +10,7 @@ use vlmgate::config::environment::Environment;
 use vlmgate::config::files::PolicyFiles;
 use vlmgate::config::revision::judging_without_offsets;
 use vlmgate::config::{Config, Overrides, as_json, policy_schema, service_schema};
-use vlmgate::domain::policy::Region;
+use vlmgate::domain::policy::{Landmark, Region};
 use vlmgate::prompt::{LoadedPolicy, RenderInput};
 
 mod mistakes;
@@ -264,6 +264,19 @@ fn a_crop_keeps_the_named_edge() {
     let policy = with(POLICY, "{ bottom: 35% }", "{ top: 50%, right: 0.25 }");
     let corner = loaded(&policy).policy.input.views[1].region;
     assert_eq!(corner, Region { left: 0.75, top: 0.0, width: 0.25, height: 0.5 });
+}
+
+#[test]
+fn a_crop_around_something_keeps_its_edges_for_where_it_is_not_found() {
+    let before = loaded(POLICY).policy;
+    assert_eq!(before.input.views[1].around, None);
+    let policy = with(POLICY, "{ bottom: 35% }", "{ around: contact, bottom: 35% }");
+    let policy = loaded(&policy).policy;
+    let view = &policy.input.views[1];
+    assert_eq!((view.around, view.region), (Some(Landmark::Contact), before.input.views[1].region));
+    assert_ne!(policy.judging, before.judging, "judges are shown something else");
+    let odd = load(&with(POLICY, "{ bottom: 35% }", "{ around: contract }")).unwrap_err();
+    assert!(odd.contains("contact") && odd.contains("crop.around"), "{odd}");
 }
 
 #[test]

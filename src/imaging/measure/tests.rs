@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::OnFail;
+use crate::domain::policy::Encoding;
 use crate::imaging::picture::Pixels;
 
 mod faults;
@@ -68,8 +69,14 @@ fn cutout(ring: [u8; 3], wide: f64) -> Picture {
     })
 }
 
+/// What is wanted of a picture that is only measured.
+fn plan(checks: Vec<CheckSpec>, measures: bool) -> Plan {
+    let encode = Encoding { quality: 85, flatten_alpha: WHITE };
+    Plan { max_pixels: u64::MAX, checks, views: Vec::new(), encode, measures }
+}
+
 fn measured(picture: &Picture) -> Measurements {
-    measure(picture, &[], true).unwrap().measurements
+    measure(picture, &plan(Vec::new(), true)).unwrap().measurements
 }
 
 /// The value of one check, whatever its line.
@@ -79,7 +86,7 @@ fn value(picture: &Picture, kind: CheckKind) -> Option<f64> {
 
 fn finding(picture: &Picture, kind: CheckKind) -> Finding {
     let spec = CheckSpec { id: "it".to_owned(), kind, when: None, on_fail: OnFail::Flag };
-    measure(picture, &[spec], false).unwrap().findings.remove(0)
+    measure(picture, &plan(vec![spec], false)).unwrap().findings.remove(0)
 }
 
 fn deviation(picture: &Picture) -> f64 {
@@ -302,7 +309,7 @@ fn a_picture_of_one_pixel_is_measured_without_a_panic() {
     let measured = measured(&plain_of((1, 1)));
     assert_eq!((measured.sharpness, measured.edge_noise), (None, None));
     for size in [(1, 700), (700, 1), (2, 2), (3, 5)] {
-        let measured = measure(&plain_of(size), &[], true).unwrap();
+        let measured = measure(&plain_of(size), &plan(Vec::new(), true)).unwrap();
         assert_eq!(measured.findings.len(), 0);
     }
 }

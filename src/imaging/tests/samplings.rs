@@ -74,6 +74,7 @@ async fn a_large_jpeg_is_shown_whole_and_in_parts_at_any_size() {
         (0..side).flat_map(|y| (0..side).flat_map(move |x| pixel(x, y))).collect();
     let part = |id: &str, left, top, max_side_px| ViewSpec {
         id: id.to_owned(),
+        around: None,
         region: Region { left, top, width: 0.25, height: 0.25 },
         max_side_px,
     };

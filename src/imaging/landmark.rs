@@ -1,0 +1,143 @@
+//! Landmarks are places found in an image that a view can be cut around, so that a judge is shown
+//! the edge and the foot of a small product as large as those of one that fills its frame.
+//!
+//! They are found on the sample that the checks look at, hence to one part in some hundreds of the
+//! frame, and always with some ground around: a crop that touched the edge would hide its halo.
+
+use crate::domain::policy::{Landmark, Region, ViewSpec};
+use crate::imaging::placing::cover;
+use crate::imaging::sample::Sample;
+use crate::imaging::shadow::foot;
+use crate::imaging::subject::Subject;
+
+/// Ground around the subject, of the longer side of its box.
+const MARGIN: f64 = 0.08;
+
+/// What a view of the contact shows of the subject above its foot, of the height of its box.
+const ABOVE: f64 = 0.25;
+
+/// What it shows below the foot, of the same: a shadow falls to within it.
+const BELOW: f64 = 0.15;
+
+/// What it shows below the lowest of all that differs from the ground, shadows too, of the same.
+const UNDER: f64 = 0.05;
+
+/// What it shows on either side, of the width of the box: shadows fall sideways.
+const BESIDE: f64 = 0.15;
+
+/// Least share of a side of the frame that a view shows: of a speck nobody sees more in fewer pixels.
+const LEAST: f64 = 0.125;
+
+/// Where the subject of an image lies, in pixels of its sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Landmarks {
+    frame: (f64, f64),
+    /// First and last column.
+    across: (f64, f64),
+    /// First and last row.
+    down: (f64, f64),
+    /// The lowest row that is subject and no shadow.
+    foot: f64,
+}
+
+impl Landmarks {
+    /// The landmarks of a sample; `None` in a scene, where nobody can tell the subject cheaply.
+    pub(crate) fn of(sample: &Sample, subject: &Subject) -> Option<Self> {
+        let cover = cover(subject)?;
+        let (width, height) = subject.mask.size();
+        let lowest = foot(sample, subject).unwrap_or(cover.bottom);
+        Some(Self {
+            frame: (f64::from(width), f64::from(height)),
+            across: (f64::from(cover.left), f64::from(cover.right + 1)),
+            down: (f64::from(cover.top), f64::from(cover.bottom + 1)),
+            foot: f64::from(lowest.clamp(cover.top, cover.bottom) + 1),
+        })
+    }
+
+    /// The part of the image that a view around `landmark` shows.
+    pub(crate) fn part(&self, landmark: Landmark) -> Region {
+        let ((left, right), (top, bottom)) = (self.across, self.down);
+        let (wide, high) = (right - left, bottom - top);
+        let (across, down) = match landmark {
+            Landmark::Subject => {
+                let margin = MARGIN * wide.max(high);
+                ((left - margin, right + margin), (top - margin, bottom + margin))
+            }
+            Landmark::Contact => {
+                let (above, below, beside) = (ABOVE * high, BELOW * high, BESIDE * wide);
+                // of what floats the shadow lies deeper, and that is what is to be seen
+                let lowest = (self.foot + below).max(bottom + UNDER * high);
+                ((left - beside, right + beside), (self.foot - above, lowest))
+            }
+        };
+        let (left, width) = kept(across, self.frame.0);
+        let (top, height) = kept(down, self.frame.1);
+        Region { left, top, width, height }
+    }
+}
+
+/// Start and length of what is kept of a side, as shares of it.
+fn kept((from, to): (f64, f64), side: f64) -> (f64, f64) {
+    let lacking = (LEAST * side - (to - from)).max(0.0) / 2.0;
+    let (from, to) = ((from - lacking).max(0.0), (to + lacking).min(side));
+    (from / side, (to - from) / side)
+}
+
+/// The views as they are to be cut from an image with these landmarks.
+pub(crate) fn placed(views: &[ViewSpec], landmarks: Option<&Landmarks>) -> Vec<ViewSpec> {
+    let place = |view: &ViewSpec| {
+        let found = view.around.and_then(|around| Some(landmarks?.part(around)));
+        ViewSpec { around: None, region: found.unwrap_or(view.region), ..view.clone() }
+    };
+    views.iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mug in the middle of a wide frame, its shadow to the right of it and below.
+    const MUG: Landmarks = Landmarks {
+        frame: (400.0, 200.0),
+        across: (150.0, 250.0),
+        down: (60.0, 160.0),
+        foot: 150.0,
+    };
+
+    fn pixels(landmarks: &Landmarks, landmark: Landmark) -> [f64; 4] {
+        let Region { left, top, width, height } = landmarks.part(landmark);
+        let (wide, high) = landmarks.frame;
+        [left * wide, top * high, width * wide, height * high].map(|side| side.round())
+    }
+
+    #[test]
+    fn a_view_of_the_subject_has_ground_on_every_side() {
+        assert_eq!(pixels(&MUG, Landmark::Subject), [142.0, 52.0, 116.0, 116.0]);
+    }
+
+    #[test]
+    fn a_view_of_the_contact_shows_the_foot_and_the_ground_below_it() {
+        assert_eq!(pixels(&MUG, Landmark::Contact), [135.0, 125.0, 130.0, 40.0]);
+    }
+
+    #[test]
+    fn a_view_of_the_contact_shows_the_shadow_of_what_floats() {
+        let floating = Landmarks { foot: 110.0, ..MUG };
+        assert_eq!(pixels(&floating, Landmark::Contact), [135.0, 85.0, 130.0, 80.0]);
+    }
+
+    #[test]
+    fn a_view_ends_where_the_frame_does() {
+        let low = Landmarks { down: (120.0, 200.0), foot: 200.0, ..MUG };
+        assert_eq!(pixels(&low, Landmark::Contact), [135.0, 180.0, 130.0, 20.0]);
+        let full = Landmarks { across: (0.0, 400.0), down: (0.0, 200.0), ..MUG };
+        assert_eq!(full.part(Landmark::Subject), Region::WHOLE);
+    }
+
+    #[test]
+    fn a_speck_is_shown_with_an_eighth_of_the_frame() {
+        let speck = Landmarks { across: (10.0, 12.0), down: (100.0, 102.0), foot: 102.0, ..MUG };
+        let [_, top, width, height] = pixels(&speck, Landmark::Subject);
+        assert!((width, height) == (36.0, 25.0) && top < 100.0, "{width} {height} {top}");
+    }
+}
