@@ -29,6 +29,12 @@ use crate::imaging::pool::forecast::pixels;
 use crate::imaging::pool::job::{Answer, Errand, Image, Job, Reply, Task};
 use crate::imaging::{Plan, PrepareError, Prepared, Settings};
 
+/// How much less of a core a thread that works on pixels gets than an async one while both want it:
+/// a third. A thread that wakes up then runs at once, where among equals it waits until the one at
+/// work had its slice, which is most of a full gate's event-loop lag.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
 /// What a thread does with one image. `Fn() -> bool` tells whether anybody still waits for it.
 pub(crate) type Work = fn(
     &Candidate,
@@ -161,6 +167,7 @@ impl Shared {
     }
 
     fn serve(self: &Arc<Self>) {
+        yield_to_the_loop();
         while let Some(job) = self.next() {
             if self.run(job) {
                 break;
@@ -287,6 +294,19 @@ fn refuse(hopeless: &[(Job, PrepareError)]) {
 fn now() -> Instant {
     Stopwatch::start().started()
 }
+
+/// Lets the async threads go first wherever both want a core. A process that may not say so is
+/// merely slower to answer under load.
+#[cfg(target_os = "linux")]
+fn yield_to_the_loop() {
+    // Linux keeps niceness for each thread, and this is on top of the process's own
+    if let Err(why) = rustix::process::nice(NICENESS) {
+        tracing::debug!(%why, "a worker runs at the priority of the event loop");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn yield_to_the_loop() {}
 
 #[cfg(test)]
 mod tests;

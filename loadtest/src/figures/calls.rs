@@ -84,13 +84,20 @@ pub(super) fn per_image(evidence: &Evidence) -> Measured {
     (share(calls, images), images)
 }
 
-/// Calls an image while nobody answers, those apart that only see whether somebody is back.
+/// Calls an image while nobody answers, those apart that only see whether somebody is back. An image of
+/// the fault's last seconds may be shown to a judge that is back: that call is none of the fault's.
 pub(super) fn after5_per_image(evidence: &Evidence) -> Measured {
     let (start_s, end_s) = evidence.fault();
     let span = (start_s + 5.0, end_s);
     let (calls, images) = calls_and_images(evidence, span);
     let probes = attempts(evidence, span).filter(|one| one.route == "probe").count();
-    (share(calls.saturating_sub(probes), images), images)
+    let began = |one: &Sample| {
+        let attempts = one.verdict.iter().flat_map(|verdict| &verdict.attempts);
+        let asked = attempts.filter(|attempt| attempt.route != "probe");
+        asked.filter(|asked| end_s <= one.sent_s + asked.started_ms / 1_000.0).count()
+    };
+    let behind: usize = evidence.due_in(span).map(began).sum();
+    (share(calls.saturating_sub(probes + behind), images), images)
 }
 
 /// Calls an image that only see whether somebody is back.

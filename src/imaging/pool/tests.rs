@@ -34,6 +34,30 @@ pub(super) fn plan() -> Arc<Plan> {
     Arc::new(Plan { max_pixels: 40_000_000, checks, views, encode, measures: true })
 }
 
+/// Tells the niceness of the thread it runs on.
+#[cfg(target_os = "linux")]
+fn niceness(
+    _: &Candidate,
+    _: &Plan,
+    _: &Settings,
+    _: &Allowance,
+    _: &dyn Fn() -> bool,
+) -> Result<Prepared, PrepareError> {
+    let niceness = rustix::process::getpriority_process(None).unwrap();
+    Ok(Prepared { width_px: u32::try_from(niceness + 20).unwrap(), ..Prepared::default() })
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_worker_lets_the_event_loop_go_first() {
+    let pool = Pool::start(Settings { threads: 1, ..Settings::default() }, niceness).unwrap();
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let answer = pool.submit(candidate(64, 0), plan(), soon()).unwrap().await.unwrap().unwrap();
+    let workers = i32::try_from(answer.width_px).unwrap() - 20;
+    assert_eq!(workers, (own + NICENESS).min(19));
+    assert_eq!(rustix::process::getpriority_process(None).unwrap(), own, "the others keep theirs");
+}
+
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }

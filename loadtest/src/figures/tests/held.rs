@@ -66,6 +66,25 @@ fn probes_are_no_calls_of_an_image_while_nobody_answers() {
 }
 
 #[test]
+fn a_call_to_a_judge_that_is_back_is_none_of_the_fault_s() {
+    let mut evidence = world("");
+    let (_, end_s) = evidence.fault();
+    let last = |one: &Sample| (end_s - 0.2..end_s).contains(&one.due_s);
+    let images = evidence.samples.iter().filter(|one| last(one)).count();
+    assert!(0 < images);
+    for one in evidence.samples.iter_mut().filter(|one| last(one)) {
+        let attempts = &mut one.verdict.as_mut().unwrap().attempts;
+        attempts.push(AttemptBody { started_ms: 2_500.0, ..attempts[0].clone() });
+    }
+    check(&evidence, "after5_calls_per_image", Some(1.0));
+    for one in evidence.samples.iter_mut().filter(|one| last(one)) {
+        one.verdict.as_mut().unwrap().attempts[1].started_ms = 0.0;
+    }
+    let many = figures(&evidence).into_iter().find(|one| one.id == "after5_calls_per_image");
+    assert!(1.0 < many.unwrap().value.unwrap(), "a second call within the fault is one of its own");
+}
+
+#[test]
 fn a_target_that_cannot_be_measured_is_missed_and_one_that_cannot_apply_is_not() {
     let targets = "streamed: false\ntargets: [{ figure: opens, at_most: 6 }, { figure: p95_of_plain, at_most: 1 }]\n";
     let figures = figures(&world(targets));
