@@ -9,6 +9,7 @@
 pub(super) mod line;
 mod spool;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -168,8 +169,9 @@ struct Told {
     imported: Imported,
     /// Lines that are records and must not come in.
     refused: u64,
-    /// Of those, how many are older than what is here.
+    /// Of those, how many are older than what is here, and of which policies.
     older: u64,
+    older_of: BTreeSet<String>,
     /// Lines that were told one by one.
     lines: u64,
 }
@@ -276,7 +278,13 @@ async fn store(
         let batch = flagged(args, batch?);
         for (place, why) in import.look_at(&batch, Deadline::after(BATCH_WITHIN)).await? {
             told.refused += 1;
-            told.older += u64::from(matches!(why, Refusal::Older { .. }));
+            if let Refusal::Older { policy, .. } = &why {
+                told.older += 1;
+                // where a whole history is too old, the first of it says so
+                if !told.older_of.insert(policy.clone()) {
+                    continue;
+                }
+            }
             if let Some(at) = spool.at(first + place) {
                 told.line(args, at, &why);
             }

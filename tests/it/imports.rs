@@ -210,6 +210,11 @@ async fn an_old_history_came_into_a_newer_store_and_was_watched_as_if_it_were_se
     let last = "vlmgate: 400 records or shadows are refused: nothing is stored; with --into-newer \
                 what is older is only added up\n";
     assert!(complained.ends_with(last), "{complained}");
+    assert_eq!(
+        complained.lines().count(),
+        3,
+        "the first of each policy, and how many: {complained}"
+    );
 
     let (code, told, complained) = said(&import(folder.path(), &["older.ndjson", "--into-newer"]));
     assert_eq!((code, told.as_str()), (0, "400 records stored, 2 were here already\n"));

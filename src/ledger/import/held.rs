@@ -89,7 +89,7 @@ impl Reader {
             }
             match step.last() {
                 Some((_, at_us, seq)) if step.len() == STEP_RECORDS as usize => {
-                    before = (*at_us, *seq)
+                    before = (*at_us, *seq);
                 }
                 Some(_) | None => return Ok(None),
             }
