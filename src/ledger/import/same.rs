@@ -124,7 +124,7 @@ mod tests {
         let (key, _, says) = told(&other).unwrap();
         assert_eq!((key.as_str(), says.as_str()), ("attempts[0].judge", "\"somebody\""));
         other = RecordForm { flags: vec!["simulated".to_owned()], ..record.clone() };
-        assert_eq!(told(&other).map(|(key, ..)| key).as_deref(), Some("flags"));
+        assert_eq!(told(&other).map(|(key, ..)| key).as_deref(), Some("flags[0]"));
     }
 
     #[test]
