@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Deadline;
 use crate::domain::{Digest, Record, Remainder};
+use crate::ledger::awaiting::Opener;
 use crate::ledger::counters::Counters;
 pub use crate::ledger::error::LedgerError;
 use crate::ledger::form::{LateForm, RecordForm};
@@ -36,6 +37,7 @@ use crate::ledger::spare::Spare;
 use crate::ledger::sqlite::{Content, Row};
 
 mod apart;
+mod awaiting;
 mod counters;
 pub mod drills;
 mod error;
@@ -222,6 +224,19 @@ impl Ledger {
     /// [`LedgerError::InUse`] when another process has it, [`LedgerError::Open`] when a folder, the
     /// file or its tables cannot be made ready.
     pub async fn open(settings: Settings) -> Result<Self, LedgerError> {
+        Self::open_as(settings, Opener::Gate).await
+    }
+
+    /// Opens the ledger to bring records in: what an import that was killed had not got to its place
+    /// stays open, for this one to go on with.
+    ///
+    /// # Errors
+    /// As for [`Ledger::open`].
+    pub async fn open_to_import(settings: Settings) -> Result<Self, LedgerError> {
+        Self::open_as(settings, Opener::Import).await
+    }
+
+    async fn open_as(settings: Settings, opener: Opener) -> Result<Self, LedgerError> {
         let lock = lock(&settings.path)?;
         let open = |why: &dyn Display| LedgerError::open(&settings.path, why);
         let pictures = Pictures::open(settings.images_dir.clone(), settings.sync == Sync::Full);
@@ -234,7 +249,7 @@ impl Ledger {
             opened => opened,
         };
         let mut conn = conn.map_err(|why| open(&why))?;
-        let ends = sqlite::take_over(&mut conn).await.map_err(|why| open(&why))?;
+        let ends = sqlite::take_over(&mut conn, opener).await.map_err(|why| open(&why))?;
         let counters = Arc::new(Counters::of(ends));
         if let Err(why) = spare.hold() {
             counters.trouble(&format!("no spare room for records: {why}"));

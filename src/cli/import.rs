@@ -1,13 +1,16 @@
 //! `vlmgate import`: exported records into the store, in the order of time.
 //!
 //! An export is newest first, and records count in the order in which they are stored, so what comes
-//! is first looked through, line by line, and put aside on the disk; of each record only its moment
-//! and its place stay in memory. Only then is anything stored, and nothing is where a line is bad: it
-//! is easier to mend a file than a store that sums and drift were learnt from.
+//! is first looked through, line by line, and put aside on the disk; of each record only its id, its
+//! moment and its place stay in memory. Only then is anything stored, and nothing is where a line is
+//! bad or must not come in: it is easier to mend a file than a store that sums and drift were learnt
+//! from. Where there is no store yet, none is made before that.
 
 pub(super) mod line;
 mod spool;
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -19,14 +22,15 @@ use serde_json::json;
 
 use crate::app::{self, AppError};
 use crate::cli::import::line::Line;
-use crate::cli::import::spool::Spool;
+use crate::cli::import::spool::{At, Spool};
 use crate::cli::{Exit, Source, counted, put, say};
 use crate::clock::{Deadline, Timestamp};
 use crate::config::Config;
 use crate::domain::record::SIMULATED;
+use crate::ledger::Ledger;
 use crate::ledger::follow::Follower;
-use crate::ledger::import::{BATCH_RECORDS, Brought, Imported, Older};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::import::same::Difference;
+use crate::ledger::import::{BATCH_RECORDS, Brought, Imported, Older, Refusal};
 
 /// Longest line that can be a record.
 const MAX_LINE_BYTES: u64 = 4 << 20;
@@ -77,14 +81,16 @@ Examples:
   vlmgate import records.ndjson.gz --data elsewhere/data
 
 The gate must not run on this store meanwhile. What shadows said comes with its record; pictures
-and people's labels are not part of an export. A record whose id is in the store already is left as
-it is, so the same file may come twice. No key is needed.
+and people's labels are not part of an export. A record that is in the store already is left as it
+is, so the same file may come twice, and one whose import was killed goes on where it was. No key is
+needed.
 
 A line that no gate could have written is told as FILE:LINE with what is wrong, and then nothing is
-stored, unless --skip-bad leaves such lines out.
+stored, unless --skip-bad leaves such lines out. So is a record of which the store has another of the
+same id, and one that is older than the newest of its policy there.
 
-Exit codes: 0 done, 1 a line is no record (without --skip-bad) or the store failed, 2 a file cannot
-be read, 3 the configuration is invalid.";
+Exit codes: 0 done, 1 a line is no record (without --skip-bad), or is refused, or the store failed,
+2 a file cannot be read, 3 the configuration is invalid.";
 
 /// Brings records into the store.
 ///
@@ -119,42 +125,97 @@ fn try_file(name: &str) -> Result<(), AppError> {
 
 async fn bring(args: &ImportArgs, config: &Config) -> Result<Exit, AppError> {
     let settings = config.ledger_settings();
-    let folder = settings.path.parent().unwrap_or(Path::new(".")).to_owned();
-    // first: a gate that runs holds it, and nothing else need be tried then
-    let ledger = Ledger::open(settings).await?;
-    let read = look_through(args, &folder);
-    let mut imported = Imported::default();
-    let is_strict = args.strict || !args.skip_bad;
-    let stored = match &read {
-        Ok(spool) if is_strict && spool.bad() != 0 => Ok(()),
-        Ok(spool) => store(&ledger, config, spool, args, &mut imported).await,
-        Err(_) => Ok(()),
+    // a gate that runs holds its store, and nothing else need be tried then
+    let held = if settings.path.exists() {
+        Some(Ledger::open_to_import(settings.clone()).await?)
+    } else {
+        None
     };
-    if ledger.close(Deadline::after(CLOSE_WITHIN)).await.is_err() {
+    let mut told = Told::default();
+    let read = look_through(args, beside(&settings.path), &mut told);
+    let is_wanted = |spool: &Spool| !told.stops(args, spool) && spool.records() != 0;
+    let (ledger, stored) = match &read {
+        Ok(spool) if held.is_some() || is_wanted(spool) => {
+            let ledger = match held {
+                Some(ledger) => ledger,
+                None => Ledger::open_to_import(settings).await?,
+            };
+            let stored = store(&ledger, config, spool, args, &mut told).await;
+            (Some(ledger), stored)
+        }
+        Ok(_) | Err(_) => (held, Ok(())),
+    };
+    if let Some(ledger) = ledger
+        && ledger.close(Deadline::after(CLOSE_WITHIN)).await.is_err()
+    {
         say("vlmgate: the store did not close in time; it opens clean all the same");
     }
     // what is stored is told, whatever came after it
     let spool = read?;
-    tell(args, &spool, imported)?;
+    tell(args, &spool, &told)?;
     stored?;
-    Ok(if is_strict && spool.bad() != 0 { Exit::Failed } else { Exit::Done })
+    Ok(if told.stops(args, &spool) { Exit::Failed } else { Exit::Done })
+}
+
+/// The folder of the store, or the one in which that would be made.
+fn beside(store: &Path) -> &Path {
+    let mut folders = store.ancestors().skip(1).filter(|folder| folder.is_dir());
+    folders.next().unwrap_or(Path::new("."))
+}
+
+/// What was said, and done.
+#[derive(Debug, Default)]
+struct Told {
+    imported: Imported,
+    /// Lines that are records and must not come in.
+    refused: u64,
+    /// Of those, how many are older than what is here, and of which policies.
+    older: u64,
+    older_of: BTreeSet<String>,
+    /// Lines that were told one by one.
+    lines: u64,
+}
+
+impl Told {
+    /// Tells a line, unless many were told already.
+    fn line(&mut self, args: &ImportArgs, at: At, why: &dyn Display) {
+        self.lines += 1;
+        if self.lines <= MAX_TOLD {
+            say(&format!("{}: {why}", shown(args, at)));
+        } else if self.lines == MAX_TOLD + 1 {
+            say("… and more: the rest is only counted");
+        }
+    }
+
+    /// Whether nothing is to be stored.
+    fn stops(&self, args: &ImportArgs, spool: &Spool) -> bool {
+        self.refused != 0 || spool.bad() != 0 && (args.strict || !args.skip_bad)
+    }
+}
+
+fn shown(args: &ImportArgs, at: At) -> String {
+    let name = usize::try_from(at.file).ok().and_then(|file| args.files.get(file));
+    let name = name.map_or("", String::as_str);
+    format!("{}:{}", if name == "-" { "stdin" } else { name }, at.line)
 }
 
 /// Reads every line of every file.
-fn look_through(args: &ImportArgs, folder: &Path) -> Result<Spool, AppError> {
+fn look_through(args: &ImportArgs, folder: &Path, told: &mut Told) -> Result<Spool, AppError> {
     let mut spool = Spool::beside(folder)?;
-    let now = Timestamp::now();
     for (file, name) in (0_u32..).zip(&args.files) {
-        if name == "-" {
-            let lines = unpacked(io::stdin().lock()).map_err(unreadable("stdin"))?;
-            look_at(("stdin", file, now), lines, &mut spool)?;
+        let lines = if name == "-" {
+            unpacked(io::stdin().lock()).map_err(unreadable("stdin"))?
         } else {
             let opened = File::open(name).map_err(unreadable(name))?;
-            let lines = unpacked(BufReader::new(opened)).map_err(unreadable(name))?;
-            look_at((name, file, now), lines, &mut spool)?;
-        }
+            unpacked(BufReader::new(opened)).map_err(unreadable(name))?
+        };
+        look_at(args, file, lines, (&mut spool, told))?;
     }
-    spool.settle()?;
+    for (at, Difference { key, is, other }, before) in spool.settle()? {
+        told.refused += 1;
+        let before = shown(args, before);
+        told.line(args, at, &format!("{key}: is {is}, and {before} of the same id says {other}"));
+    }
     Ok(spool)
 }
 
@@ -169,77 +230,92 @@ pub(super) fn unpacked<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn 
 }
 
 fn look_at(
-    (name, file, now): (&str, u32, Timestamp),
+    args: &ImportArgs,
+    file: u32,
     mut lines: Box<dyn BufRead + '_>,
-    spool: &mut Spool,
+    (spool, told): (&mut Spool, &mut Told),
 ) -> Result<(), AppError> {
-    let mut line = Vec::new();
-    for number in 1_u64.. {
-        line.clear();
-        let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
-        let read = read.map_err(|why| AppError::Usage(format!("{name}:{number}: {why}")))?;
+    let now = Timestamp::now();
+    let mut bytes = Vec::new();
+    for line in 1_u64.. {
+        let at = At { file, line };
+        bytes.clear();
+        let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
+        let read = read.map_err(|why| AppError::Usage(format!("{}: {why}", shown(args, at))))?;
         if read == 0 {
             break;
         }
-        if read as u64 == MAX_LINE_BYTES && !line.ends_with(b"\n") {
-            let why = format!("{name}:{number}: longer than {MAX_LINE_BYTES} bytes");
+        if read as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
+            let why = format!("{}: longer than {MAX_LINE_BYTES} bytes", shown(args, at));
             return Err(AppError::Usage(why));
         }
-        if line.trim_ascii().is_empty() {
+        if bytes.trim_ascii().is_empty() {
             continue;
         }
-        match Line::read(&line, now) {
-            Ok(read) => spool.keep(file, read, &line)?,
+        match Line::read(&bytes, now) {
+            Ok(read) => spool.keep(at, read, &bytes)?,
             Err(why) => {
-                let told = spool.count_bad();
-                if told <= MAX_TOLD {
-                    say(&format!("{name}:{number}: {why}"));
-                } else if told == MAX_TOLD + 1 {
-                    say("… and more: the rest is only counted");
-                }
+                spool.count_bad();
+                told.line(args, at, &why);
             }
         }
     }
     Ok(())
 }
 
-/// Stores what was put aside, and counts it.
+/// Stores what was put aside, and counts it, where nothing stands against it.
 async fn store(
     ledger: &Ledger,
     config: &Config,
     spool: &Spool,
     args: &ImportArgs,
-    imported: &mut Imported,
+    told: &mut Told,
 ) -> Result<(), AppError> {
     let older = if args.into_newer { Older::Counted } else { Older::Refused };
     let mut import = ledger.import(older);
-    for batch in spool.batches(BATCH_RECORDS).take_while(|_| older == Older::Refused) {
-        import.look_at(&batch?, Deadline::after(BATCH_WITHIN)).await.map_err(told_older)?;
+    let mut first = 0;
+    for batch in spool.batches(BATCH_RECORDS) {
+        let batch = flagged(args, batch?);
+        for (place, why) in import.look_at(&batch, Deadline::after(BATCH_WITHIN)).await? {
+            told.refused += 1;
+            if let Refusal::Older { policy, .. } = &why {
+                told.older += 1;
+                // where a whole history is too old, the first of it says so
+                if !told.older_of.insert(policy.clone()) {
+                    continue;
+                }
+            }
+            if let Some(at) = spool.at(first + place) {
+                told.line(args, at, &why);
+            }
+        }
+        first += batch.len();
+    }
+    if told.stops(args, spool) {
+        return Ok(());
     }
     let follower = ledger.follow(config.follow_settings())?;
     for batch in spool.batches(BATCH_RECORDS) {
-        let mut all = batch?;
-        all.iter_mut().filter(|_| args.simulated).for_each(flag_simulated);
-        let brought = import.bring(all, Deadline::after(BATCH_WITHIN)).await;
-        *imported = import.done();
-        brought.map_err(told_older)?;
+        let batch = flagged(args, batch?);
+        let brought = import.bring(batch, Deadline::after(BATCH_WITHIN)).await;
+        told.imported = import.done();
+        brought?;
     }
+    import.end().await?;
     count(ledger, follower).await;
     Ok(())
 }
 
-fn told_older(why: LedgerError) -> AppError {
-    if matches!(why, LedgerError::Older { .. }) {
-        return AppError::Usage(format!("{why}; with --into-newer they are only added up"));
-    }
-    AppError::Store(why)
+fn flagged(args: &ImportArgs, mut all: Vec<Brought>) -> Vec<Brought> {
+    all.iter_mut().filter(|_| args.simulated).for_each(flag_simulated);
+    all
 }
 
 fn flag_simulated(brought: &mut Brought) {
     if let Brought::Record(record) = brought
-        && !record.flags.iter().any(|flag| flag == SIMULATED)
+        && !record.form.flags.iter().any(|flag| flag == SIMULATED)
     {
-        record.flags.push(SIMULATED.to_owned());
+        record.form.flags.push(SIMULATED.to_owned());
     }
 }
 
@@ -259,16 +335,12 @@ async fn count(ledger: &Ledger, follower: Follower) {
     }
 }
 
-fn tell(args: &ImportArgs, spool: &Spool, imported: Imported) -> Result<(), AppError> {
-    let Imported { stored, present, shadows, unwatched } = imported;
-    let are = if unwatched == 1 { "of them is" } else { "of them are" };
-    if unwatched != 0 {
-        say(&format!("vlmgate: {unwatched} {are} added up and not watched: newer ones are here"));
-    }
-    let (records, bad) = (spool.records(), spool.bad());
+fn tell(args: &ImportArgs, spool: &Spool, told: &Told) -> Result<(), AppError> {
+    let Imported { stored, present, shadows, unwatched } = told.imported;
+    let (records, bad, refused) = (spool.records(), spool.bad(), told.refused);
     if args.json {
         let told = json!({ "records": records, "stored": stored, "present": present,
-            "shadows": shadows, "bad": bad });
+            "shadows": shadows, "unwatched": unwatched, "bad": bad, "refused": refused });
         put(&told.to_string())?;
     } else {
         let behind = match shadows {
@@ -279,6 +351,13 @@ fn tell(args: &ImportArgs, spool: &Spool, imported: Imported) -> Result<(), AppE
         let stored = counted(stored, "record");
         put(&format!("{stored}{behind} stored, {present} {were} here already"))?;
     }
+    if unwatched != 0 {
+        let are = if unwatched == 1 { "is" } else { "are" };
+        say(&format!(
+            "vlmgate: {unwatched} of them {are} added up and not watched: newer ones were here, or \
+             where they come from"
+        ));
+    }
     let no_records =
         if bad == 1 { "1 line is no record" } else { &format!("{bad} lines are no records") };
     match (bad, args.skip_bad) {
@@ -288,6 +367,15 @@ fn tell(args: &ImportArgs, spool: &Spool, imported: Imported) -> Result<(), AppE
             "vlmgate: {no_records}: nothing is stored; mend the file, or leave such lines out with \
              --skip-bad"
         )),
+    }
+    if refused != 0 {
+        let are = if refused == 1 { "record is" } else { "records or shadows are" };
+        let advice = if refused == told.older {
+            "with --into-newer what is older is only added up"
+        } else {
+            "take those out that say something else than what is known of their ids"
+        };
+        say(&format!("vlmgate: {refused} {are} refused: nothing is stored; {advice}"));
     }
     Ok(())
 }

@@ -129,7 +129,7 @@ pub(crate) enum What {
     Record,
     /// What came after one.
     Late,
-    /// What was said behind one elsewhere; whoever brings it is told when it is not written.
+    /// What was brought and is no record; whoever brings it is told when it is not written.
     Behind,
 }
 

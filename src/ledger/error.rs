@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::clock::{Late, Timestamp};
+use crate::clock::Late;
 
 /// Why the ledger cannot do what it was asked.
 #[derive(Debug, Error)]
@@ -33,19 +33,6 @@ pub enum LedgerError {
         /// What went wrong.
         why: String,
     },
-    /// A record is older than the newest of its policy here, and that was to be refused.
-    #[error(
-        "a record of {policy} from {at} is older than what is here of it (up to {newest}): \
-        watched as it comes, an old outage would alarm as one of today"
-    )]
-    Older {
-        /// Whose.
-        policy: String,
-        /// When its check began.
-        at: Timestamp,
-        /// When that of the newest did.
-        newest: Timestamp,
-    },
     /// The store failed this time.
     #[error("the store failed: {0}")]
     Store(String),
@@ -65,7 +52,6 @@ impl LedgerError {
             Self::InUse { .. } => "in_use",
             Self::Open { .. } => "open",
             Self::Row { .. } => "row",
-            Self::Older { .. } => "older",
             Self::Store(_) => "store",
             Self::Late => "late",
             Self::Closed => "closed",

@@ -15,10 +15,11 @@ use crate::ledger::shadows::Shadow;
 
 /// What older programs stored counts in the order in which it was stored.
 const COUNTED: &str = "SELECT record.seq, coalesce(counted.n, \
-    CASE WHEN record.seq <= followed.old_n THEN record.seq END) \
+    CASE WHEN record.seq <= followed.old_n THEN record.seq END), unwatched.seq IS NOT NULL \
     FROM json_each(?1) CROSS JOIN record ON record.seq = value \
     JOIN followed ON followed.id = 1 \
-    LEFT JOIN counted ON counted.seq = record.seq AND counted.shadow = 0";
+    LEFT JOIN counted ON counted.seq = record.seq AND counted.shadow = 0 \
+    LEFT JOIN unwatched ON unwatched.seq = record.seq";
 
 /// A record with what was said behind its verdict: what is answered of one verdict, and a line of an
 /// export.
@@ -30,6 +31,9 @@ pub struct Whole {
     /// Its place, among records and what was said behind their verdicts, in the order in which they
     /// count; null while it does not count yet.
     pub counted: Option<i64>,
+    /// Whether it is added up and no monitor sees it, nor what was said behind its verdict: it came
+    /// from another store when newer ones of its policy were here.
+    pub unwatched: bool,
     /// In the order in which it was stored.
     pub shadows: Vec<Shadow>,
 }
@@ -40,6 +44,8 @@ pub struct Whole {
 pub struct Beside {
     /// As in [`Whole`].
     pub counted: Option<i64>,
+    /// As in [`Whole`].
+    pub unwatched: bool,
     /// As in [`Whole`].
     pub shadows: Vec<Shadow>,
 }
@@ -66,14 +72,15 @@ impl Reader {
         let seqs: Vec<i64> = records.iter().filter_map(|record| record.seq).collect();
         let list = serde_json::to_string(&seqs);
         let list = list.map_err(|why| LedgerError::Store(why.to_string()))?;
-        let counted = sqlx::query_as::<_, (i64, Option<i64>)>(COUNTED).bind(&list);
+        let counted = sqlx::query_as::<_, (i64, Option<i64>, bool)>(COUNTED).bind(&list);
+        let counted = bounded(counted.fetch_all(&self.pool)).await?.into_iter();
         let counted: HashMap<_, _> =
-            bounded(counted.fetch_all(&self.pool)).await?.into_iter().collect();
+            counted.map(|(seq, counted, unwatched)| (seq, (counted, unwatched))).collect();
         let mut behind = self.behind(&list).await?;
         let whole = |record: RecordForm| {
             let seq = record.seq.unwrap_or_default();
-            let counted = counted.get(&seq).copied().flatten();
-            Whole { counted, shadows: behind.remove(&seq).unwrap_or_default(), record }
+            let (counted, unwatched) = counted.get(&seq).copied().unwrap_or_default();
+            Whole { counted, unwatched, shadows: behind.remove(&seq).unwrap_or_default(), record }
         };
         Ok(records.into_iter().map(whole).collect())
     }

@@ -53,9 +53,9 @@ impl Pending {
     ) -> (Self, oneshot::Receiver<i64>) {
         let (answer, committed) = oneshot::channel();
         let ticket = match &row.content {
-            Content::Record(_) | Content::Older(_) => Ticket::new(counters, What::Record),
+            Content::Record(_) | Content::Brought(_) => Ticket::new(counters, What::Record),
             Content::Late { .. } => Ticket::new(counters, What::Late),
-            Content::Behind(_) => Ticket::new(counters, What::Behind),
+            Content::Behind(_) | Content::Counts { .. } => Ticket::new(counters, What::Behind),
         };
         let waiter = Waiter { ticket, answer };
         (Self { row, keep, waiter }, committed)

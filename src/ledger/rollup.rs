@@ -450,12 +450,13 @@ fn whole(count: u64) -> i64 {
 }
 
 /// What a judge said behind the verdict, as the statistics of drift take it: nothing where it did
-/// not judge, or no judge gave the verdict.
+/// not judge, or no judge gave the verdict. What the rest of an early answer says of the verdict is no
+/// part of it: that may come before or after, and a copy of the record has it from the beginning.
 pub(crate) fn said_aside<'a>(
     form: &RecordForm,
     attempt: &'a AttemptForm,
 ) -> Option<(Route, &'a str, bool)> {
-    let is_judged = form.is_rated() && attempt.outcome == AttemptOutcome::Judged;
+    let is_judged = form.basis.is_judged() && attempt.outcome == AttemptOutcome::Judged;
     let said = attempt.said.filter(|_| is_judged)?;
     Some((attempt.route, &attempt.judge, said != Decision::Pass))
 }

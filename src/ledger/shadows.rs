@@ -23,19 +23,23 @@ use crate::ledger::{Ledger, LedgerError};
 
 /// The first stands: a judge is asked once for one entry.
 const INSERT: &str = "INSERT INTO shadow (seq, at_us, policy, judge, purpose, entry, propensity, \
-    judged_by, cost_micro_usd, form) SELECT seq, ?2, policy, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
+    judged_by, cost_micro_usd, form, brought, unwatched) \
+    SELECT seq, ?2, policy, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
     FROM record WHERE id = ?1 ON CONFLICT (seq, judge, entry) DO NOTHING RETURNING id, seq";
 
 const INSERT_COUNTED: &str = "INSERT INTO counted (seq, shadow) VALUES (?1, ?2)";
 
 const BEHIND: &str = "SELECT shadow.at_us, purpose, entry, shadow.propensity, shadow.judged_by, \
-    shadow.form, counted.n, shadow.seq FROM json_each(?1) \
+    shadow.form, counted.n, shadow.seq, shadow.unwatched OR unwatched.seq IS NOT NULL \
+    FROM json_each(?1) \
     CROSS JOIN shadow ON shadow.seq = value \
     LEFT JOIN counted ON counted.seq = shadow.seq AND counted.shadow = shadow.id \
+    LEFT JOIN unwatched ON unwatched.seq = shadow.seq \
     ORDER BY shadow.id";
 
+/// What came from another store was paid for there.
 const SPENT: &str = "SELECT policy, purpose, entry, sum(cost_micro_usd) FROM shadow \
-    WHERE at_us >= ?1 GROUP BY 1, 2, 3";
+    WHERE at_us >= ?1 AND brought = 0 GROUP BY 1, 2, 3";
 
 /// A call follows its record, so what is older than the range cannot belong to it.
 const BACKFILLED: &str = "SELECT (record.at_us - ?2) / ?5, record.judge, \
@@ -116,16 +120,23 @@ pub struct Shadow {
     pub judged_by: Digest,
     /// Its place in the order in which records and shadows count.
     pub counted: Option<i64>,
+    /// Whether it is added up and no monitor sees it, by itself or with its record.
+    #[serde(default)]
+    pub unwatched: bool,
     /// The call.
     #[serde(flatten)]
     pub attempt: AttemptForm,
 }
 
 /// One call that was kept elsewhere, to be brought behind its verdict here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Behind {
     /// The verdict's id.
     pub verdict: Uuid,
+    /// The verdict's policy.
+    pub policy: String,
+    /// When the verdict's check began.
+    pub at: Timestamp,
     /// The call.
     pub shadow: Shadow,
 }
@@ -193,6 +204,8 @@ struct Inserted<'a> {
     judge: &'a str,
     cost: MicroUsd,
     form: String,
+    brought: bool,
+    unwatched: bool,
 }
 
 /// Writes the row and its place in the order in which things count, in the caller's transaction; the
@@ -212,6 +225,8 @@ pub(crate) async fn insert(
         judge: &shadow.attempt.judge.name,
         cost: shadow.attempt.cost,
         form: form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?,
+        brought: false,
+        unwatched: false,
     };
     Ok(insert_row(conn, inserted).await?.map_or(NO_SHADOW, |(id, _)| id))
 }
@@ -219,7 +234,7 @@ pub(crate) async fn insert(
 /// The same with one that was kept elsewhere; the `seq` of its record, or [`NO_SHADOW`].
 pub(crate) async fn insert_behind(
     conn: &mut SqliteConnection,
-    Behind { verdict, shadow }: &Behind,
+    Behind { verdict, shadow, policy: _, at: _ }: &Behind,
 ) -> Result<i64, sqlx::Error> {
     let form = serde_json::to_string(&shadow.attempt);
     let inserted = Inserted {
@@ -232,6 +247,8 @@ pub(crate) async fn insert_behind(
         judge: &shadow.attempt.judge,
         cost: MicroUsd(shadow.attempt.cost_micro_usd.unwrap_or_default()),
         form: form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?,
+        brought: true,
+        unwatched: shadow.unwatched,
     };
     Ok(insert_row(conn, inserted).await?.map_or(NO_SHADOW, |(_, seq)| seq))
 }
@@ -250,7 +267,9 @@ async fn insert_row(
         .bind(row.propensity)
         .bind(row.judged_by.to_string())
         .bind(i64::try_from(row.cost.0).unwrap_or(i64::MAX))
-        .bind(row.form);
+        .bind(row.form)
+        .bind(row.brought)
+        .bind(row.unwatched);
     let Some((id, seq)) = insert.fetch_optional(&mut *conn).await? else { return Ok(None) };
     query(INSERT_COUNTED).bind(seq).bind(id).execute(conn).await?;
     Ok(Some((id, seq)))
@@ -271,7 +290,8 @@ impl Reader {
         Ok(behind)
     }
 
-    /// What was spent behind verdicts from a moment on.
+    /// What was spent behind verdicts from a moment on: what was brought from another store was not
+    /// paid for here.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -330,6 +350,7 @@ fn read(row: &SqliteRow) -> Result<Shadow, LedgerError> {
         propensity: row.try_get(3)?,
         judged_by: judged_by.parse().map_err(|why| unreadable(&why))?,
         counted: row.try_get(6)?,
+        unwatched: row.try_get(8)?,
         attempt: serde_json::from_str(form).map_err(|why| unreadable(&why))?,
     })
 }

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::domain::{Decision, Digest, MicroUsd, Route};
+use crate::ledger::awaiting::{self, For, Opener};
 use crate::ledger::form::RecordForm;
+use crate::ledger::import::BroughtRecord;
 use crate::ledger::marks;
 use crate::ledger::rollup;
 use crate::ledger::shadows::{self, Behind};
@@ -75,26 +77,7 @@ const INSERT_LATE_FLAGS: &str = "INSERT OR IGNORE INTO flag \
     SELECT value, record.at_us, record.seq FROM json_each(?2, '$.flags') \
     JOIN record ON record.seq = ?1";
 
-/// Nothing can change how it counts any more.
-const INSERT_COUNTED: &str = "INSERT INTO counted (seq) VALUES (?1)";
-
-/// It counts as it is now: a rest that comes all the same must not change how.
-const INSERT_GIVEN_UP: &str = "INSERT INTO counted (seq, without_rest) VALUES (?1, 1)";
-
-const INSERT_ALL_GIVEN_UP: &str =
-    "INSERT INTO counted (seq, without_rest) SELECT seq, 1 FROM awaited ORDER BY seq";
-
-const INSERT_AWAITED: &str = "INSERT INTO awaited (seq, at_us) VALUES (?1, ?2)";
-
-const DELETE_AWAITED: &str = "DELETE FROM awaited WHERE seq = ?1";
-
-/// Whose rest has not come, and will not.
-const DELETE_GIVEN_UP: &str = "DELETE FROM awaited WHERE seq IN (SELECT seq FROM awaited \
-    WHERE at_us < ?1 ORDER BY seq LIMIT ?2) RETURNING seq";
-
 const INSERT_ROUTED: &str = "INSERT INTO routed (route, at_us, seq) VALUES (?1, ?2, ?3)";
-
-const INSERT_UNWATCHED: &str = "INSERT INTO unwatched (seq) VALUES (?1)";
 
 const INSERT_IMAGE: &str = "INSERT INTO image (seq, idx, view, digest, size_bytes, policy, at_us) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -153,8 +136,10 @@ pub(crate) struct Row {
 pub(crate) enum Content {
     /// A record.
     Record(Box<RecordForm>),
-    /// A record that is brought in where newer ones of its policy are: no monitor is to see it.
-    Older(Box<RecordForm>),
+    /// A record that comes from another store.
+    Brought(Box<BroughtRecord>),
+    /// The place has come of a record that was brought before.
+    Counts { id: Uuid },
     /// The remainder of the record with this id, and what it adds to the bill.
     Late { id: Uuid, cost: MicroUsd },
     /// What was said behind a verdict, and was kept elsewhere.
@@ -265,23 +250,17 @@ async fn accept_rewritten(conn: &mut SqliteConnection) -> Result<(), sqlx::Error
 }
 
 /// The newest record of the store, and the one up to which records were counted. What an earlier
-/// process left open is closed: see [`give_up_all`].
-pub(crate) async fn take_over(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
-    if let Err(why) = give_up_all(conn).await {
+/// process left open is closed: see [`awaiting::give_up_all`].
+pub(crate) async fn take_over(
+    conn: &mut SqliteConnection,
+    opener: Opener,
+) -> Result<(i64, i64), sqlx::Error> {
+    if let Err(why) = awaiting::give_up_all(conn, opener).await {
         // a full disk must not keep the gate from starting: retention gives them up later
         tracing::warn!(%why, "early answers of an earlier run do not count yet");
     }
     let ends = "SELECT coalesce((SELECT max(seq) FROM record), 0), seq FROM followed WHERE id = 1";
     sqlx::query_as(ends).fetch_one(conn).await
-}
-
-/// Gives up the rest of every early answer: only a process that is gone could have brought it, and
-/// until its record counts, no sum speaks of it.
-async fn give_up_all(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(INSERT_ALL_GIVEN_UP).execute(&mut *tx).await?;
-    sqlx::query("DELETE FROM awaited").execute(&mut *tx).await?;
-    tx.commit().await
 }
 
 /// Appends `rows` in one transaction; their `seq`, in the same order.
@@ -300,12 +279,21 @@ pub(crate) async fn append(
 
 async fn append_row(conn: &mut SqliteConnection, row: &Row) -> Result<i64, sqlx::Error> {
     match &row.content {
-        Content::Record(form) => append_whole(conn, row, form).await,
-        Content::Older(form) => {
+        Content::Record(form) => {
             let seq = append_whole(&mut *conn, row, form).await?;
-            sqlx::query(INSERT_UNWATCHED).bind(seq).execute(conn).await?;
+            if form.complete {
+                awaiting::count(conn, seq).await?;
+            } else {
+                awaiting::wait(conn, (seq, form.at), For::Rest).await?;
+            }
             Ok(seq)
         }
+        Content::Brought(brought) => {
+            let seq = append_whole(&mut *conn, row, &brought.form).await?;
+            brought.place(conn, seq).await?;
+            Ok(seq)
+        }
+        Content::Counts { id } => awaiting::count_brought(conn, *id).await,
         Content::Late { id, cost } => append_late(conn, row, (*id, *cost)).await,
         Content::Behind(behind) => shadows::insert_behind(conn, behind).await,
     }
@@ -323,11 +311,7 @@ async fn append_late(
         .bind(&row.json);
     let Some(seq) = insert.fetch_optional(&mut *conn).await? else { return Ok(NO_RECORD) };
     sqlx::query(INSERT_LATE_FLAGS).bind(seq).bind(&row.json).execute(&mut *conn).await?;
-    let awaited = sqlx::query(DELETE_AWAITED).bind(seq).execute(&mut *conn).await?;
-    // one that was given up counts already
-    if awaited.rows_affected() != 0 {
-        sqlx::query(INSERT_COUNTED).bind(seq).execute(conn).await?;
-    }
+    awaiting::come(conn, seq).await?;
     Ok(seq)
 }
 
@@ -337,11 +321,6 @@ async fn append_whole(
     form: &RecordForm,
 ) -> Result<i64, sqlx::Error> {
     let seq = append_record(conn, row, form).await?;
-    if form.complete {
-        sqlx::query(INSERT_COUNTED).bind(seq).execute(&mut *conn).await?;
-    } else {
-        sqlx::query(INSERT_AWAITED).bind(seq).bind(form.at.0).execute(&mut *conn).await?;
-    }
     if let Some(route) = form.route {
         let insert = sqlx::query(INSERT_ROUTED).bind(route.label()).bind(form.at.0).bind(seq);
         insert.execute(&mut *conn).await?;
@@ -448,12 +427,7 @@ pub(crate) async fn delete(
             deleted.rows = delete.execute(&mut *tx).await?.rows_affected();
         }
         Aged::Awaited { before } => {
-            let given_up = sqlx::query_scalar::<_, i64>(DELETE_GIVEN_UP).bind(before.0).bind(most);
-            let given_up = given_up.fetch_all(&mut *tx).await?;
-            for seq in &given_up {
-                sqlx::query(INSERT_GIVEN_UP).bind(seq).execute(&mut *tx).await?;
-            }
-            deleted.rows = given_up.len() as u64;
+            deleted.rows = awaiting::give_up(&mut tx, *before, most).await?;
         }
         Aged::Happened { policy, before } => {
             deleted.rows = marks::delete(&mut tx, policy.as_deref(), *before, most).await?;

@@ -2,6 +2,7 @@
 
 mod copied;
 pub(crate) mod counting;
+mod restored;
 mod served;
 mod stores;
 

@@ -2,7 +2,7 @@
 
 mod counted;
 mod keeping;
-mod late;
+pub(crate) mod late;
 mod listing;
 mod reading;
 pub(crate) mod records;

@@ -4,7 +4,8 @@
 //!
 //! A call begins only if all that is spent and reserved, with it, was drawn. A little more is drawn
 //! than is wanted, so that not every call waits for the store; a restart counts that as spent. What is
-//! due after an outage is drawn whole before it begins: a restart in its middle costs all of that.
+//! due after an outage is set aside whole before it begins, so that it is known how far the money
+//! goes; it is drawn as its calls begin: what a restart in its middle ends was not spent.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -63,8 +64,10 @@ struct Purse {
     day: i64,
     /// On that day.
     spent: MicroUsd,
-    /// For calls under way or to come, whatever day it was reserved.
+    /// For calls under way, whatever day it was reserved.
     reserved: MicroUsd,
+    /// For calls to come, whatever day it was set aside: nothing of it need be drawn yet.
+    aside: MicroUsd,
     /// On that day, as the store has it.
     drawn: MicroUsd,
     /// To be drawn; 0: nothing.
@@ -72,8 +75,25 @@ struct Purse {
 }
 
 impl Purse {
+    /// What is, or may be, spent by now.
     fn needed(&self) -> MicroUsd {
         self.spent + self.reserved
+    }
+
+    /// What can be spent on nothing else.
+    fn taken(&self) -> MicroUsd {
+        self.needed() + self.aside
+    }
+
+    /// Reserves `estimate`, if it is drawn; if not, it will be wanted.
+    fn reserve(&mut self, (estimate, per_day): (MicroUsd, MicroUsd)) -> Result<(), Short> {
+        let needed = self.needed() + estimate;
+        if self.drawn < needed {
+            self.want(needed, per_day);
+            return Err(Short::Undrawn);
+        }
+        self.reserved = self.reserved + estimate;
+        Ok(())
     }
 
     /// Wants `needed` drawn, and a little more where the day's money has it.
@@ -91,27 +111,67 @@ pub(super) struct Kept {
     money: Money,
     which: Which,
     estimate: MicroUsd,
-    has_begun: bool,
+    stage: Stage,
+}
+
+/// How far a call is for which money is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It waits, and its money need not be drawn.
+    Aside,
+    /// It may begin.
+    Reserved,
+    Begun,
 }
 
 impl Kept {
+    /// Whether the call may begin: its money is drawn. If not, it will be wanted.
+    pub(super) fn is_drawn(&mut self, per_day: MicroUsd, now: Timestamp) -> bool {
+        if self.stage != Stage::Aside {
+            return true;
+        }
+        let mut purses = self.money.purses();
+        let purse = today(&mut purses, &self.which, now);
+        if purse.reserve((self.estimate, per_day)).is_err() {
+            return false;
+        }
+        purse.aside = MicroUsd(purse.aside.0.saturating_sub(self.estimate.0));
+        self.stage = Stage::Reserved;
+        true
+    }
+
     /// The call begins.
     pub(super) fn begin(&mut self) {
-        self.has_begun = true;
+        debug_assert!(self.stage == Stage::Reserved, "its money is drawn");
+        self.stage = Stage::Begun;
     }
 
     /// The call cost that much.
     pub(super) fn settle(mut self, cost: MicroUsd) {
+        self.end(cost);
+    }
+
+    fn end(&mut self, cost: MicroUsd) {
         let estimate = mem::take(&mut self.estimate);
-        self.has_begun = false;
-        self.money.settle(&self.which, (estimate, cost));
+        if let Some(purse) = self.money.purses().get_mut(&self.which) {
+            let kept = match self.stage {
+                Stage::Aside => &mut purse.aside,
+                Stage::Reserved | Stage::Begun => &mut purse.reserved,
+            };
+            *kept = MicroUsd(kept.0.saturating_sub(estimate.0));
+            purse.spent = purse.spent + cost;
+        }
+        self.stage = Stage::Reserved; // it ends once
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let cost = if self.has_begun { self.estimate } else { MicroUsd::default() };
-        self.money.settle(&self.which, (self.estimate, cost));
+        let cost = match self.stage {
+            Stage::Begun => self.estimate,
+            Stage::Aside | Stage::Reserved => MicroUsd::default(),
+        };
+        self.end(cost);
     }
 }
 
@@ -144,19 +204,14 @@ impl Money {
     ) -> Result<Kept, Short> {
         let mut purses = self.purses();
         let purse = today(&mut purses, which, now);
-        let needed = purse.needed() + estimate;
-        if per_day < needed {
+        if per_day < purse.taken() + estimate {
             return Err(Short::Spent);
         }
-        if purse.drawn < needed {
-            purse.want(needed, per_day);
-            return Err(Short::Undrawn);
-        }
-        purse.reserved = purse.reserved + estimate;
-        Ok(self.kept(which, estimate))
+        purse.reserve((estimate, per_day))?;
+        Ok(self.kept(which, (estimate, Stage::Reserved)))
     }
 
-    /// Keeps `estimate` for a call that will begin once it [is drawn](Self::is_drawn); `None`: the
+    /// Keeps `estimate` for a call that will begin once it [is drawn](Kept::is_drawn); `None`: the
     /// day's money does not suffice.
     pub(super) fn set_aside(
         &self,
@@ -166,22 +221,11 @@ impl Money {
     ) -> Option<Kept> {
         let mut purses = self.purses();
         let purse = today(&mut purses, which, now);
-        if per_day < purse.needed() + estimate {
+        if per_day < purse.taken() + estimate {
             return None;
         }
-        purse.reserved = purse.reserved + estimate;
-        Some(self.kept(which, estimate))
-    }
-
-    /// Whether everything that was kept is drawn; if not, it will be wanted.
-    pub(super) fn is_drawn(&self, which: &Which, per_day: MicroUsd, now: Timestamp) -> bool {
-        let mut purses = self.purses();
-        let purse = today(&mut purses, which, now);
-        let is_drawn = purse.needed() <= purse.drawn;
-        if !is_drawn {
-            purse.want(purse.needed(), per_day);
-        }
-        is_drawn
+        purse.aside = purse.aside + estimate;
+        Some(self.kept(which, (estimate, Stage::Aside)))
     }
 
     /// What is to be drawn in the store.
@@ -205,15 +249,8 @@ impl Money {
         }
     }
 
-    fn kept(&self, which: &Which, estimate: MicroUsd) -> Kept {
-        Kept { money: self.clone(), which: which.clone(), estimate, has_begun: false }
-    }
-
-    fn settle(&self, which: &Which, (estimate, cost): (MicroUsd, MicroUsd)) {
-        if let Some(purse) = self.purses().get_mut(which) {
-            purse.reserved = MicroUsd(purse.reserved.0.saturating_sub(estimate.0));
-            purse.spent = purse.spent + cost;
-        }
+    fn kept(&self, which: &Which, (estimate, stage): (MicroUsd, Stage)) -> Kept {
+        Kept { money: self.clone(), which: which.clone(), estimate, stage }
     }
 
     fn purses(&self) -> MutexGuard<'_, BTreeMap<Which, Purse>> {
@@ -231,7 +268,8 @@ fn today<'a>(
     let purse = purses.entry(which.clone()).or_default();
     let today = day(now);
     if purse.day < today {
-        *purse = Purse { day: today, reserved: purse.reserved, ..Purse::default() };
+        let Purse { reserved, aside, .. } = *purse;
+        *purse = Purse { day: today, reserved, aside, ..Purse::default() };
     }
     purse
 }
@@ -345,13 +383,43 @@ mod tests {
         assert_eq!(money.reserve(&which, amounts, NOON).map(drop), Err(Short::Undrawn));
         kept.settle(MicroUsd(5));
         assert!(money.reserve(&which, amounts, NOON).is_ok(), "5 and 30 of 40");
-        let ahead = money.set_aside(&which, (MicroUsd(300), MicroUsd(1_000)), NOON);
-        assert!(ahead.is_some() && !money.is_drawn(&which, MicroUsd(1_000), NOON));
+        let per_day = MicroUsd(1_000);
+        let mut ahead = money.set_aside(&which, (MicroUsd(300), per_day), NOON).unwrap();
+        assert!(!ahead.is_drawn(per_day, NOON));
         draw(&money, NOON);
-        assert!(money.is_drawn(&which, MicroUsd(1_000), NOON));
         let tomorrow = Timestamp(NOON.0 + DAY_US);
-        assert!(!money.is_drawn(&which, MicroUsd(1_000), tomorrow), "a day draws its own");
-        assert!(money.set_aside(&which, (MicroUsd(701), MicroUsd(1_000)), tomorrow).is_none());
+        assert!(!ahead.is_drawn(per_day, tomorrow), "a day draws its own");
+        assert!(money.set_aside(&which, (MicroUsd(701), per_day), tomorrow).is_none());
+        draw(&money, tomorrow);
+        assert!(ahead.is_drawn(per_day, tomorrow) && ahead.is_drawn(per_day, tomorrow));
+        assert!(money.set_aside(&which, (MicroUsd(701), per_day), tomorrow).is_none(), "once");
+        drop(ahead);
+        assert!(money.set_aside(&which, (MicroUsd(1_000), per_day), tomorrow).is_some());
+    }
+
+    #[test]
+    fn a_restart_in_the_middle_of_a_backfill_had_spent_all_that_was_set_aside_for_it() {
+        let (which, per_day) = (Which::of(Purpose::Backfill, "p", ""), MicroUsd(1_000));
+        let (killed, mut drawn) = (Money::default(), Vec::new());
+        let kept = (0..100).map(|_| killed.set_aside(&which, (MicroUsd(10), per_day), NOON));
+        let mut kept: Vec<Kept> = kept.map(Option::unwrap).collect();
+        assert!(killed.set_aside(&which, (MicroUsd(1), per_day), NOON).is_none(), "all is taken");
+        for mut one in kept.drain(..7) {
+            while !one.is_drawn(per_day, NOON) {
+                drawn = killed.wanted(NOON);
+                drawn.iter().for_each(|(which, draw)| killed.note(which, draw));
+            }
+            one.begin();
+            one.settle(MicroUsd(9));
+        }
+        let drawn: Vec<Spent> = drawn.into_iter().map(|(_, draw)| draw.of).collect();
+        let next = Money::default();
+        next.restore(&[which.spent(MicroUsd(63))], &drawn, NOON);
+        let left = |money: &Money, estimate| {
+            money.set_aside(&which, (MicroUsd(estimate), per_day), NOON).is_some()
+        };
+        assert!(left(&next, 910), "seven calls, and two that may have been under way: {drawn:?}");
+        assert!(!left(&next, 940), "what was drawn may be spent: {drawn:?}");
     }
 
     #[test]

@@ -389,8 +389,8 @@ impl Working {
         let (now, amounts) = (Timestamp::now(), (ready.estimate, ready.per_day));
         let kept = missing.kept.take();
         let kept = kept.or_else(|| self.money.set_aside(&ready.which, amounts, now));
-        let kept = kept.ok_or(Not::Ever(Unasked::Budget))?;
-        if !self.money.is_drawn(&ready.which, ready.per_day, now) {
+        let mut kept = kept.ok_or(Not::Ever(Unasked::Budget))?;
+        if !kept.is_drawn(ready.per_day, now) {
             missing.kept = Some(kept);
             return Err(Not::Yet(Unasked::Budget));
         }

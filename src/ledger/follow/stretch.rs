@@ -18,7 +18,7 @@ use crate::ledger::writing::Followed;
 
 const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us, \
     counted.shadow, shadow.form, shadow.judged_by, shadow.at_us, \
-    unwatched.seq IS NOT NULL \
+    unwatched.seq IS NOT NULL OR coalesce(shadow.unwatched, 0) \
     FROM counted CROSS JOIN record ON record.seq = counted.seq \
     LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 AND counted.shadow = 0 \
     LEFT JOIN shadow ON shadow.id = counted.shadow \
@@ -62,7 +62,7 @@ pub(super) struct Aside {
     pub(super) judged_by: String,
     /// When the call began.
     pub(super) at: Timestamp,
-    /// Whether its record is.
+    /// Whether it is: nothing that was said behind a record is that is not.
     pub(super) is_watched: bool,
 }
 

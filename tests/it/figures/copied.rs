@@ -19,17 +19,17 @@ use crate::ledger::settings;
 const RECORDS: u32 = 3_300;
 
 /// Where the program keeps the records of `folder` without any configuration.
-fn store(folder: &Path) -> Settings {
+pub(super) fn store(folder: &Path) -> Settings {
     let data = folder.join("data");
     Settings { path: data.join("vlmgate.db"), images_dir: data.join("images"), ..settings(&data) }
 }
 
-fn state(folder: &Path) -> std::path::PathBuf {
+pub(super) fn state(folder: &Path) -> std::path::PathBuf {
     folder.join("data/drift.json")
 }
 
 /// A baseline of no days: as soon as two thousand were served.
-fn usual(folder: &Path) -> Follow {
+pub(super) fn usual(folder: &Path) -> Follow {
     Follow { baseline_days: 0, ..Follow::usual(state(folder)) }
 }
 
@@ -60,12 +60,12 @@ async fn grow(folder: &Path, (from, to): (u32, u32)) {
     ledger.close(soon()).await.unwrap();
 }
 
-async fn exported(folder: &Path) -> Vec<Whole> {
+pub(super) async fn exported(folder: &Path) -> Vec<Whole> {
     let reader = Reader::open(&store(folder)).await.unwrap();
     reader.export(Filter::default()).try_collect().await.unwrap()
 }
 
-fn vlmgate(folder: &Path, arguments: &[&str]) -> Output {
+pub(super) fn vlmgate(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vlmgate"));
     command.current_dir(folder).args(arguments).env_clear();
     command.output().unwrap()
@@ -123,7 +123,7 @@ async fn shadows_were_left_out_of_an_export_and_a_copy_watched_otherwise_than_it
 }
 
 /// Records, and what was said behind them by its judge, in the order in which they counted.
-fn in_order(all: &[Whole]) -> Vec<(Uuid, Option<&str>)> {
+pub(super) fn in_order(all: &[Whole]) -> Vec<(Uuid, Option<&str>)> {
     let mut places: Vec<_> = all
         .iter()
         .flat_map(|one| {
@@ -139,7 +139,7 @@ fn in_order(all: &[Whole]) -> Vec<(Uuid, Option<&str>)> {
 }
 
 /// A mark without the number that its store gave the record at which it was told.
-fn unnumbered(line: String) -> String {
+pub(super) fn unnumbered(line: String) -> String {
     let Some((head, rest)) = line.split_once("\\\"seq\\\":") else { return line };
     let rest = rest.trim_start_matches(|one: char| one.is_ascii_digit());
     format!("{head}{rest}")

@@ -6,6 +6,8 @@ use vlmgate::clock::Timestamp;
 use vlmgate::ledger::Ledger;
 use vlmgate::ledger::figures::{Scope, VerdictSum};
 use vlmgate::ledger::follow::Settings as Follow;
+use vlmgate::ledger::form::RecordForm;
+use vlmgate::ledger::import::{Brought, BroughtRecord, Counts, Older};
 
 use crate::ledger::late::{append_late, early, remainder};
 use crate::ledger::records::{START_US, record};
@@ -95,4 +97,33 @@ async fn minutes_go_after_a_month_and_hours_with_the_records() {
     assert_eq!(swept(31 * DAY).await, (400, 400));
     assert_eq!(swept(33 * DAY).await, (0, 400));
     assert_eq!(swept(91 * DAY).await, (0, 0));
+}
+
+/// A record that is brought and counts behind what comes next.
+fn waiting(n: u32) -> Brought {
+    let form = RecordForm::from(&record(n));
+    Brought::Record(Box::new(BroughtRecord { form, is_watched: true, counts: Counts::Later }))
+}
+
+#[tokio::test]
+async fn an_import_that_was_killed_before_the_place_of_a_record_had_come_goes_on_there() {
+    let (folder, ledger) = open().await;
+    let mut import = ledger.import(Older::Refused);
+    import.bring(vec![waiting(1), waiting(2)], soon()).await.unwrap();
+    ledger.close(soon()).await.unwrap();
+    // the next import leaves them where they were
+    let ledger = Ledger::open_to_import(settings(folder.path())).await.unwrap();
+    count(&ledger, &folder).await;
+    assert_eq!(n(&sums(&ledger, 60).await), (0, 0));
+    let mut import = ledger.import(Older::Refused);
+    let place = Brought::Counts(record(1).id);
+    import.bring(vec![waiting(1), place.clone(), place], soon()).await.unwrap();
+    assert_eq!((import.done().stored, import.done().present), (0, 1));
+    count(&ledger, &folder).await;
+    assert_eq!(n(&sums(&ledger, 60).await), (1, 1), "once");
+    ledger.close(soon()).await.unwrap();
+    // nobody goes on with it: a gate lets it count
+    let ledger = Ledger::open(settings(folder.path())).await.unwrap();
+    count(&ledger, &folder).await;
+    assert_eq!(n(&sums(&ledger, 60).await), (2, 2));
 }

@@ -25,11 +25,21 @@ async fn number(conn: &mut SqliteConnection, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(conn).await.unwrap()
 }
 
+/// Takes back what tells records of another store from one's own.
+const WITHOUT_BROUGHT: [&str; 3] = [
+    "ALTER TABLE shadow DROP COLUMN brought",
+    "ALTER TABLE shadow DROP COLUMN unwatched",
+    "ALTER TABLE awaited DROP COLUMN brought",
+];
+
 /// Makes a store of this program one of a program without lists by route and criterion.
 async fn make_older(dir: &TempDir) {
     let mut conn = raw(dir).await;
     for table in ["DROP TABLE routed", "DROP TABLE failed", "DROP TABLE listed"] {
         run(&mut conn, table).await;
+    }
+    for undone in WITHOUT_BROUGHT {
+        run(&mut conn, undone).await;
     }
     run(&mut conn, "DROP TABLE unwatched").await;
     run(&mut conn, "DROP TABLE purse").await;
@@ -137,6 +147,9 @@ async fn a_store_that_built_the_index_at_a_start_is_taken_over_and_needs_it_no_l
     Ledger::open(settings(dir.path())).await.unwrap().close(soon()).await.unwrap();
     let mut conn = raw(&dir).await;
     // as the program before this one left it
+    for sql in WITHOUT_BROUGHT {
+        run(&mut conn, sql).await;
+    }
     for sql in [
         "CREATE INDEX record_route ON record (route, at_us) WHERE route IS NOT NULL",
         "INSERT OR IGNORE INTO failed SELECT value, record.at_us, record.seq \

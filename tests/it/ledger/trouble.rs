@@ -66,7 +66,7 @@ async fn a_lock_of_a_moment_ended_a_sweep_and_with_it_an_import() {
 #[tokio::test]
 async fn an_import_that_failed_told_nothing_of_what_it_had_stored() {
     let (dir, ledger) = open().await;
-    let brought = |n| Brought::Record(Box::new(RecordForm::from(&record(n))));
+    let brought = |n| Brought::from(RecordForm::from(&record(n)));
     let mut import = ledger.import(Older::Refused);
     import.bring(vec![brought(1), brought(2)], soon()).await.unwrap();
     let stalled = Stalled::stall(dir.path()).await;
