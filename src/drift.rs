@@ -34,6 +34,7 @@ pub mod fit;
 pub mod interval;
 pub mod judged;
 pub mod label;
+pub mod labelled;
 mod listed;
 pub mod mix;
 pub mod monitor;

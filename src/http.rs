@@ -13,6 +13,7 @@
 mod admin;
 pub mod auth;
 pub mod body;
+mod budgets;
 pub(crate) mod drift;
 mod drills;
 pub mod events;
@@ -154,6 +155,7 @@ pub fn router(face: Arc<Face>) -> Router {
         .route("/v1/verdicts/{id}/label", allow(post(labels::post), "POST"))
         .route("/v1/verdicts/{id}/labels", allow(get(labels::list), "GET"))
         .route("/v1/policies", allow(get(with(|face, _| admin::policies(face))), "GET"))
+        .route("/v1/budgets", allow(get(budgets::get), "GET"))
         .route("/v1/judges", allow(get(with(|face, _| admin::judges(face))), "GET"))
         .route("/v1/stats", allow(get(stats::get), "GET"))
         .route("/v1/drift", allow(get(drift::get), "GET"))

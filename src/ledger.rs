@@ -50,6 +50,7 @@ pub mod import;
 mod inbox;
 mod journal;
 mod kept;
+pub mod labelled;
 pub mod labels;
 mod listing;
 mod lock;

@@ -5,6 +5,7 @@
 //! and pasted. An offset is a new way of judging; nobody should find one that they did not set.
 
 mod evidence;
+mod labels;
 mod report;
 
 use std::time::Duration;
@@ -13,11 +14,13 @@ use clap::Args;
 
 use crate::app::{self, AppError};
 use crate::cli::calibrate::evidence::{Evidence, Judges};
+use crate::cli::calibrate::labels::Labels;
 use crate::cli::calibrate::report::Report;
 use crate::cli::{Exit, Source, put, stored};
 use crate::clock::Timestamp;
 use crate::config::{Config, LOCAL_JUDGE};
 use crate::domain::Policy;
+use crate::drift::labelled::MIN_LABELS;
 use crate::drift::threshold::MIN_PAIRS;
 use crate::ledger::pairs::Place;
 use crate::prompt::LoadedPolicy;
@@ -29,7 +32,8 @@ pub struct CalibrateArgs {
     /// Policy whose judges are calibrated; may be left out where there is only one
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
-    /// Judge to calibrate; may be repeated [default: all others that the policy asks]
+    /// Judge to calibrate; may be repeated [default: all that the policy asks, but for the one
+    /// calibrated to]
     #[arg(long = "judge", value_name = "NAME")]
     judges: Vec<String>,
     /// Judge to calibrate to [default: the first of the route]
@@ -41,6 +45,13 @@ pub struct CalibrateArgs {
     /// Fewest images that both judged; never fewer than 1000
     #[arg(long, default_value_t = MIN_PAIRS, value_name = "N", value_parser = pairs)]
     min_pairs: u64,
+    /// Calibrate to what people said of images instead of to a judge; the first judge too
+    #[arg(long, conflicts_with_all = ["against", "min_pairs", "second_opinions"])]
+    labels: bool,
+    /// With --labels: fewest images that people looked at; never fewer than 300
+    #[arg(long, default_value_t = MIN_LABELS, value_name = "N", value_parser = labelled,
+        requires = "labels")]
+    min_labels: u64,
     /// Count second opinions too: right only where the policy draws all of them by `sample`
     #[arg(long)]
     second_opinions: bool,
@@ -55,6 +66,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vlmgate calibrate --since 14d
   vlmgate calibrate --policy product-photo --judge claude-haiku --json
+  vlmgate calibrate --labels --since 30d
 
 Paste what is printed into the policy, lint and test it, and look again a day later:
 
@@ -69,6 +81,12 @@ ones is settled by the image, the same way every time.
 Images count that both judges judged, whatever either of them said: from shadow judging, probes and
 failovers. Second opinions and hedges are asked for because of what the first judge said or how long
 it took, and are left out. No key is needed, and a gate may be running on the store.
+
+With --labels each judge, the first too, is made to reject the share that people call defective.
+People look at what was in doubt, so images count by kind: reviews, disagreements, scores near a
+line, plain passes, plain fails. In each those that were looked at stand for all that came, and a
+kind that is a hundredth of the images or more needs 30 labels. Calibrate the others to the first
+judge again once its line has moved, or all of them to labels.
 
 Exit codes: 0 done, whether or not an offset may be used, 1 the store cannot be read, 2 a name that
 does not exist, 3 the configuration or a policy is invalid.";
@@ -97,6 +115,18 @@ fn pairs(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A number of labels that an offset may rest on.
+fn labelled(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(labels) if MIN_LABELS <= labels => Ok(labels),
+        Ok(_) => Err(format!(
+            "an offset that rests on fewer than {MIN_LABELS} labels does more harm than good; ask for \
+             {MIN_LABELS} or more"
+        )),
+        Err(_) => Err(format!("not a whole number such as {MIN_LABELS} or 1000")),
+    }
+}
+
 /// Fits, and prints what to paste.
 ///
 /// # Errors
@@ -107,6 +137,9 @@ pub fn run(args: &CalibrateArgs) -> Result<Exit, AppError> {
     let policies = config.policy_loader().load()?.policies;
     let policy = &chosen(&policies, args.policy.as_deref())?.policy;
     let judges = Judges::of(&config, policy)?;
+    if args.labels {
+        return run_labels(args, (&config, policy), &judges);
+    }
     let primary = match &args.against {
         Some(name) => known(&judges, name)?,
         None => policy.route.judges.first().map(String::as_str).unwrap_or_default(),
@@ -122,6 +155,24 @@ pub fn run(args: &CalibrateArgs) -> Result<Exit, AppError> {
     let since = now.before(args.since);
     app::block_on(gather(&config, &mut evidence, (since, now)))??;
     let report = Report::of(policy, primary, (since, now), args.min_pairs, evidence.by_judge);
+    put(&if args.json { report.json().to_string() } else { report.text() })?;
+    Ok(Exit::Done)
+}
+
+/// The same with what people said.
+fn run_labels(
+    args: &CalibrateArgs,
+    (config, policy): (&Config, &Policy),
+    judges: &Judges,
+) -> Result<Exit, AppError> {
+    let mut labels = Labels::new(policy, judges);
+    for judge in wanted(args, policy, "") {
+        labels.want(known(judges, judge)?);
+    }
+    let now = Timestamp::now();
+    let window = (now.before(args.since), now);
+    app::block_on(gather_labels(config, &mut labels, (&policy.name, window)))??;
+    let report = labels.report(window, args.min_labels);
     put(&if args.json { report.json().to_string() } else { report.text() })?;
     Ok(Exit::Done)
 }
@@ -170,11 +221,29 @@ async fn gather(
     (since, until): (Timestamp, Timestamp),
 ) -> Result<(), AppError> {
     let reader = stored(&config.ledger_settings()).await?;
-    let policy = evidence.policy_name().to_owned();
+    let policy = evidence.policy().name.clone();
     let mut place = Some(Place::before(until));
     while let Some(before) = place.filter(|_| !evidence.is_full()) {
         let (judgements, next) = reader.judgements(&policy, since, before).await?;
         judgements.iter().for_each(|all| evidence.take(all));
+        place = next;
+    }
+    Ok(())
+}
+
+/// What people said, and how many images came, stretch by stretch.
+async fn gather_labels(
+    config: &Config,
+    labels: &mut Labels<'_>,
+    (policy, (since, until)): (&str, (Timestamp, Timestamp)),
+) -> Result<(), AppError> {
+    let reader = stored(&config.ledger_settings()).await?;
+    let labelled = reader.labelled(policy, (since, until)).await?;
+    labelled.iter().for_each(|one| labels.take(one));
+    let mut place = Some(Place::before(until));
+    while let Some(before) = place {
+        let (came, next) = reader.came(policy, since, before).await?;
+        came.iter().for_each(|one| labels.count(one));
         place = next;
     }
     Ok(())

@@ -21,10 +21,16 @@ pub fn day_of(at: Timestamp) -> Day {
     Day(at.0.div_euclid(micros_of_a_day()))
 }
 
+/// The first moment of a day.
+#[must_use]
+pub fn first_moment(day: Day) -> Timestamp {
+    Timestamp(day.0.saturating_mul(micros_of_a_day()))
+}
+
 /// A day as files write it.
 #[must_use]
 pub fn show_date(day: Day) -> String {
-    let at = Timestamp(day.0.saturating_mul(micros_of_a_day())).to_string();
+    let at = first_moment(day).to_string();
     at.split('T').next().unwrap_or_default().to_owned()
 }
 

@@ -6,18 +6,19 @@
 use crate::config::check_file::CheckForm;
 use crate::config::files::PolicyFiles;
 use crate::config::form::{Field, List, Table, read_file};
+use crate::config::policy_file::behind::{BackfillForm, LosersForm, ShadowForm};
 use crate::config::policy_file::{
-    AlwaysTrue, BackfillForm, CriterionForm, CropForm, FileFormat, HedgeForm, KeptImage,
-    OffsetForm, OpinionWhen, PolicyFile, RouteForm, SecondOpinionForm, ShadowForm, VariableForm,
-    ViewForm, ViewFormat,
+    AlwaysTrue, CriterionForm, CropForm, FileFormat, HedgeForm, KeptImage, OffsetForm, OpinionWhen,
+    PolicyFile, RouteForm, SecondOpinionForm, VariableForm, ViewForm, ViewFormat,
 };
 use crate::config::policy_rules::check_rules;
 use crate::config::problem::{Mark, Problem, Report, Spot, hint};
 use crate::config::revision::seal;
 use crate::config::units::{Name, Number, Prose, Public, Share, Word};
 use crate::domain::policy::{
-    BackfillSpec, Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, Offset,
-    Owner, Region, RouteSpec, SecondOpinion, SecondOpinionWhen, ShadowSpec, Variable, ViewSpec,
+    BackfillSpec, Criterion, Encoding, Fingerprint, HedgeSpec, Input, Keep, KeepImage, LosersSpec,
+    Offset, Owner, Region, RouteSpec, SecondOpinion, SecondOpinionWhen, ShadowSpec, Variable,
+    ViewSpec,
 };
 use crate::domain::{CheckSpec, Digest, Policy};
 use crate::prompt::{CompileProblem, LoadedPolicy, Part};
@@ -180,6 +181,7 @@ impl Resolver<'_> {
             keep: keep(raw)?,
             shadows: raw.shadow.filled()?.values().filter_map(shadow).collect(),
             backfill: raw.backfill.filled()?.as_ref().and_then(backfill),
+            losers: raw.losers.filled()?.as_ref().and_then(losers),
             revision: Digest::of(b""),
             judging: Digest::of(b""),
             asked: Digest::of(b""),
@@ -416,6 +418,10 @@ fn shadow(form: &ShadowForm) -> Option<ShadowSpec> {
 
 fn backfill(form: &BackfillForm) -> Option<BackfillSpec> {
     Some(BackfillSpec { share: form.share.filled()?.0, per_day: form.per_day.filled()?.0 })
+}
+
+fn losers(form: &LosersForm) -> Option<LosersSpec> {
+    Some(LosersSpec { share: form.share.filled()?.0, per_day: form.per_day.filled()?.0 })
 }
 
 fn keep(raw: &PolicyFile) -> Option<Keep> {

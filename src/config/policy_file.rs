@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::check_file::CheckForm;
 use crate::config::form::{At, Form, List, Table, Words, form, refuse, unknown_word};
+use crate::config::policy_file::behind::{BackfillForm, LosersForm, ShadowForm};
 use crate::config::problem::Report;
 use crate::config::units::{
     Bytes, Colour, Date, Money, Name, Number, Pixels, Prose, Public, Quantile, Sealed, Share,
@@ -12,6 +13,8 @@ use crate::config::units::{
 use crate::config::yaml::Value;
 use crate::domain::policy::{Combine, CriterionOnFail, Landmark, Measure};
 use crate::domain::{Fallback, Format, Mode, OnFail};
+
+pub(crate) mod behind;
 
 form! {
     /// A policy of vlmgate: what comes in, what is measured, what a judge is asked, who is asked, and what the gate answers when nobody can be.
@@ -50,6 +53,8 @@ form! {
         shadow: List<ShadowForm, 0, 16> = List::of(Vec::new()),
         /// Whether the route's first judge is afterwards shown what others judged in its place; default: no.
         backfill: Option<BackfillForm>,
+        /// Whether a share of the judges that lost a hedge are afterwards asked about the image; default: no.
+        losers: Option<LosersForm>,
     }
     later {
         "expect" => "the drift alert",
@@ -260,9 +265,9 @@ form! {
         at_line: Unit = Number(0.0),
         /// The day it was fitted, such as 2026-11-23; after 90 days `vlmgate policy lint` says so.
         fitted: Option<Date>,
-        /// Images that both judges judged.
+        /// Images that both judges judged, or that people labelled.
         pairs: Option<Whole<1, 1_000_000_000>>,
-        /// The judge it was fitted to.
+        /// The judge it was fitted to, or labels: people's.
         against: Option<Name<Public>>,
         /// The digest of what judges were asked then: lint says when they are asked something else.
         asked: Option<Sealed>,
@@ -406,34 +411,6 @@ form! {
         verdicts: Time = seconds(90.0 * 86_400.0),
         /// Images; default 14d, not longer than records.
         images: Time = seconds(14.0 * 86_400.0),
-    }
-}
-
-form! {
-    /// A judge that is shown some images behind their verdicts, to learn how it judges.
-    ShadowForm {
-        /// Its name in stored judgements.
-        id: Name<Tag>,
-        /// Who is asked: one of judges in vlmgate.yaml.
-        judge: Name<Public>,
-        /// Share of judged images; default 3%.
-        sample: Share = Share(0.03),
-        /// Most that it may cost in one day (UTC), such as 5 USD.
-        per_day: Money,
-    }
-    later {
-        "prompt" => "shadow judging with a prompt of its own",
-        "model" => "shadow judging with a model of its own",
-    }
-}
-
-form! {
-    /// The route's first judge is shown what others judged in its place, once it is back.
-    BackfillForm {
-        /// Least share of those images; of fewer than two hundred all are shown; default 10%.
-        share: Share = Share(0.10),
-        /// Most that it may cost in one day (UTC), such as 5 USD.
-        per_day: Money,
     }
 }
 

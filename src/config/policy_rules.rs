@@ -12,6 +12,7 @@ use crate::config::policy_file::{
 use crate::config::problem::{Report, Spot, hint};
 use crate::config::units::{Money, Name, Public, Share, Time, show_time};
 use crate::domain::MicroUsd;
+use crate::domain::policy::offset::LABELS;
 
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_PIXELS: u64 = 200_000_000;
@@ -179,7 +180,9 @@ fn check_judges(raw: &PolicyFile, judges: &[String], report: &mut Report) {
     let offsets = raw.route.get().and_then(|route| route.offset_by_judge.get());
     for (key, name, form) in offsets.into_iter().flat_map(Table::each) {
         check(&key.spot, &name.text);
-        if let Some(Some(against)) = form.against.get() {
+        if let Some(Some(against)) = form.against.get()
+            && against.text != LABELS
+        {
             check(&form.against.spot, &against.text);
         }
     }
@@ -211,6 +214,14 @@ fn check_shadows(raw: &PolicyFile, report: &mut Report) {
     }
     if let Some(Some(backfill)) = raw.backfill.get() {
         is_some(&backfill.share, &backfill.per_day);
+    }
+    if let Some(Some(losers)) = raw.losers.get() {
+        is_some(&losers.share, &losers.per_day);
+        let route = raw.route.get().and_then(|route| route.hedge.get());
+        if matches!(route, Some(HedgeForm::Off)) {
+            let never = "nobody loses a hedge while route.hedge is off: leave it out";
+            report.add(&raw.losers.spot, never);
+        }
     }
     for shadow in raw.shadow.get().into_iter().flat_map(List::values) {
         if let Some((spot, LOCAL_JUDGE)) = id_of(&shadow.judge) {

@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 use crate::clock::dates::show_date;
 use crate::domain::policy::{
     BackfillSpec, CheckKind, CheckSpec, Combine, Criterion, CriterionOnFail, HedgeSpec, Input,
-    Keep, KeepImage, Offset, Owner, Policy, RouteSpec, SecondOpinion, SecondOpinionWhen,
-    ShadowSpec, ViewSpec,
+    Keep, KeepImage, LosersSpec, Offset, Owner, Policy, RouteSpec, SecondOpinion,
+    SecondOpinionWhen, ShadowSpec, ViewSpec,
 };
 use crate::domain::{Digest, Fallback, OnFail};
 
@@ -88,6 +88,7 @@ pub fn whole(policy: &Policy) -> Json {
         keep,
         shadows,
         backfill,
+        losers,
         revision: _,
         judging: _,
         asked: _,
@@ -116,6 +117,9 @@ pub fn whole(policy: &Policy) -> Json {
     }
     if let Some(BackfillSpec { share, per_day }) = backfill {
         whole.insert("backfill".to_owned(), json!([share, per_day.0]));
+    }
+    if let Some(LosersSpec { share, per_day }) = losers {
+        whole.insert("losers".to_owned(), json!([share, per_day.0]));
     }
     Json::Object(whole)
 }

@@ -16,7 +16,7 @@ mod shadow;
 
 pub use check::{CheckKind, CheckSpec, Fingerprint};
 pub use offset::Offset;
-pub use shadow::{BackfillSpec, ShadowSpec};
+pub use shadow::{BackfillSpec, LosersSpec, ShadowSpec};
 
 /// Whether the policy's verdicts bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,6 +393,8 @@ pub struct Policy {
     pub shadows: Vec<ShadowSpec>,
     /// Whether the first judge is shown what it missed; `None`: no.
     pub backfill: Option<BackfillSpec>,
+    /// Whether judges that lost a hedge are asked about the image; `None`: no.
+    pub losers: Option<LosersSpec>,
     /// The digest of the resolved policy: what decided, prompts and lists included.
     pub revision: Digest,
     /// The digest of what decides the judging: prompt, criteria, thresholds, views; lists excluded.

@@ -6,11 +6,12 @@
 //! [`working`]: prompts, money, calls, the store. What does not fit is dropped and counted. While
 //! the gate has a line in front of it, or is nearly full, nothing is taken and nothing is begun.
 //!
-//! There are three reasons to ask. An entry of the policy draws a *sample*. After a failover the
+//! There are four reasons to ask. An entry of the policy draws a *sample*. After a failover the
 //! first judge is shown a share of what it missed, once it is back (*backfill*): a fair share of an
 //! outage is known only at its end, so until then a [`sieve`] keeps it. And after a drift alarm the
 //! other judges are shown what is served next (*burst*): a judge that moved moves alone, images
-//! that moved move all. All three are off until a file says what they may cost: nobody should find
+//! that moved move all. And of verdicts that a *hedge* won, some are shown to the judge that lost:
+//! those images were chosen by who was faster, so only what both say of them compares. All are off until a file says what they may cost: nobody should find
 //! out from a bill that something drifted in the night. And each has an end that hangs on nobody
 //! else: the day's money, which is drawn in the store before it is spent ([`purse`]), so many
 //! images and hours for an alarm ([`bursts`]), and an hour for what a judge missed ([`due`]).
@@ -34,7 +35,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::clock::Stopwatch;
-use crate::domain::{Decision, Digest, MicroUsd, Policy, Record};
+use crate::domain::{Decision, Digest, MicroUsd, Policy, Record, Route};
 use crate::gate::posing::flags;
 use crate::gate::shadow::sieve::Sieve;
 use crate::gate::shadow::wish::{Wish, backfill_key, wishes};
@@ -122,7 +123,8 @@ struct Shown {
     flags: Vec<String>,
     views: Vec<View>,
     measurements: Measurements,
-    /// Who gave the first judgement, and whether that alone would not pass.
+    /// Who gave the first judgement, and whether that alone would not pass; `None` where it makes
+    /// no pair.
     first: Option<(String, bool)>,
     began: Stopwatch,
 }
@@ -177,11 +179,21 @@ impl Shadows {
         }
     }
 
+    /// What follows a drift alarm; `None`: nothing.
+    #[must_use]
+    pub fn burst(&self) -> Option<Burst> {
+        self.settings.burst
+    }
+
     /// What is to be asked about the image of `record`, which is decided; `None`: nothing.
     pub(super) fn offer(&self, policy: &Policy, record: &Record, seen: &Seen<'_>) -> Option<Offer> {
         let bursting = self.bursting.load();
         let bursting = bursting.get(&policy.name).map_or(&[][..], Vec::as_slice);
-        if policy.shadows.is_empty() && policy.backfill.is_none() && bursting.is_empty() {
+        if policy.shadows.is_empty()
+            && policy.backfill.is_none()
+            && policy.losers.is_none()
+            && bursting.is_empty()
+        {
             return None;
         }
         let wishes = wishes(policy, record, bursting);
@@ -189,7 +201,9 @@ impl Shadows {
             return None;
         }
         let judge = record.judge.as_ref();
-        let first = judge.zip(record.verdict.first_verdict);
+        // an image that a hedge won makes no pair of judges: who was faster chose it
+        let is_pair = record.route != Some(Route::Hedge);
+        let first = judge.zip(record.verdict.first_verdict).filter(|_| is_pair);
         let shown = Shown {
             record: record.id,
             lot: record.image.digest.lot(),

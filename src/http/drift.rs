@@ -20,7 +20,7 @@ use crate::drift::summed::{
 };
 use crate::http::Face;
 use crate::http::drift::adjusted::adjusted;
-use crate::http::drift::judging::{agreement, calibration, people, scores};
+use crate::http::drift::judging::{agreement, calibration, hedges, people, scores};
 use crate::http::drift::pairs::Pairs;
 use crate::http::drift::watching::{events, evidence, watch};
 use crate::http::problem::{Problem, ProblemKind};
@@ -111,6 +111,7 @@ pub(crate) async fn told(
     add("evidence", evidence(reader, &after.scope).await?);
     add("events", events(reader, policy, *until).await?);
     add("agreement", agreement(&pairs));
+    add("hedges", hedges(&pairs));
     add("scores", scores(reader, policy, *until).await?);
     add("people", people(reader, policy, *until).await?);
     let primary = primary(&before.first, &after.first);

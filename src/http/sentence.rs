@@ -179,6 +179,31 @@ fn moved_to(windows: Windows<'_>, between: &str) -> String {
     }
 }
 
+/// What one judge says of the images whose verdict another won by a hedge: each with its rejects, and
+/// how much more the one rejects that did not win, with its interval.
+pub(super) fn hedge_sentence(
+    (winner, won): (&str, Tally),
+    (other, said): (&str, Tally),
+    (difference, interval): (Estimate, Interval),
+) -> String {
+    let n = count(won.n);
+    if won.n < SHOWN {
+        let were = if won.n == 1 { "verdict was" } else { "verdicts were" };
+        return format!(
+            "Only {n} {were} won by a hedge of {winner} and judged by {other} too: too few to \
+             compare."
+        );
+    }
+    let [won, said] = [won, said].map(|one| format!("{:.1} %", one.rate() * 100.0));
+    format!(
+        "Verdicts won by a hedge: {winner} rejected {won}, {other} rejects {said} of the same {n} \
+         images, {} points ({} to {}).",
+        points(difference.effect),
+        points(interval.low),
+        points(interval.high),
+    )
+}
+
 /// `12,345`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -247,6 +272,25 @@ mod tests {
     fn sum(judge: &str, route: Route, (n, rejects): (u64, u64)) -> Sum {
         let tally = Tally { n, rejects };
         Sum { judge: judge.to_owned(), config: "c".to_owned(), route, risk: 0, tally }
+    }
+
+    #[test]
+    fn images_that_a_hedge_won_are_told_of_apart_and_few_are_not_compared() {
+        let told = |n, won, said: u64| {
+            let tallies = [won, said].map(|rejects| Tally { n, rejects });
+            let alone = Tally { n, rejects: said - won };
+            let difference = Estimate { effect: alone.rate(), se: 0.01 };
+            let interval = difference.interval();
+            hedge_sentence(("b", tallies[0]), ("a", tallies[1]), (difference, interval))
+        };
+        assert_eq!(
+            told(1_000, 170, 211),
+            "Verdicts won by a hedge: b rejected 17.0 %, a rejects 21.1 % of the same 1,000 images, \
+             +4.1 points (+2.1 to +6.1)."
+        );
+        let few = "Only 1 verdict was won by a hedge of b and judged by a too: too few to compare.";
+        assert_eq!(told(1, 0, 1), few);
+        assert!(told(29, 0, 1).starts_with("Only 29 verdicts were won by a hedge of b"));
     }
 
     fn sentence(before: &[Sum], after: &[Sum]) -> String {

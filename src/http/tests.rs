@@ -96,6 +96,7 @@ fn the_description_lists_these_routes() {
         "post /v1/verdicts/{id}/label",
         "get /v1/verdicts/{id}/labels",
         "get /v1/policies",
+        "get /v1/budgets",
         "get /v1/judges",
         "get /v1/stats",
         "get /v1/drift",

@@ -179,11 +179,11 @@ pub struct JudgedSum {
 /// Images that two judges judged.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PairSum {
-    /// One judge.
+    /// One judge; of images that a hedge won the one that did.
     pub first: String,
-    /// The other, later in the alphabet.
+    /// The other, later in the alphabet but there.
     pub second: String,
-    /// Why the second one was asked.
+    /// Why the second one was asked; `hedge`: whoever was asked, of an image that a hedge won.
     pub route: String,
     /// Both reject.
     pub both: u64,

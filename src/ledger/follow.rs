@@ -325,9 +325,9 @@ impl Following {
                 return Vec::new();
             }
             Counted::Shadow(aside) if !aside.is_watched => {
-                let Aside { attempt, judged_by, at, .. } = &**aside;
+                let Aside { attempt, judged_by, at, purpose, .. } = &**aside;
                 let config = self.known_config(form, Some(&attempt.judge), judged_by);
-                cells.add_shadow(form, (attempt, *at), &config);
+                cells.add_shadow(form, (attempt, *at, *purpose), &config);
                 return Vec::new();
             }
             Counted::Record(form) => (judged(form), form.judged_by.to_string()),
@@ -337,7 +337,9 @@ impl Following {
         };
         let mut add = |config: &str| match one {
             Counted::Record(form) | Counted::Older(form) => cells.add(form, config),
-            Counted::Shadow(aside) => cells.add_shadow(form, (&aside.attempt, aside.at), config),
+            Counted::Shadow(aside) => {
+                cells.add_shadow(form, (&aside.attempt, aside.at, aside.purpose), config);
+            }
         };
         let Some((route, judge, _)) = said.first() else {
             add("");

@@ -88,9 +88,27 @@ impl Place {
     pub fn before(until: Timestamp) -> Self {
         Self(until.0, i64::MIN)
     }
+
+    /// The moment and the number of the record.
+    pub(crate) fn parts(self) -> (i64, i64) {
+        let Self(at, seq) = self;
+        (at, seq)
+    }
 }
 
 impl Reader {
+    /// Where the stretch from `place` back to `since` ends: `None` where the next would be empty.
+    pub(crate) async fn next_place(
+        &self,
+        policy: &str,
+        since: Timestamp,
+        Place(at, seq): Place,
+    ) -> Result<Option<Place>, LedgerError> {
+        let end = sqlx::query_as::<_, (i64, i64)>(END).bind(policy).bind(since.0).bind(at);
+        let end = end.bind(seq).bind(STRETCH - 1).fetch_optional(&self.pool);
+        Ok(bounded(end).await?.map(|(at, seq)| Place(at, seq)))
+    }
+
     /// One stretch of what several judges said of the same images under `policy`, newest first, from
     /// `place` back to `since`; and where the next one begins, `None` after the last.
     ///
@@ -103,10 +121,8 @@ impl Reader {
         place: Place,
     ) -> Result<(Vec<Judgements>, Option<Place>), LedgerError> {
         let Place(at, seq) = place;
-        let end = sqlx::query_as::<_, (i64, i64)>(END).bind(policy).bind(since.0).bind(at);
-        let end = end.bind(seq).bind(STRETCH - 1).fetch_optional(&self.pool);
-        let end = bounded(end).await?.map(|(at, seq)| Place(at, seq));
-        let Place(end_at, end_seq) = end.unwrap_or(Place(since.0, i64::MIN));
+        let end = self.next_place(policy, since, place).await?;
+        let Place(end_at, end_seq) = end.unwrap_or(Place::before(since));
         let shadows = sqlx::query(SHADOWS).bind(policy).bind(at).bind(seq);
         let shadows = shadows.bind(end_at).bind(end_seq).fetch_all(&self.pool);
         let mut behind: BTreeMap<i64, Vec<Saying>> = BTreeMap::new();
@@ -127,7 +143,7 @@ impl Reader {
 }
 
 /// What was said of one record; `None` where its verdict does not count.
-fn of_record(form: RecordForm, shadows: Vec<Saying>) -> Option<Judgements> {
+pub(crate) fn of_record(form: RecordForm, shadows: Vec<Saying>) -> Option<Judgements> {
     if !form.is_rated() {
         return None;
     }
@@ -141,7 +157,8 @@ fn of_record(form: RecordForm, shadows: Vec<Saying>) -> Option<Judgements> {
     Some(Judgements { id, at, image, judged_by, said: said.chain(shadows).collect(), first })
 }
 
-fn saying(
+/// What an attempt says of an image; `None` where it is no judgement.
+pub(crate) fn saying(
     attempt: AttemptForm,
     purpose: Option<String>,
     judged_by: Option<Digest>,

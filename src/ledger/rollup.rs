@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::domain::{AttemptOutcome, Decision, Route};
 use crate::drift::event::Watched;
 use crate::ledger::form::{AttemptForm, RecordForm};
+use crate::ledger::shadows::Purpose;
 use crate::ledger::spread::Spread;
 
 /// Seconds of a minute and of an hour: the steps that are kept.
@@ -190,7 +191,7 @@ impl Cells {
     pub(crate) fn add_shadow(
         &mut self,
         form: &RecordForm,
-        (attempt, at): (&AttemptForm, Timestamp),
+        (attempt, at, purpose): (&AttemptForm, Timestamp, Purpose),
         config: &str,
     ) {
         let policy = form.policy.name.as_str();
@@ -199,7 +200,9 @@ impl Cells {
         let Some((route, judge, reject)) = said_aside(form, attempt) else { return };
         let said = Said { judge, route, reject };
         let mut adding = Adding { cells: self, at_s: seconds(form.at), policy };
-        adding.judgement(&said, &risk(form), config);
+        if purpose.is_evidence() {
+            adding.judgement(&said, &risk(form), config);
+        }
         if let Some(first) = judgements(form).first().filter(|first| first.judge != judge) {
             adding.pair(first, &said);
         }
@@ -376,15 +379,20 @@ impl Adding<'_> {
         }
     }
 
+    /// Adds an image that two judges judged. One that a hedge won was chosen by who was faster: it
+    /// is kept apart, under that route, and the one that won comes first.
     fn pair(&mut self, first: &Said<'_>, other: &Said<'_>) {
-        let (a, b) = if first.judge < other.judge { (first, other) } else { (other, first) };
+        let is_won = first.route == Route::Hedge && other.route != Route::SecondOpinion;
+        let route = if is_won { Route::Hedge } else { other.route };
+        let is_first = is_won || first.judge < other.judge;
+        let (a, b) = if is_first { (first, other) } else { (other, first) };
         let by = [
             i64::from(a.reject && b.reject),
             i64::from(a.reject && !b.reject),
             i64::from(!a.reject && b.reject),
             i64::from(!a.reject && !b.reject),
         ];
-        self.add(Kind::Pair, &[a.judge, b.judge, other.route.label()], &by, |_| {});
+        self.add(Kind::Pair, &[a.judge, b.judge, route.label()], &by, |_| {});
     }
 
     /// The first judgement's scores; the lines are the verdict's, which hold for that judge.

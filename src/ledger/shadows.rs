@@ -62,11 +62,13 @@ pub enum Purpose {
     Backfill,
     /// An alarm is being looked into.
     Burst,
+    /// It lost a hedge: another's verdict on the image was faster.
+    Hedge,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 3] = [Self::Sample, Self::Backfill, Self::Burst];
+    pub const ALL: [Self; 4] = [Self::Sample, Self::Backfill, Self::Burst, Self::Hedge];
 
     /// The word used in the store, answers and metrics.
     #[must_use]
@@ -75,6 +77,18 @@ impl Purpose {
             Self::Sample => "sample",
             Self::Backfill => "backfill",
             Self::Burst => "burst",
+            Self::Hedge => "hedge",
+        }
+    }
+
+    /// Whether what was said says how its judge judges. An image that a hedge won was chosen by how
+    /// long its judges took, and rejects are slower to write: what is said of it is compared with
+    /// what else was said of it, and with nothing else.
+    #[must_use]
+    pub fn is_evidence(self) -> bool {
+        match self {
+            Self::Sample | Self::Backfill | Self::Burst => true,
+            Self::Hedge => false,
         }
     }
 
@@ -108,7 +122,7 @@ pub struct Shadow {
     /// When the call began.
     #[serde(with = "moment")]
     pub at: Timestamp,
-    /// Why it was made: sample, backfill or burst.
+    /// Why it was made: sample, backfill, burst or hedge.
     #[serde(with = "word")]
     pub purpose: Purpose,
     /// The policy's entry that wanted it; null where none did.

@@ -84,6 +84,7 @@ pub(crate) fn policy() -> Policy {
         keep: Keep { images: Vec::new(), verdicts_for: second, images_for: second },
         shadows: Vec::new(),
         backfill: None,
+        losers: None,
         revision: Digest::of(b""),
         judging: Digest::of(b""),
         asked: Digest::of(b""),

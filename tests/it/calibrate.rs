@@ -10,8 +10,9 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use vlmgate::clock::Timestamp;
 use vlmgate::clock::dates::{day_of, show_date};
+use vlmgate::ledger::labels::Said;
 
-use crate::calibrate::store::{POLICY, SERVICE, Store};
+use crate::calibrate::store::{POLICY, SERVICE, Store, mini_margin};
 
 fn vlmgate(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vlmgate"));
@@ -80,7 +81,7 @@ async fn judges_are_calibrated_on_what_may_be_compared_beside_a_running_gate() {
       left over   0.0 points in these pairs, +-0.6 on other images
                   +0.2 points (-1.0 to +1.3) fitted on the earlier half, measured on the later
       left out    50 judged twice because the first was in doubt
-                  20 judged twice because the first was slow
+                  25 judged twice because the first was slow
                   10 judged twice because of an alarm
                   30 judged under other questions, lines or models
                   4 of an image that came again
@@ -311,7 +312,7 @@ async fn a_copy_of_a_store_is_calibrated_as_the_store_itself() {
     let output = vlmgate(other.path(), &["import", "records.ndjson"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(
-        text(&output.stdout).contains(" and 1210 shadows stored, "),
+        text(&output.stdout).contains(" and 1215 shadows stored, "),
         "{}",
         text(&output.stdout)
     );
@@ -366,4 +367,92 @@ fn a_policy_test_shows_what_an_offset_does() {
     let untouched = untouched.as_array().unwrap().iter().filter_map(Value::as_str);
     let haiku: Vec<_> = untouched.filter(|one| one.ends_with("of haiku")).collect();
     assert_eq!(haiku, ["shadow is never seen failing at 0.5 of haiku"], "its line is 0.6 - 0.1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_is_calibrated_to_what_people_said_of_doubtful_images_and_of_few_others() {
+    const IMAGES: u32 = 3_000;
+    let folder = folder(POLICY);
+    let store = Store::open(folder.path()).await;
+    store.served(0..IMAGES).await;
+    let is_rejected = |n: &u32| mini_margin(*n) < -1e-9;
+    let looked_at: Vec<u32> = (0..IMAGES).filter(|n| is_rejected(n) || n % 5 == 0).collect();
+    for n in &looked_at {
+        store.look(*n).await;
+    }
+    // one who thought better of it, and one who took the word back
+    let passed: Vec<u32> = (0..IMAGES).filter(|n| 0.3 < mini_margin(*n) && n % 5 == 1).collect();
+    store.label(passed[0], Said::Ok, "ann").await;
+    store.label(passed[0], Said::Defect, "bob").await;
+    store.label(passed[0], Said::Ok, "bob").await;
+    store.label(passed[1], Said::Defect, "ann").await;
+    store.label(passed[1], Said::Withdrawn, "ann").await;
+    let told = calibrate(folder.path(), &["--labels"]);
+    assert_eq!((&told["against"], &told["policy"]), (&json!("labels"), &json!("shop")));
+    let [haiku, mini] = told["judges"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&haiku["verdict"], &haiku["labels"]), (&json!("too_few"), &json!(0)), "{haiku}");
+    assert_eq!(haiku["missing"], json!([{ "kind": null, "labels": 300 }]));
+    assert_eq!(mini["labels"], looked_at.len() + 1, "{mini}");
+    let kinds = mini["kinds"].as_array().unwrap();
+    let of = |key: &str| kinds.iter().map(|one| one[key].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(of("images").iter().sum::<u64>(), u64::from(IMAGES));
+    let (images, labels) = (of("images"), of("labels"));
+    assert_eq!((images[0], images[4]), (labels[0], labels[4]), "all reviews and rejects: {mini}");
+    let fit = &mini["fit"];
+    assert_eq!(
+        (&mini["verdict"], &fit["add"], &fit["at_line"]),
+        (&json!("usable"), &json!(-0.05), &json!(1.0)),
+        "{mini}"
+    );
+    let share = |of: &Value| of["effect"].as_f64().unwrap();
+    let ratio = |n: usize, of: usize| {
+        let [n, of] = [n, of].map(|one| f64::from(u32::try_from(one).unwrap()));
+        n / of
+    };
+    let all = |counts: &dyn Fn(f64) -> bool| {
+        let n = (0..IMAGES).filter(|n| counts(mini_margin(*n))).count();
+        ratio(n, IMAGES as usize)
+    };
+    let (rejects, defects) = (all(&|margin| margin < -1e-9), all(&|margin| margin < 0.1 - 1e-9));
+    assert!((share(&fit["judge_rejects"]) - rejects).abs() < 1e-9, "known of every image");
+    let interval = ["low", "high"].map(|key| fit["defects"][key].as_f64().unwrap());
+    assert!(interval[0] < defects && defects < interval[1], "{defects} {interval:?}");
+    let naive = looked_at.iter().filter(|n| mini_margin(**n) < 0.1 - 1e-9).count();
+    assert!(interval[1] < ratio(naive, looked_at.len()), "not the share of the labels");
+    assert!(share(&fit["wrong_then"]["missed"]).abs() < 1e-9, "{fit}");
+    assert!(0.1 < share(&fit["wrong_now"]["missed"]), "{fit}");
+    write_policy(folder.path(), &pasted(told["paste"].as_str().unwrap()));
+    let lint = vlmgate(folder.path(), &["policy", "lint", "policies"]);
+    assert!(!text(&lint.stdout).contains("mini was calibrated"), "{}", text(&lint.stdout));
+    let again = calibrate(folder.path(), &["--labels", "--judge", "mini"]);
+    assert_eq!(again["judges"][0]["verdict"], "no_difference", "{again}");
+    let shown = shown(folder.path(), &["--labels"]);
+    assert!(
+        shown.contains("mini  ") && shown.contains("rejects as many as people: keep"),
+        "{shown}"
+    );
+    assert!(shown.contains("haiku  0 labels  too few: 300 missing"), "{shown}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_of_rejects_alone_draw_no_line() {
+    let folder = folder(POLICY);
+    let store = Store::open(folder.path()).await;
+    store.served(0..400).await;
+    for n in (0..400).filter(|n| mini_margin(*n) < -1e-9) {
+        store.look(n).await;
+    }
+    let told = calibrate(folder.path(), &["--labels", "--judge", "mini"]);
+    let mini = &told["judges"][0];
+    assert_eq!((&mini["verdict"], &told["paste"]), (&json!("too_few"), &Value::Null), "{mini}");
+    let missing = mini["missing"].as_array().unwrap();
+    assert!(missing.contains(&json!({ "kind": "pass", "labels": 30 })), "{missing:?}");
+    assert!(0.8 < mini["fit"]["unseen"].as_f64().unwrap(), "{mini}");
+    for refused in [&["--min-labels", "299"][..], &["--against", "mini"], &["--min-pairs", "2000"]]
+    {
+        let output = vlmgate(folder.path(), &[&["calibrate", "--labels"], refused].concat());
+        assert_eq!(output.status.code(), Some(2), "{refused:?}: {}", text(&output.stderr));
+    }
+    store.close().await;
 }

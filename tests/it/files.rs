@@ -240,6 +240,7 @@ cost:
 shadow:
   - { id: next, judge: mistral-vision, sample: 2%, per_day: 5 USD, prompt: next.j2 }
 backfill: { share: 20%, per_day: 2.5 USD }
+losers: { share: 5%, per_day: 1 USD }
 record:
   images: [pass, fail, review, borderline, { sample: 0.5% }]
   keep: { verdicts: 90d, images: 14d }
@@ -252,7 +253,7 @@ fn keys_of_parts_still_to_come_are_refused_by_name_and_nothing_else_is() {
     policies/p.yaml:75:3: cost.near_team_budget: `near_team_budget` belongs to team budgets, which this version does not have yet; remove it
     policies/p.yaml:76:3: cost.over_team_budget: `over_team_budget` belongs to team budgets, which this version does not have yet; remove it
     policies/p.yaml:78:68: shadow[0].prompt: `prompt` belongs to shadow judging with a prompt of its own, which this version does not have yet; remove it
-    policies/p.yaml:83:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
+    policies/p.yaml:84:1: expect: `expect` belongs to the drift alert, which this version does not have yet; remove it
     "#);
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use loadtest::{Behaviour, Fault, Judging};
-use serde_json::Value;
+use serde_json::{Value, json};
 use vlmgate::clock::{Deadline, Timestamp};
 use vlmgate::config::environment::Environment;
 use vlmgate::config::{Config, Overrides};
@@ -300,6 +300,57 @@ async fn a_judge_that_is_back_is_shown_what_it_missed_with_a_known_chance() {
         () = traffic => {}
         () = made_up_for => {}
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_that_lost_a_hedge_is_asked_behind_the_verdict_and_makes_no_pair() {
+    let route = ["openai-mini", "claude-haiku"];
+    let world = World::of(plan(&route, "losers: { share: 100%, per_day: 5 USD }", "")).await;
+    let answers = |ms| loadtest::Latency::ConstantMs(ms);
+    let strict = Behaviour { judging: Judging::Always(0.05), ..healthy() };
+    drop(world.post(photo_jpeg(300, 0)).await);
+    world.provider("openai-mini").set_behaviour(Behaviour { latency: answers(3_500), ..strict });
+    let (status, verdict) = world.post(photo_jpeg(300, 1)).await;
+    assert_eq!((status, text(&verdict["route"])), (200, "hedge"), "{verdict}");
+    assert_eq!(text(&verdict["judge"]["name"]), "claude-haiku");
+    assert_eq!(text(&verdict["attempts"][0]["outcome"]), "cancelled", "the race is as it was");
+    let said = shadows(&world, &verdict, 1).await;
+    let [one] = said.as_slice() else { panic!("asked once: {said:?}") };
+    let words = ["judge", "purpose", "outcome", "said"].map(|key| text(&one[key]));
+    assert_eq!(words, ["openai-mini", "hedge", "judged", "fail"]);
+    assert_eq!((&one["propensity"], &one["entry"]), (&1.0.into(), &Value::Null));
+    let told = async {
+        loop {
+            let (_, drift) = world.get("/v1/drift").await;
+            if drift["hedges"][0]["n"] == 1 {
+                return drift;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let drift = Deadline::after(LONG).bound(told).await.expect("it is counted");
+    let hedge = &drift["hedges"][0];
+    assert_eq!(["winner", "other"].map(|key| text(&hedge[key])), ["claude-haiku", "openai-mini"]);
+    assert_eq!(
+        (&hedge["winner_reject"]["count"], &hedge["other_reject"]["count"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!((&drift["agreement"], &drift["calibration"]), (&json!([]), &json!([])), "{drift}");
+    let (_, stats) = world.get("/v1/stats").await;
+    assert_eq!(stats["total"]["shadow_cost_micro_usd"], one["cost_micro_usd"]);
+    let (_, budgets) = world.get("/v1/budgets").await;
+    let [budget] = budgets["behind_verdicts"].as_array().unwrap().as_slice() else {
+        panic!("{budgets}")
+    };
+    assert_eq!(["policy", "purpose"].map(|key| text(&budget[key])), ["product-photo", "hedge"]);
+    assert_eq!(budget["spent_micro_usd"], one["cost_micro_usd"]);
+    let money = ["spent", "left", "per_day"].map(|key| budget[format!("{key}_micro_usd")].as_u64());
+    assert_eq!(money[0].unwrap() + money[1].unwrap(), money[2].unwrap(), "{budget}");
+    let metrics = world.client.get(world.url("/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let pairs = metrics.lines().filter(|line| line.starts_with("vlmgate_shadow_pairs_total"));
+    assert!(pairs.clone().all(|line| line.ends_with(" 0")), "{:?}", pairs.collect::<Vec<_>>());
     world.stop().await;
 }
 

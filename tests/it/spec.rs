@@ -73,6 +73,7 @@ async fn every_answer_is_what_the_document_says() {
     check(&spec, "ViewList", &world.get(&format!("/v1/verdicts/{id}/views")).await.1);
     check(&spec, "JudgeList", &world.get("/v1/judges").await.1);
     check(&spec, "PolicyList", &world.get("/v1/policies").await.1);
+    check(&spec, "Budgets", &world.get("/v1/budgets").await.1);
     check_figures(&spec, &world, id).await;
     let reloaded = world.client.post(world.url("/admin/reload")).send().await.expect("an answer");
     let reloaded = serde_json::from_str(&reloaded.text().await.expect("text")).expect("JSON");

@@ -301,6 +301,36 @@ test('shadows were no pairs, and were told as second opinions on doubtful images
   await page.context().close();
 });
 
+test('what the loser of a hedge says, and the money of the day, are told', async t => {
+  const gate = await World.start({ behind: 'losers: { share: 100%, per_day: 1 USD }\n' });
+  t.after(() => gate.stop());
+  await gate.judge(FLAWLESS);
+  const now = await browser.open(`${gate.url}/ui/`);
+  await ready(now, 'now');
+  for (let n = 0; n < 12; n += 1) await gate.check(`quick-${n}`);
+  await gate.slow('openai', 3000);
+  const verdict = await gate.check('slow');
+  assert.equal(verdict.route, 'hedge', JSON.stringify(verdict.attempts));
+  await until('what the loser said', async () => (await gate.get('/v1/drift')).hedges.length);
+  const { behind_verdicts: budgets } = await gate.get('/v1/budgets');
+  assert.ok(budgets[0].spent_micro_usd > 0, JSON.stringify(budgets));
+  await until('the money', async () =>
+    /Spent behind verdicts today, UTC: losers of hedges \$0\.00 of \$1\.00\./.test(
+      await now.locator('[data-part="budgets"]').innerText(),
+    ),
+  );
+  const page = await browser.open(`${gate.url}/ui/judges`);
+  await ready(page, 'judges');
+  assert.equal(
+    await page.locator('[data-hedge]').innerText(),
+    `Only 1 verdict was won by a hedge of ${verdict.judge.name} and judged by openai-mini too: too few to compare.`,
+  );
+  assert.deepEqual(await serious(page), []);
+  assert.deepEqual(await serious(now), []);
+  await page.context().close();
+  await now.context().close();
+});
+
 test('more of a change than all of it was told as a part of it', async () => {
   const page = await browser.open(`${world.url}/ui/`);
   const told = own =>

@@ -56,7 +56,8 @@ function run(name, args, log) {
 
 // A running gate over four simulated providers. `keys`: keys that may read and check, in clear.
 export class World {
-  static async start({ keys = [] } = {}) {
+  // `behind`: lines of the policy that say who is asked behind verdicts.
+  static async start({ keys = [], behind = '' } = {}) {
     const world = new World();
     world.folder = mkdtempSync(join(tmpdir(), 'vlmgate-page-'));
     world.log = [];
@@ -77,6 +78,8 @@ export class World {
     );
     const policies = join(world.folder, 'policies');
     cpSync(join(root, 'policies'), policies, { recursive: true });
+    const policy = join(policies, 'product-photo.yaml');
+    writeFileSync(policy, readFileSync(policy, 'utf8').replace(/^record:/m, `${behind}record:`));
     const listed = keys.map(
       key =>
         `  - { name: tester, sha256: ${createHash('sha256').update(key).digest('hex')}, roles: [check, read] }\n`,
@@ -178,6 +181,16 @@ export class World {
       });
       if (!told.ok) throw new Error(await told.text());
     }
+  }
+
+  // From now on the provider of that kind takes so long to answer.
+  async slow(kind, ms) {
+    const all = await (await fetch(`${this.admin}/providers`)).json();
+    const { name } = (all.providers ?? all).find(one => one.name.includes(kind));
+    const behaviour = { latency: { constant_ms: ms }, judging: { fixed: { scores: {} } } };
+    const body = JSON.stringify(behaviour);
+    const told = await fetch(`${this.admin}/providers/${name}/behaviour`, { method: 'PUT', body });
+    if (!told.ok) throw new Error(await told.text());
   }
 
   // Has the picture checked; the verdict.

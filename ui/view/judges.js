@@ -154,7 +154,7 @@ function matrix(drift, names) {
     return html`<td><div class="${thin} d${depth}"><b>${points(effect)}</b><small>±${(Math.abs(of.difference.high - of.difference.low) * 50).toFixed(1)}, n ${count(of.n)}</small></div></td>`;
   };
   return html`<table class="matrix"><thead><tr><td></td>${names.map(name => html`<th scope="col">${judge(name)}</th>`)}</tr></thead><tbody>${names.map((a, row) => html`<tr><th scope="row">${judge(a)}</th>${names.map((b, column) => cell(a, b, row, column))}</tr>`)}</tbody></table>
-    <p class="note">Above the diagonal: AC1, where 1 is full agreement (kappa and McNemar's p on hover). Below: row minus column, in points of reject rate. Under ${ENOUGH_PAIRS} pairs is greyed. On it: first judgements that would not pass, in the window.</p>${doubtful(drift)}`;
+    <p class="note">Above the diagonal: AC1, where 1 is full agreement (kappa and McNemar's p on hover). Below: row minus column, in points of reject rate. Under ${ENOUGH_PAIRS} pairs is greyed. On it: first judgements that would not pass, in the window.</p>${doubtful(drift)}${won(drift)}`;
 }
 
 // Pairs from second opinions: those are asked about doubtful images, on which judges differ most.
@@ -163,6 +163,12 @@ function doubtful(drift) {
   if (!own.length) return '';
   return html`<p class="note">On doubtful images alone, where a second opinion was asked: ${list(own.map(one => `${one.a} and ${one.b} AC1 ${one.ac1 ? one.ac1.effect.toFixed(2) : 'unknown'}, n ${count(one.n)}`))}.</p>`;
 }
+
+// Images that a hedge won were chosen by who was faster: what both say of them stands apart.
+const won = drift =>
+  drift.hedges.map(
+    one => html`<p class="note ${one.n < FEW ? 'thin' : ''}" data-hedge>${one.sentence}</p>`,
+  );
 
 // Behind another line or instruction pairs are learnt anew.
 const pairsOf = drift =>

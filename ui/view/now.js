@@ -17,6 +17,7 @@ import {
   between,
   clock,
   count,
+  list,
   money,
   moment,
   percent,
@@ -31,7 +32,7 @@ const DAY_REFRESH_MS = 60_000;
 
 const skeleton = html`<h1 class="sr">Now</h1><p class="say" data-part="say" aria-live="polite"></p>
   <div data-part="body" hidden><div class="four" data-part="four"></div>
-  <section class="judges"><div class="head"><h2>Judges</h2><span class="small q" data-part="judges-note"></span></div><div class="scroll" data-part="judges" tabindex="0" role="region" aria-label="Judges, by row"></div></section>
+  <section class="judges"><div class="head"><h2>Judges</h2><span class="small q" data-part="judges-note"></span></div><div class="scroll" data-part="judges" tabindex="0" role="region" aria-label="Judges, by row"></div><p class="note" data-part="budgets" hidden></p></section>
   <div class="two"><section><div class="head"><h2>Who judged, and what was rejected</h2><span class="small q" data-part="chart-note"></span></div>
   <div class="chart-place"><div class="chart" data-part="chart" tabindex="0" role="group" aria-label="Choose a window: arrow keys move by one step, Shift extends, Enter asks why"></div></div>
   <div class="chart day" data-part="day" tabindex="0" role="slider" aria-label="Part of the day that the chart shows: arrow keys move it"></div></section>
@@ -45,6 +46,7 @@ export function open({ root, known, go, push }) {
   let place = null,
     stats = null,
     judges = [],
+    budgets = [],
     chosen = null,
     asked = '',
     drift = null,
@@ -90,6 +92,8 @@ export function open({ root, known, go, push }) {
       html`${place.window.label.toLowerCase()}; share and rejects of served images`,
     );
     paint(part('judges'), judgeTable(stats, judges, policies));
+    part('budgets').hidden = !budgets.length;
+    paint(part('budgets'), behind(budgets));
     paint(
       part('chart-note'),
       `per ${bucketWords(stats.bucket_s)}; dashes pool their span, grey under ${FEW} images; drag to compare a window`,
@@ -143,12 +147,14 @@ export function open({ root, known, go, push }) {
       place = next;
       const { since, until } = place.window;
       const policy = place.query.get('policy');
-      const [answer, current] = await Promise.all([
+      const [answer, current, { behind_verdicts: all }] = await Promise.all([
         get('/v1/stats', { policy, since, until }, signal),
         get('/v1/judges', {}, signal),
+        get('/v1/budgets', {}, signal),
       ]);
       stats = answer;
       judges = current.judges;
+      budgets = all.filter(one => [null, one.policy].includes(policy) || one.policy === null);
       chosen = readChosen();
       show();
       await look(policy, signal);
@@ -186,6 +192,22 @@ const range = stats => ({
   from: Date.parse(stats.since),
   to: Math.min(Date.parse(stats.until), stats.series.start_ms.at(-1) + stats.bucket_s * 1000),
 });
+
+const REASONS = {
+  sample: 'a sample',
+  backfill: 'what the first judge missed',
+  burst: 'alarms',
+  hedge: 'losers of hedges',
+};
+
+// The day's money for what is asked behind verdicts.
+function behind(budgets) {
+  const told = budgets.map(one => {
+    const of = one.entry ? `${REASONS[one.purpose]} (${one.entry})` : REASONS[one.purpose];
+    return `${of} ${money(one.spent_micro_usd)} of ${money(one.per_day_micro_usd)}`;
+  });
+  return html`Spent behind verdicts today, UTC: ${list(told)}.`;
+}
 
 const bucketWords = seconds =>
   ({

@@ -36,6 +36,8 @@ pub(super) const MOST_PAIRS: usize = 200_000;
 const UNSELECTED: [&str; 2] = ["sample", "backfill"];
 /// What a burst's shadows are stored with.
 const BURST: &str = "burst";
+/// What is stored of one that lost a hedge.
+const LOST: &str = "hedge";
 
 /// Why an image that both judges judged is no pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,6 +152,11 @@ impl Judges {
         self.0.keys().map(String::as_str)
     }
 
+    /// Whether `judged_by` is how this judge would be asked now.
+    pub(super) fn are_asked_so(&self, judge: &str, judged_by: &Digest) -> bool {
+        self.0.get(judge).is_some_and(|judge| judge.judged_by.contains(judged_by))
+    }
+
     /// Whether `saying` is what this judge would be asked now. An attempt that names no digest of its
     /// own was asked what the record's first judge was.
     fn accept(&self, saying: &Saying, of: &Judgements) -> bool {
@@ -188,8 +195,8 @@ impl<'a> Evidence<'a> {
     }
 
     /// The policy under which images were judged.
-    pub(super) fn policy_name(&self) -> &'a str {
-        &self.policy.name
+    pub(super) fn policy(&self) -> &'a Policy {
+        self.policy
     }
 
     /// Gathers for this judge as well.
@@ -249,7 +256,11 @@ impl<'a> Evidence<'a> {
     }
 
     /// What `judge` said that may be compared, or why none of it may; `None` where it said nothing.
-    fn said<'s>(&self, judge: &str, all: &'s Judgements) -> Option<Result<&'s Saying, LeftOut>> {
+    pub(super) fn said<'s>(
+        &self,
+        judge: &str,
+        all: &'s Judgements,
+    ) -> Option<Result<&'s Saying, LeftOut>> {
         let mut why_not = None;
         for saying in all.said.iter().filter(|one| one.judge == judge) {
             match self.why_not(saying, all) {
@@ -272,13 +283,14 @@ impl<'a> Evidence<'a> {
         }
         match saying.purpose.as_deref() {
             Some(BURST) => return Some(LeftOut::Burst),
+            Some(LOST) => return Some(LeftOut::Hedge),
             Some(purpose) if !UNSELECTED.contains(&purpose) => return Some(LeftOut::OtherReason),
             Some(_) | None => {}
         }
         (!self.judges.accept(saying, all)).then_some(LeftOut::OtherConfiguration)
     }
 
-    fn margin(&self, saying: &Saying) -> Option<f64> {
+    pub(super) fn margin(&self, saying: &Saying) -> Option<f64> {
         let scores = saying.scores.iter().map(|(criterion, score)| (criterion.as_str(), *score));
         self.policy.smallest_margin(&saying.judge, scores)
     }

@@ -14,6 +14,7 @@ use crate::domain::policy::offset::stepped;
 use crate::domain::{Digest, Policy};
 use crate::drift::fit::{Fit, Verdict, fit};
 use crate::drift::interval::{Estimate, Interval, Tally, newcombe, wilson};
+use crate::drift::threshold::Offset as Fitted;
 
 /// Pairs from which agreement is worth a number.
 const ENOUGH_PAIRS: u64 = 200;
@@ -120,47 +121,50 @@ impl<'a> Report<'a> {
 
     /// The part of the policy file, with what stays as it is; `None` where nothing is new.
     fn paste(&self) -> Option<String> {
-        let fresh: BTreeMap<&String, &Judged<'_>> = self
-            .judges
-            .iter()
-            .filter(|one| one.entry.is_some())
-            .map(|one| (&one.name, one))
-            .collect();
-        if fresh.is_empty() {
-            return None;
-        }
-        let stays = &self.policy.route.offset_by_judge;
-        let mut entries: BTreeMap<&String, String> =
-            stays.iter().map(|(name, offset)| (name, yaml(offset))).collect();
-        let mut text = "route:\n  offset_by_judge:\n".to_owned();
-        for (name, judge) in fresh {
-            entries.insert(name, judge.entry.as_ref().map(yaml).unwrap_or_default());
-            text.push_str(&format!("    # {name}: data {}\n", judge.data));
-        }
-        for (name, entry) in entries {
-            // a digest fills a line of its own
-            let entry = entry.replace(", asked:", ",\n      asked:");
-            text.push_str(&format!("    {name}: {entry}\n"));
-        }
-        Some(text)
+        let fresh = self.judges.iter();
+        let fresh =
+            fresh.filter_map(|one| Some((one.name.as_str(), (one.entry.as_ref()?, one.data))));
+        paste(self.policy, &fresh.collect())
     }
+}
+
+/// The part of the policy file that says these offsets, each with the digest of what it rests on;
+/// what is there stays. `None` where nothing is new.
+pub(super) fn paste(policy: &Policy, fresh: &BTreeMap<&str, (&Offset, Digest)>) -> Option<String> {
+    if fresh.is_empty() {
+        return None;
+    }
+    let stays = &policy.route.offset_by_judge;
+    let mut entries: BTreeMap<&str, String> =
+        stays.iter().map(|(name, offset)| (name.as_str(), yaml(offset))).collect();
+    let mut text = "route:\n  offset_by_judge:\n".to_owned();
+    for (name, (offset, data)) in fresh {
+        entries.insert(name, yaml(offset));
+        text.push_str(&format!("    # {name}: data {data}\n"));
+    }
+    for (name, entry) in entries {
+        // a digest fills a line of its own
+        let entry = entry.replace(", asked:", ",\n      asked:");
+        text.push_str(&format!("    {name}: {entry}\n"));
+    }
+    Some(text)
 }
 
 /// What the policy should say of a judge from now on: the new offset, or the old one looked at again.
 fn entry(fit: &Fit, present: Option<&Offset>) -> Option<(f64, f64)> {
     match fit.verdict {
-        Verdict::Usable => Some(rounded(fit)),
+        Verdict::Usable => Some(rounded(fit.offset)),
         Verdict::NoDifference => Some(present.map_or((0.0, 0.0), |one| (one.add, one.at_line))),
         Verdict::TooFew(_) | Verdict::TooUnsure => None,
     }
 }
 
 /// The offset as it is pasted: a ten-thousandth of those on the line is nobody's concern.
-fn rounded(fit: &Fit) -> (f64, f64) {
-    (stepped(fit.offset.add), (fit.offset.at_line * 1e4).round() / 1e4)
+pub(super) fn rounded(fitted: Fitted) -> (f64, f64) {
+    (stepped(fitted.add), (fitted.at_line * 1e4).round() / 1e4)
 }
 
-fn yaml(offset: &Offset) -> String {
+pub(super) fn yaml(offset: &Offset) -> String {
     let Offset { add, at_line, fitted, pairs, against, asked } = offset;
     let mut text = format!("{{ add: {add}, at_line: {at_line}");
     // writing to a String cannot fail
@@ -257,7 +261,7 @@ impl Judged<'_> {
             line("offset now", format!("add {}, at_line {}", present.add, present.at_line))?;
         }
         if let Some(fit) = fit.as_ref().filter(|fit| shows_offset(fit)) {
-            let (add, at_line) = rounded(fit);
+            let (add, at_line) = rounded(fit.offset);
             line("offset", format!("add {add}, at_line {at_line}"))?;
             let expected = 100.0 * left_over(fit.residual, fit.primary.n).high;
             let of_later = |one| points(one, left_over(one, fit.primary.n.div_ceil(2)));
@@ -309,7 +313,7 @@ fn shows_offset(fit: &Fit) -> bool {
 }
 
 fn fit_json(fit: &Fit) -> Value {
-    let (add, at_line) = rounded(fit);
+    let (add, at_line) = rounded(fit.offset);
     let (agreement, n) = (&fit.agreement, fit.primary.n);
     json!({
         "judge_rejects": share_json(fit.judge),
@@ -334,7 +338,7 @@ fn share_json(tally: Tally) -> Value {
         "high": interval.high })
 }
 
-fn estimate_json(estimate: Estimate, interval: Interval) -> Value {
+pub(super) fn estimate_json(estimate: Estimate, interval: Interval) -> Value {
     json!({ "effect": estimate.effect, "se": estimate.se, "low": interval.low,
         "high": interval.high })
 }
@@ -352,7 +356,7 @@ fn left_over(left: Estimate, n: u64) -> Interval {
     if left.se <= 0.0 { newcombe(none, none) } else { left.interval() }
 }
 
-fn points(estimate: Estimate, interval: Interval) -> String {
+pub(super) fn points(estimate: Estimate, interval: Interval) -> String {
     let [effect, low, high] =
         [estimate.effect, interval.low, interval.high].map(|one| signed(one * 100.0));
     format!("{effect} points ({low} to {high})")
@@ -381,7 +385,7 @@ fn agreement(fit: &Fit) -> String {
 }
 
 /// A count with its thousands set apart.
-fn grouped(count: u64) -> String {
+pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

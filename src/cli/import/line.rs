@@ -161,6 +161,6 @@ mod tests {
         let mut line = serde_json::to_value(RecordForm::from(&sample())).unwrap();
         line["shadows"] = json!([{ "at": "2026-11-21T14:02:00Z", "purpose": "whim" }]);
         let why = refused(line.to_string().as_bytes());
-        assert!(why.contains("expected one of: sample, backfill, burst"), "{why}");
+        assert!(why.contains("expected one of: sample, backfill, burst, hedge"), "{why}");
     }
 }

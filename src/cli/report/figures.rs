@@ -120,6 +120,13 @@ pub(super) struct Drift {
     pub(super) evidence: Vec<Evidence>,
     pub(super) events: Vec<Event>,
     pub(super) people: People,
+    pub(super) hedges: Vec<Hedge>,
+}
+
+/// What two judges say of the images that one of them won by a hedge.
+#[derive(Debug, Deserialize)]
+pub(super) struct Hedge {
+    pub(super) sentence: String,
 }
 
 #[derive(Debug, Deserialize)]

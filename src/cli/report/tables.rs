@@ -236,6 +236,9 @@ pub(super) fn judges(page: &mut Html, found: &Findings) {
         page.say(format!(" One in a hundred answers took longer than {}.", seconds(p99)));
     }
     page.mark("</p>\n");
+    for hedge in found.drift.hedges.iter().take(MOST_ROWS) {
+        page.mark("<p class=\"note\">").say(&hedge.sentence).mark("</p>\n");
+    }
 }
 
 /// What was flagged, by the checks and by the gate itself.

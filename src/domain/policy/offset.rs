@@ -22,6 +22,10 @@ pub const STEP: f64 = 1e-9;
 /// Steps from one whole number to the next.
 const STEPS: f64 = 1e9;
 
+/// What stands in [`Offset::against`] of one that was fitted to people's labels; no judge is called
+/// so where one was.
+pub const LABELS: &str = "labels";
+
 /// For how many days a fit is taken for true: models and images change.
 pub const FRESH_DAYS: i64 = 90;
 
@@ -45,9 +49,9 @@ pub struct Offset {
     pub at_line: f64,
     /// When it was fitted.
     pub fitted: Option<Day>,
-    /// Images that both judges judged.
+    /// Images that both judges judged, or that people labelled.
     pub pairs: Option<u32>,
-    /// The judge whose share of rejects it was fitted to.
+    /// The judge whose share of rejects it was fitted to, or [`LABELS`].
     pub against: Option<String>,
     /// What judges were asked then: [`Policy::asked`].
     pub asked: Option<Digest>,
@@ -165,7 +169,9 @@ impl Policy {
         let days = offset.fitted.map(|fitted| today.0.saturating_sub(fitted.0));
         let old = days.filter(|days| FRESH_DAYS < *days).map(|days| Doubt::Old { days });
         let primary = self.route.judges.first();
-        let against = offset.against.as_ref().filter(|against| Some(*against) != primary);
+        // people are no judge that another could take the place of
+        let against = offset.against.as_ref().filter(|against| *against != LABELS);
+        let against = against.filter(|against| Some(*against) != primary);
         let against = against.map(|against| Doubt::OtherPrimary { against: against.clone() });
         let asked = offset.asked.filter(|asked| *asked != self.asked);
         let asked = asked.map(|_| Doubt::AskedOtherwise);

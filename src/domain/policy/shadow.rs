@@ -15,6 +15,15 @@ pub struct ShadowSpec {
     pub per_day: MicroUsd,
 }
 
+/// Asking judges that lost a hedge about the image, behind the verdict that was won.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LosersSpec {
+    /// The share of verdicts won by a hedge, over 0 and at most 1.
+    pub share: f64,
+    /// Most that it may cost in one day (UTC).
+    pub per_day: MicroUsd,
+}
+
 /// Showing the first judge of the route what others judged while it was away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackfillSpec {

@@ -83,6 +83,7 @@ fn policy() -> Policy {
         },
         shadows: Vec::new(),
         backfill: None,
+        losers: None,
         revision: Digest::of(b"revision"),
         judging: Digest::of(b"judging"),
         asked: Digest::of(b"asked"),

@@ -35,7 +35,9 @@ impl Which {
     pub(super) fn of(purpose: Purpose, policy: &str, entry: &str) -> Self {
         match purpose {
             Purpose::Sample => Self { purpose, policy: policy.to_owned(), entry: entry.to_owned() },
-            Purpose::Backfill => Self { purpose, policy: policy.to_owned(), entry: String::new() },
+            Purpose::Backfill | Purpose::Hedge => {
+                Self { purpose, policy: policy.to_owned(), entry: String::new() }
+            }
             Purpose::Burst => Self { purpose, policy: String::new(), entry: String::new() },
         }
     }

@@ -3,12 +3,15 @@
 
 use uuid::Uuid;
 
-use crate::domain::{Policy, Record, Route};
+use crate::domain::{Attempt, AttemptOutcome, Policy, Record, Route};
 use crate::drift::judged::{image_key, image_lot};
 use crate::ledger::shadows::Purpose;
 
 /// The lot of a record for the backfill of its policy is drawn under this name; no entry has it.
 const BACKFILL: &str = "/backfill";
+
+/// The lot of a record for the one that lost its hedge; no entry has it either.
+const LOSERS: &str = "/losers";
 
 /// One judge to be asked about one image.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +54,29 @@ pub(super) fn wishes(policy: &Policy, record: &Record, bursting: &[String]) -> V
             add(Wish { judge, purpose: Purpose::Sample, entry, propensity: shadow.sample });
         }
     }
+    // behind the samples: one that an entry drew is drawn like any other image, and stays that
+    if let Some(losers) = policy.losers
+        && let Some(judge) = loser(record)
+        && image_lot(lot_key(record.id, LOSERS)) < losers.share
+    {
+        let (judge, entry) = (judge.to_owned(), String::new());
+        add(Wish { judge, purpose: Purpose::Hedge, entry, propensity: losers.share });
+    }
     for judge in bursting {
         let (judge, entry) = (judge.clone(), String::new());
         add(Wish { judge, purpose: Purpose::Burst, entry, propensity: 1.0 });
     }
     wishes
+}
+
+/// Who lost the hedge that gave the verdict of `record`: the first that was still waited for when
+/// the answer beside it came. One that failed by then lost nothing, and nobody lost where the hedge
+/// did not win.
+fn loser(record: &Record) -> Option<&str> {
+    let is_won = record.route == Some(Route::Hedge);
+    let was_waited_for = |one: &&Attempt| one.outcome == AttemptOutcome::Cancelled;
+    let lost = record.attempts.iter().filter(|_| is_won).find(was_waited_for)?;
+    Some(&lost.judge.name)
 }
 
 /// The lot of a record among those that wait for the first judge to come back.
@@ -71,7 +92,7 @@ fn lot_key(record: Uuid, entry: &str) -> u64 {
 mod tests {
     use super::*;
 
-    use crate::domain::policy::{BackfillSpec, ShadowSpec};
+    use crate::domain::policy::{BackfillSpec, LosersSpec, ShadowSpec};
     use crate::domain::{Basis, Decision, JudgeId, MicroUsd};
     use crate::ledger::form::tests::sample;
     use crate::prompt;
@@ -150,10 +171,60 @@ mod tests {
         assert_eq!(
             served("claude-haiku", Route::Hedge),
             "gemini-flash sample two 1, openai-mini burst  1, mistral-vision burst  1",
-            "who won a hedge was selected on its outcome: nothing to make up for"
+            "nobody lost that hedge who was still waited for"
         );
         let mut unjudged = record("openai-mini", Route::Primary);
         unjudged.verdict.basis = Basis::Deadline;
         assert_eq!(wishes(&all, &unjudged, &burst), []);
+    }
+
+    /// A verdict that `claude-haiku` gave beside a slow `openai-mini`, which ended so.
+    fn hedged(ended: AttemptOutcome) -> Record {
+        let mut record = record("claude-haiku", Route::Hedge);
+        record.attempts = sample().attempts;
+        let [slow, won] = record.attempts.as_mut_slice() else { panic!("two attempts") };
+        (slow.judge, slow.route, slow.outcome) = (judge("openai-mini"), Route::Primary, ended);
+        (won.judge, won.route) = (judge("claude-haiku"), Route::Hedge);
+        record
+    }
+
+    #[test]
+    fn of_verdicts_that_a_hedge_won_a_share_is_shown_to_the_judge_that_lost() {
+        let losers = Some(LosersSpec { share: 0.05, per_day: MicroUsd(1) });
+        let some = Policy { shadows: Vec::new(), losers, ..policy(0.0) };
+        let mut lost = hedged(AttemptOutcome::Cancelled);
+        let mut drawn = 0;
+        for _ in 0..8_000 {
+            lost.id = Uuid::now_v7();
+            let asked = wishes(&some, &lost, &[]);
+            assert!(asked.is_empty() || told(&asked) == "openai-mini hedge  0.05", "{asked:?}");
+            lost.verdict.first_verdict = Some(Decision::Fail);
+            assert_eq!(asked, wishes(&some, &lost, &[]), "whatever was said of it");
+            drawn += asked.len();
+        }
+        assert!(drawn.abs_diff(400) < 100, "{drawn}");
+    }
+
+    #[test]
+    fn only_who_was_still_waited_for_lost_and_only_to_a_hedge_that_won() {
+        let losers = Some(LosersSpec { share: 1.0, per_day: MicroUsd(1) });
+        let all = Policy { shadows: Vec::new(), losers, ..policy(0.0) };
+        let asked = |record: &Record| told(&wishes(&all, record, &[]));
+        let lost = hedged(AttemptOutcome::Cancelled);
+        assert_eq!(asked(&lost), "openai-mini hedge  1");
+        assert_eq!(asked(&hedged(AttemptOutcome::ServerError)), "", "it failed: no race was lost");
+        let mut in_vain = hedged(AttemptOutcome::Cancelled);
+        in_vain.route = Some(Route::Primary);
+        in_vain.judge = Some(judge("openai-mini"));
+        assert_eq!(asked(&in_vain), "", "the verdict is the first judge's");
+        let entry = ShadowSpec {
+            id: "one".to_owned(),
+            judge: "openai-mini".to_owned(),
+            sample: 1.0,
+            per_day: MicroUsd(1),
+        };
+        let sampled = Policy { shadows: vec![entry], ..all };
+        let drawn = told(&wishes(&sampled, &lost, &[]));
+        assert_eq!(drawn, "openai-mini sample one 1", "drawn like any image, and stays that");
     }
 }

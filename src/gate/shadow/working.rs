@@ -412,12 +412,11 @@ impl Working {
             Purpose::Sample => entry().map(|one| one.per_day),
             Purpose::Backfill => policy.backfill.map(|one| one.per_day),
             Purpose::Burst => gate.shadows.settings.burst.map(|one| one.per_day),
+            Purpose::Hedge => policy.losers.map(|one| one.per_day),
         };
         let per_day = per_day.ok_or(Not::Ever(Unasked::PolicyChanged))?;
-        let most = match wish.purpose {
-            Purpose::Sample | Purpose::Backfill => gate.shadows.settings.max_in_flight,
-            Purpose::Burst => gate.shadows.settings.max_in_flight * BURST_TIMES,
-        };
+        let times = if wish.purpose == Purpose::Burst { BURST_TIMES } else { 1 };
+        let most = gate.shadows.settings.max_in_flight * times;
         let aside = gate.panel.aside(&wish.judge, most).map_err(|why| match why {
             NotAsked::Unknown => Not::Ever(Unasked::Unasked),
             NotAsked::Breaker => Not::Yet(Unasked::Breaker),

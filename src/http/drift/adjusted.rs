@@ -11,11 +11,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::domain;
 use crate::drift::adjusted::Model;
 use crate::drift::interval::{Estimate, Interval, Tally, real, wilson};
 use crate::drift::summed::{Sum, served, served_by_judge};
-use crate::http::drift::pairs::Pairs;
+use crate::http::drift::pairs::{Pairs, is_unselected};
 use crate::http::drift::{primary, sum};
 use crate::http::range::{RangeQuery, ShareForm};
 use crate::ledger::LedgerError;
@@ -114,8 +113,7 @@ fn rates(
 /// What the primary says where another judge said something, by that judge.
 fn models(primary: &str, pairs: &[PairSum]) -> BTreeMap<String, Model> {
     let mut models: BTreeMap<String, Model> = BTreeMap::new();
-    let selected = domain::Route::SecondOpinion.label();
-    for pair in pairs.iter().filter(|pair| pair.route != selected) {
+    for pair in pairs.iter().filter(|pair| is_unselected(pair)) {
         let (other, primary_only, other_only) = if pair.first == primary {
             (&pair.second, pair.first_only, pair.second_only)
         } else if pair.second == primary {

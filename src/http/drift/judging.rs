@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::clock::dates::day_of;
+use crate::domain::Policy;
 use crate::domain::policy::offset::Calibration;
-use crate::domain::{Policy, Route};
 use crate::drift::agreement::{Agreement, Square, agreement as measure};
 use crate::drift::interval::Tally;
 use crate::drift::threshold::MIN_PAIRS;
-use crate::http::drift::pairs::{Pairs, lookback};
+use crate::http::drift::pairs::{Pairs, is_unselected, is_won, lookback};
 use crate::http::range::{EffectForm, ShareForm};
+use crate::http::sentence::hedge_sentence;
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{PairSum, ScoreSum};
 use crate::ledger::reader::Reader;
@@ -24,7 +25,32 @@ const LABELS_US: i64 = 30 * 86_400 * 1_000_000;
 const ENOUGH_PAIRS: u64 = 200;
 
 pub(super) fn agreement(pairs: &Pairs) -> Value {
-    pairs.sums.iter().filter_map(pair_json).collect()
+    pairs.sums.iter().filter(|pair| !is_won(pair)).filter_map(pair_json).collect()
+}
+
+/// What others say of the images whose verdict a hedge won, beside what the one said that won it.
+pub(super) fn hedges(pairs: &Pairs) -> Value {
+    pairs.sums.iter().filter(|pair| is_won(pair)).filter_map(hedge_json).collect()
+}
+
+fn hedge_json(pair: &PairSum) -> Option<Value> {
+    let PairSum { both, first_only, second_only, neither, .. } = *pair;
+    // the other first: what is told is how much more it rejects
+    let agreement =
+        measure(Square { both, first_only: second_only, second_only: first_only, neither })?;
+    let n = agreement.n;
+    let difference = (agreement.difference, agreement.difference_interval());
+    let [winner, other] = [first_only, second_only].map(|alone| Tally { n, rejects: both + alone });
+    let (first, second) = ((pair.first.as_str(), winner), (pair.second.as_str(), other));
+    Some(json!({
+        "winner": pair.first,
+        "other": pair.second,
+        "n": n,
+        "winner_reject": ShareForm::of(winner),
+        "other_reject": ShareForm::of(other),
+        "difference": EffectForm::within(difference.0, difference.1),
+        "sentence": hedge_sentence(first, second, difference),
+    }))
 }
 
 fn square(pair: &PairSum) -> Square {
@@ -139,7 +165,7 @@ pub(super) fn calibration(
 ) -> Value {
     let Some(primary) = primary else { return json!([]) };
     let mut squares: BTreeMap<String, Square> = BTreeMap::new();
-    for pair in pairs.sums.iter().filter(|pair| pair.route != Route::SecondOpinion.label()) {
+    for pair in pairs.sums.iter().filter(|pair| is_unselected(pair)) {
         // the other judge first
         let (other, own) = if pair.first == primary {
             let PairSum { both, first_only, second_only, neither, .. } = *pair;

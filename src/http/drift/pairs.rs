@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::domain::Route;
 use crate::http::range::{HOUR_S, MINUTE_S, cut};
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{PairSum, Scope};
@@ -16,6 +17,16 @@ use crate::ledger::reader::Reader;
 
 /// How far back pairs and scores look.
 const LOOKBACK_US: i64 = 14 * 86_400 * 1_000_000;
+
+/// Whether the images were not chosen by what one of the judges said of them, or how long it took.
+pub(super) fn is_unselected(pair: &PairSum) -> bool {
+    pair.route != Route::SecondOpinion.label() && !is_won(pair)
+}
+
+/// Whether a hedge won the images: the first judge's are the verdicts.
+pub(super) fn is_won(pair: &PairSum) -> bool {
+    pair.route == Route::Hedge.label()
+}
 
 /// The hours that pairs and scores look back on.
 pub(super) fn lookback(policy: &str, until: Timestamp) -> Scope {

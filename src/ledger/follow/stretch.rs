@@ -14,11 +14,12 @@ use crate::clock::Timestamp;
 use crate::ledger::LedgerError;
 use crate::ledger::form::{AttemptForm, RecordForm};
 use crate::ledger::reader::{Reader, bounded, read_record};
+use crate::ledger::shadows::Purpose;
 use crate::ledger::writing::Followed;
 
 const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us, \
     counted.shadow, shadow.form, shadow.judged_by, shadow.at_us, \
-    unwatched.seq IS NOT NULL OR coalesce(shadow.unwatched, 0) \
+    unwatched.seq IS NOT NULL OR coalesce(shadow.unwatched, 0), shadow.purpose \
     FROM counted CROSS JOIN record ON record.seq = counted.seq \
     LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 AND counted.shadow = 0 \
     LEFT JOIN shadow ON shadow.id = counted.shadow \
@@ -26,7 +27,7 @@ const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, rec
     WHERE counted.n > ?1 AND counted.n <= ?2 ORDER BY counted.n LIMIT ?3";
 
 const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0, \
-    NULL, NULL, NULL, 0 \
+    NULL, NULL, NULL, 0, NULL \
     FROM record LEFT JOIN late ON late.seq = record.seq \
     WHERE record.seq > ?1 AND record.seq <= ?2 ORDER BY record.seq LIMIT ?3";
 
@@ -62,7 +63,10 @@ pub(super) struct Aside {
     pub(super) judged_by: String,
     /// When the call began.
     pub(super) at: Timestamp,
-    /// Whether it is: nothing that was said behind a record is that is not.
+    /// Why it was made.
+    pub(super) purpose: Purpose,
+    /// Whether monitors see it: its record is seen, it was not brought in behind newer ones, and it
+    /// says how its judge judges.
     pub(super) is_watched: bool,
 }
 
@@ -158,5 +162,9 @@ fn read_one(row: &SqliteRow) -> Result<Counted, LedgerError> {
     let attempt = serde_json::from_str(attempt);
     let attempt = attempt.map_err(|why| LedgerError::row(record.seq, &why))?;
     let (judged_by, at) = (row.try_get(7)?, Timestamp(row.try_get(8)?));
-    Ok(Counted::Shadow(Box::new(Aside { record, attempt, judged_by, at, is_watched })))
+    let unknown = || LedgerError::row(record.seq, &"a shadow of no known purpose");
+    let purpose = Purpose::of(row.try_get(10)?).ok_or_else(unknown)?;
+    let is_watched = is_watched && purpose.is_evidence();
+    let aside = Aside { record, attempt, judged_by, at, purpose, is_watched };
+    Ok(Counted::Shadow(Box::new(aside)))
 }

@@ -22,6 +22,7 @@ use vlmgate::domain::{
     Route, Score,
 };
 use vlmgate::ledger::form::AttemptForm;
+use vlmgate::ledger::labels::{NewLabel, Said};
 use vlmgate::ledger::reader::Filter;
 use vlmgate::ledger::{Entry, Ledger};
 use vlmgate::rehearse::Role;
@@ -100,6 +101,7 @@ impl Store {
         self.store(of(2_500..2_550, mini, opinion), |_| ()).await;
         let hedge = Asked("haiku", Route::Hedge);
         self.store(of(2_600..2_620, hedge, Asked("mini", Route::Primary)), |_| ()).await;
+        self.shadows(2_620..2_625, "hedge").await;
         let probe = Asked("haiku", Route::Probe);
         let otherwise = |record: &mut Record| record.judged_by = Digest::of(b"last month");
         self.store(of(2_700..2_730, mini, probe), otherwise).await;
@@ -135,6 +137,31 @@ impl Store {
             }
         };
         self.store(range.map(|n| (n, asked.clone())).collect(), alike).await;
+    }
+
+    /// Images that `mini` alone judged.
+    pub(crate) async fn served(&self, range: Range<u32>) {
+        let alone = vec![Asked("mini", Route::Primary)];
+        self.store(range.map(|n| (n, alone.clone())).collect(), |_| ()).await;
+    }
+
+    /// What `by` says of image `n`.
+    pub(crate) async fn label(&self, n: u32, said: Said, by: &str) {
+        let label = NewLabel {
+            verdict: records::record(n).id,
+            at: self.until,
+            said,
+            criterion: None,
+            note: None,
+            by: by.to_owned(),
+        };
+        assert!(self.ledger.label(label).await.unwrap().is_some(), "there is image {n}");
+    }
+
+    /// A person's look at image `n`, whose line is 0.1 higher than that of `mini`.
+    pub(crate) async fn look(&self, n: u32) {
+        let said = if mini_margin(n) < 0.1 - 1e-9 { Said::Defect } else { Said::Ok };
+        self.label(n, said, "ann").await;
     }
 
     /// Everything, as an export has it.
@@ -232,6 +259,13 @@ impl Store {
             Role::Local(_) => panic!("{judge} is no judge of a provider"),
         }
     }
+}
+
+/// The smallest margin of `mini` on image `n`.
+pub(crate) fn mini_margin(n: u32) -> f64 {
+    let scores = scores("mini", n);
+    let margin = |(score, line): (&Score, f64)| score.score.unwrap() - line;
+    scores.iter().zip([0.7, 0.6]).map(margin).fold(f64::INFINITY, f64::min)
 }
 
 /// What a judge scores image `n`: each sees its quality with an error of its own, `haiku` scores it

@@ -56,6 +56,13 @@ fn told(folder: &Path, first: Timestamp, from: i64) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// The same as a page.
+fn shown(folder: &Path, since: Timestamp) -> String {
+    let mut page = Command::new(env!("CARGO_BIN_EXE_vlmgate"));
+    page.args(["report", "--data", ".", "--since", &since.to_string()]).current_dir(folder);
+    String::from_utf8(page.env_clear().output().unwrap().stdout).unwrap()
+}
+
 /// The `n`th verdict: who gave it, why that judge was asked, what it said, under which lines.
 fn verdict(n: u32, (name, route): (&str, Route), said: Decision, lines: &str) -> Entry {
     let mut entry = judged(n);
@@ -166,9 +173,70 @@ async fn a_baseline_has_the_number_of_verdicts_that_were_frozen_and_not_that_of_
     let (folder, first) = folder_of(2_600, |n| (judged(n), None)).await;
     let before = &told(folder.path(), first, 2_200)["drift"]["before"];
     assert_eq!((&before["baseline"], &before["frozen"]), (&json!(true), &json!(2_000)), "{before}");
-    let mut page = Command::new(env!("CARGO_BIN_EXE_vlmgate"));
-    let since = Timestamp(first.0 + 2_200 * 2 * SECOND_US).to_string();
-    page.args(["report", "--data", ".", "--since", &since]).current_dir(folder.path());
-    let page = String::from_utf8(page.env_clear().output().unwrap().stdout).unwrap();
+    let page = shown(folder.path(), Timestamp(first.0 + 2_200 * 2 * SECOND_US));
     assert!(page.contains("<span class=\"q\">n 2,000</span>"), "as frozen");
+}
+
+/// A quiet day on which every eighth verdict is won by a hedge, and the one that lost rejects every
+/// fifth of those and the winner every tenth; a sample is drawn of the others.
+fn hedged(n: u32, losers: bool) -> (Entry, Option<NewShadow>) {
+    let is_won = n.is_multiple_of(8);
+    let (name, route) =
+        if is_won { ("claude-haiku", Route::Hedge) } else { ("openai-mini", Route::Primary) };
+    let said = |rejects| if rejects { Decision::Fail } else { Decision::Pass };
+    let own = said(if is_won { n.is_multiple_of(80) } else { n.is_multiple_of(25) });
+    let entry = verdict(n, (name, route), own, "own");
+    let other = if is_won { "openai-mini" } else { "claude-haiku" };
+    let mut attempt = entry.record.attempts[0].clone();
+    (attempt.judge, attempt.route) = (judge(other), Route::Shadow);
+    (attempt.outcome, attempt.said) = (AttemptOutcome::Judged, Some(said(n.is_multiple_of(40))));
+    let shadow = NewShadow {
+        verdict: entry.record.id,
+        at: Timestamp(0),
+        purpose: if is_won { Purpose::Hedge } else { Purpose::Sample },
+        entry: if is_won { String::new() } else { "standby".to_owned() },
+        propensity: if is_won { 1.0 } else { 0.1 },
+        judged_by: Digest::of(format!("own {other}").as_bytes()),
+        attempt,
+    };
+    let is_asked = if is_won { losers } else { n % 10 == 3 };
+    (entry, is_asked.then_some(shadow))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_losers_of_hedges_say_is_told_apart_and_moves_nothing_else() {
+    let (with, first) = folder_of(4_000, |n| hedged(n, true)).await;
+    let (without, then) = folder_of(4_000, |n| hedged(n, false)).await;
+    let page = shown(with.path(), first);
+    let (with, without) = (told(with.path(), first, 0), told(without.path(), then, 0));
+    let hedges = with["drift"]["hedges"].as_array().unwrap();
+    let [hedge] = hedges.as_slice() else { panic!("one pair of judges: {hedges:?}") };
+    assert_eq!((&hedge["winner"], &hedge["n"]), (&json!("claude-haiku"), &json!(500)), "{hedge}");
+    let counts = ["winner_reject", "other_reject"].map(|key| hedge[key]["count"].as_u64().unwrap());
+    assert_eq!(counts, [50, 100]);
+    let difference =
+        ["effect", "low", "high"].map(|key| hedge["difference"][key].as_f64().unwrap());
+    assert!((difference[0] - 0.1).abs() < 1e-12, "{difference:?}");
+    assert!(0.07 < difference[1] && difference[2] < 0.13, "{difference:?}");
+    assert_eq!(
+        hedge["sentence"],
+        "Verdicts won by a hedge: claude-haiku rejected 10.0 %, openai-mini rejects 20.0 % of the \
+         same 500 images, +10.0 points (+7.4 to +12.6)."
+    );
+    assert!(page.contains(hedge["sentence"].as_str().unwrap()), "the report says so");
+    assert_eq!(without["drift"]["hedges"], json!([]));
+    // pairs, calibration, the adjusted rate, judges and every detector are as if nobody had asked
+    for key in ["agreement", "calibration", "scores"] {
+        assert_eq!(with["drift"][key], without["drift"][key], "{key}");
+    }
+    let alike = |of: &Value| {
+        let rates = ["rate", "low", "high", "pairs", "basis"].map(|key| &of["adjusted"][key]);
+        let judges = of["judges"].as_array().unwrap().iter();
+        let judges = judges.map(|one| [&one["judge"], &one["after"]].map(ToString::to_string));
+        let watched = of["watch"]["detectors"].as_array().unwrap().iter();
+        let watched = watched.map(|one| ["detector", "judge", "n"].map(|key| one[key].to_string()));
+        format!("{rates:?} {:?} {:?}", judges.collect::<Vec<_>>(), watched.collect::<Vec<_>>())
+    };
+    assert_eq!(alike(&with["drift"]), alike(&without["drift"]));
+    assert!(0 < with["drift"]["agreement"][0]["n"].as_u64().unwrap(), "there are pairs");
 }

@@ -265,6 +265,18 @@ const BETWEEN: &[Mistake] = &[
         schema: CannotTell,
     },
     Mistake {
+        from: "name: base\n",
+        to: "name: base\nlosers: { share: 0%, per_day: 1 USD }\n",
+        told: "3:18: losers.share: 0 shows it no image: leave the entry out instead",
+        schema: CannotTell,
+    },
+    Mistake {
+        from: "hedge: { after: p95, budget: 10% }\n",
+        to: "hedge: off\nlosers: { per_day: 1 USD }\n",
+        told: "35:9: losers: nobody loses a hedge while route.hedge is off: leave it out",
+        schema: CannotTell,
+    },
+    Mistake {
         from: "id: shadow",
         to: "id: cutout",
         told: r#"19:9: criteria[1].id: "cutout" stands twice; first on line 14"#,
