@@ -55,6 +55,7 @@ pub mod labels;
 mod listing;
 mod lock;
 pub mod marks;
+mod migrations;
 pub mod news;
 pub mod pairs;
 mod pictures;

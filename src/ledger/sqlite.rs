@@ -7,7 +7,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
@@ -20,18 +19,10 @@ use crate::ledger::awaiting::{self, For, Opener};
 use crate::ledger::form::RecordForm;
 use crate::ledger::import::BroughtRecord;
 use crate::ledger::marks;
+use crate::ledger::migrations;
 use crate::ledger::rollup;
 use crate::ledger::shadows::{self, Behind};
 use crate::ledger::{IDEMPOTENCY_KEPT, IdempotencyMark, Settings, Sync};
-
-const MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-
-/// The migration that was rewritten, and the checksum that it had before.
-const REWRITTEN: (i64, &str) = (
-    5,
-    "c3627f7459631efb1aeb1091d35210360f65b6dbf2e3930711024756de836480\
-     17010aa2a52ac58400ecf5828078e440",
-);
 
 /// How long opening and reading wait for somebody else's lock: only a person's own SQLite shell
 /// holds one.
@@ -226,27 +217,10 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// Opens the file and brings its tables to this program's.
 pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let mut conn = options.clone().busy_timeout(BUSY).connect().await?;
-    accept_rewritten(&mut conn).await?;
-    MIGRATIONS.run(&mut conn).await?;
+    migrations::run(&mut conn).await?;
     let busy = format!("PRAGMA busy_timeout = {}", BUSY_BRIEF.as_millis());
     sqlx::query(AssertSqlSafe(busy)).execute(&mut conn).await?;
     Ok(conn)
-}
-
-/// Lets a store in that knows the fifth migration as it was before. It made every record's place in
-/// two lists before anything was served; now these are made in steps, by whoever has the store.
-async fn accept_rewritten(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')";
-    let rewritten = MIGRATIONS.iter().find(|one| one.version == REWRITTEN.0);
-    if let Some(rewritten) = rewritten
-        && sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *conn).await?
-    {
-        let accept = "UPDATE _sqlx_migrations SET checksum = ?1 \
-            WHERE version = ?2 AND lower(hex(checksum)) = ?3";
-        let accept = sqlx::query(accept).bind(rewritten.checksum.as_ref()).bind(REWRITTEN.0);
-        accept.bind(REWRITTEN.1).execute(conn).await?;
-    }
-    Ok(())
 }
 
 /// The newest record of the store, and the one up to which records were counted. What an earlier
