@@ -9,7 +9,7 @@ use sqlx::{SqlSafeStr as _, SqliteConnection};
 
 /// Every file's version, what it is called, and what is in it. A store knows a version by its
 /// content: what was released stays as it is.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "records", include_str!("../../migrations/sqlite/0001_records.sql")),
     (2, "late", include_str!("../../migrations/sqlite/0002_late.sql")),
     (3, "drills", include_str!("../../migrations/sqlite/0003_drills.sql")),
@@ -17,6 +17,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "failed", include_str!("../../migrations/sqlite/0005_failed.sql")),
     (6, "listed", include_str!("../../migrations/sqlite/0006_listed.sql")),
     (7, "purses", include_str!("../../migrations/sqlite/0007_purses.sql")),
+    (8, "brought", include_str!("../../migrations/sqlite/0008_brought.sql")),
 ];
 
 /// The migration that was rewritten, and the checksum that it had before.
