@@ -161,15 +161,26 @@ export function size(drift) {
     : `${moved}; routing alone is worth ${points(own)}.`;
 }
 
-// Who judged a good part of the images and none in the time they are compared with, as a sentence: how such
-// a judge rejected then is not known. Null where everybody did.
+// What of a good part of the images is not known from the time they are compared with, as a sentence: their
+// judges judged none then, or none under these lines and instructions. Null where nothing is.
 export function unseen(drift) {
+  if (!drift.change) return null;
   const isNew = one => one.share_before.count === 0 && one.share_after.count > 0;
   const fresh = drift.judges.filter(isNew);
   const share = sum(fresh.map(one => one.share_after.share ?? 0));
-  if (!drift.change || share <= MUCH) return null;
   const names = list(fresh.map(one => one.judge));
-  return `${percent(share, 0)} of the images went to ${names}, which judged none in the time they are compared with.`;
+  const told = [];
+  if (share > MUCH)
+    told.push(
+      `${percent(share, 0)} of the images went to ${names}, which judged none in the time they are compared with.`,
+    );
+  // the rest is of judges that are known
+  const otherwise = drift.change.unseen_share - share;
+  if (otherwise > MUCH)
+    told.push(
+      `${percent(otherwise, 0)} of the images were judged under lines or instructions that served none in the time they are compared with.`,
+    );
+  return told.join(' ') || null;
 }
 
 // Who gained the most images between the two windows.

@@ -295,6 +295,7 @@ fn change_json(
         "parts": parts(change, Some(first)),
         "residual": change.residual,
         "borrowed_share": change.borrowed_share,
+        "unseen_share": change.unseen_share,
         "input_separated": compared.input_separated,
         "over_dispersion": over_dispersion,
     })

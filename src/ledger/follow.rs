@@ -278,7 +278,10 @@ impl Following {
             let stretch = self.read(self.followed.n, i64::MAX).await?;
             let Some(to) = stretch.to else { return Ok(()) };
             // a stretch without a record ends where the one before it did
-            let to = if to.seq == 0 { Followed { n: to.n, ..self.followed } } else { to };
+            let to = match to {
+                Followed { n, seq: 0, .. } => Followed { n, ..self.followed },
+                Followed { n, seq, at_us } => self.followed.on_to(n, seq, at_us),
+            };
             let count = self.count(&stretch.all, to);
             self.store(count).await?;
             self.followed = to;

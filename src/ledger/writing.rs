@@ -29,8 +29,15 @@ pub struct Followed {
     pub n: i64,
     /// The record there.
     pub seq: i64,
-    /// When its check began.
+    /// When the newest check so far began: an older one that came later takes nothing back.
     pub at_us: i64,
+}
+
+impl Followed {
+    /// One record further.
+    pub(crate) fn on_to(self, n: i64, seq: i64, at_us: i64) -> Self {
+        Self { n, seq, at_us: self.at_us.max(at_us) }
+    }
 }
 
 /// What some records add up to, and what was learnt from them.

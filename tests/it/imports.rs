@@ -199,6 +199,9 @@ async fn an_old_history_came_into_a_newer_store_and_was_watched_as_if_it_were_se
     fs::write(folder.path().join("older.ndjson"), lines(older) + &lines(&newer[..2])).unwrap();
     assert_eq!(said(&import(folder.path(), &["newer.ndjson"])).0, 0);
     let before = watched(folder.path());
+    let reader = Reader::open(&store(folder.path())).await.unwrap();
+    let counted = reader.followed().await.unwrap();
+    drop(reader);
     let learning = |view: &Arc<View>| view.learning.is_some_and(|(n, ..)| n != 0);
     assert!(before.len() == 2 && before.values().all(learning), "{before:?}");
 
@@ -222,6 +225,9 @@ async fn an_old_history_came_into_a_newer_store_and_was_watched_as_if_it_were_se
     assert_eq!(everything(folder.path()).await, placeless(records.clone()));
     assert_eq!(watched(folder.path()), before, "no monitor saw them");
     let reader = Reader::open(&store(folder.path())).await.unwrap();
+    let now_counted = reader.followed().await.unwrap();
+    assert!(counted.seq < now_counted.seq, "{now_counted:?}");
+    assert_eq!(now_counted.at_us, counted.at_us, "what is counted up to goes back with nobody");
     let since_s = START_US / 1_000_000 / 60 * 60;
     let minutes = Scope { policy: None, since_s, until_s: since_s + 3_600, bucket_s: 60 };
     let buckets = reader.verdict_buckets(&minutes).await.unwrap();

@@ -344,6 +344,33 @@ test('more of a change than all of it was told as a part of it', async () => {
   await page.context().close();
 });
 
+test('lines that served none before were told of nowhere', async () => {
+  const page = await browser.open(`${world.url}/ui/`);
+  const told = (unseen, judges) =>
+    page.evaluate(
+      async ([unseen_share, rows]) => {
+        const { unseen } = await import('/ui/story.js');
+        const own = ([judge, before, after]) => ({
+          judge,
+          share_before: { count: before },
+          share_after: { count: after, share: after / 1000 },
+        });
+        return unseen({ change: { unseen_share }, judges: rows.map(own) });
+      },
+      [unseen, judges],
+    );
+  const known = [['openai-mini', 9000, 1000]];
+  assert.equal(await told(0.1, known), null);
+  assert.match(await told(0.6, known), /^60\s% of the images were judged under lines or instruc/);
+  const fresh = [
+    ['openai-mini', 9000, 500],
+    ['new', 0, 500],
+  ];
+  assert.match(await told(0.5, fresh), /^50\s% of the images went to new, which judged none[^%]+$/);
+  assert.match(await told(1, fresh), /went to new[\s\S]*50\s% of the images were judged under/);
+  await page.context().close();
+});
+
 test('a report opens from a disk, draws its charts and asks nobody, in light, dark and on paper', async () => {
   const { world: gate, said } = await failover();
   const url = gate.report('--since', said.began, '--until', said.ended);

@@ -4,13 +4,17 @@
 //! Every step begins with two days of history drawn from the providers' own law, so that a baseline
 //! exists, and goes on with live pictures. Then the primary is away for six minutes; the same again with
 //! calibrated lines; the primary itself judges more strictly; all pictures are blurred. A step ends with
-//! rows of a table: what had to be told, what was told, and what was so. No image comes twice: those of
+//! rows of a table: what had to be told, what was told, and what was so: on `/v1/drift`, `/v1/events`
+//! and the metrics, by the alerts of a real Prometheus, and by the page in a real browser. No image comes twice: those of
 //! the history, on which judges are calibrated too, are none of the live ones.
 //!
 //! At the usual 20 pictures a second six minutes are 7 200 pictures: at 3 points that is an interval of
 //! a point. The routing event itself needs thirty verdicts and comes within seconds, so the short form's
 //! two minutes tell the same event, with a wider interval of the whole outage.
 
+mod alarms;
+mod onlookers;
+mod page;
 mod pasted;
 mod rows;
 mod shifted;
@@ -29,6 +33,7 @@ use crate::gallery::Gallery;
 use crate::gallery::Look;
 use crate::rig::RigError;
 use crate::rig::gate;
+use crate::story::drift::onlookers::Onlookers;
 use crate::story::drift::steps::Playing;
 use crate::story::files::Policy;
 use crate::story::law::Law;
@@ -64,6 +69,16 @@ pub struct DriftArgs {
     /// The gate's program; without it cargo builds one
     #[arg(long, value_name = "FILE")]
     gate: Option<PathBuf>,
+    /// The Prometheus that looks at the alerts; without it the one on the PATH, or that of tests/ops
+    #[arg(long, value_name = "FILE")]
+    prometheus: Option<PathBuf>,
+    /// The browser that looks at the page
+    #[arg(long, value_name = "FILE", env = "CHROMIUM", default_value = "/usr/bin/chromium")]
+    chromium: PathBuf,
+    /// Miss the rows for which a Prometheus, a browser or a command of the gate is not there; without
+    /// it they are skipped
+    #[arg(long)]
+    require_all: bool,
     /// Where the table goes as JSON
     #[arg(long, value_name = "DIR", default_value = "target/loadtest-drift")]
     out: PathBuf,
@@ -114,6 +129,9 @@ impl DriftArgs {
     /// A program, a file or a socket fails before the first, or the table cannot be kept.
     pub async fn run(&self, tell: impl Fn(&str) + Copy) -> Result<Held, RigError> {
         let binary = gate::binary(self.gate.as_deref()).await?;
+        let prometheus = self.prometheus.as_deref();
+        let onlookers = Onlookers::find(prometheus, &self.chromium, self.require_all).await;
+        onlookers.missing().iter().for_each(|why| tell(why));
         let folder = TempDir::with_prefix("vlmgate-drift-");
         let folder = folder.map_err(RigError::io("a folder for the gate's files"))?;
         let law = Law::usual();
@@ -124,8 +142,18 @@ impl DriftArgs {
         tell(&told_shares(&shares));
         let survey = None;
         let (first_live, paired) = (0, 0);
-        let mut playing =
-            Playing { args: self, stage, law, policy, sharp, shares, survey, first_live, paired };
+        let mut playing = Playing {
+            args: self,
+            stage,
+            onlookers,
+            law,
+            policy,
+            sharp,
+            shares,
+            survey,
+            first_live,
+            paired,
+        };
         let mut held = Held::default();
         for step in StepName::value_variants() {
             if !self.only.is_empty() && !self.only.contains(step) {

@@ -142,6 +142,7 @@ pub(super) struct Window {
 pub(super) struct Change {
     pub(super) total: Effect,
     pub(super) parts: Vec<Part>,
+    pub(super) unseen_share: f64,
     pub(super) input_separated: bool,
 }
 

@@ -126,25 +126,35 @@ pub(super) fn parts(page: &mut Html, found: &Findings) {
     if !change.input_separated {
         page.mark("<p class=\"note\">Too few verdicts of some judge to tell the images' part apart.</p>\n");
     }
-    if let Some(told) = unseen(&found.drift.judges) {
+    for told in unseen(&found.drift.judges, change.unseen_share) {
         page.mark("<p class=\"note\">").say(told).mark("</p>\n");
     }
 }
 
-/// Who judged a good part of the images and none in the time they are compared with, as a sentence:
-/// how such a judge rejected then is not known.
-fn unseen(judges: &[Compared]) -> Option<String> {
+/// What of a good part of the images is not known from the time they are compared with, in
+/// sentences: their judges judged none then, or none under these lines and instructions.
+fn unseen(judges: &[Compared], unseen_share: f64) -> Vec<String> {
     let is_new = |one: &&Compared| one.share_before.count == 0 && one.share_after.count != 0;
     let new: Vec<_> = judges.iter().filter(is_new).collect();
     let share: f64 = new.iter().filter_map(|one| one.share_after.share).sum();
     let names: Vec<_> = new.iter().map(|one| one.judge.as_str()).collect();
-    (MUCH < share).then(|| {
+    let to_new = (MUCH < share).then(|| {
         format!(
             "{} of the images went to {}, which judged none in the time they are compared with.",
             percent(share),
             names.join(" and ")
         )
-    })
+    });
+    // the rest is of judges that are known
+    let otherwise = unseen_share - share;
+    let under_new = (MUCH < otherwise).then(|| {
+        format!(
+            "{} of the images were judged under lines or instructions that served none in the \
+             time they are compared with.",
+            percent(otherwise)
+        )
+    });
+    to_new.into_iter().chain(under_new).collect()
 }
 
 fn note(cause: &str) -> &'static str {
@@ -327,13 +337,29 @@ mod tests {
         // the one that is left alone now is not new either
         let left = one("openai-mini", 10_393, 0);
         let known = [one("claude-haiku", 1_607, 1_000), left];
-        assert_eq!(unseen(&known), None);
-        assert_eq!(unseen(&[one("openai-mini", 12_000, 900), one("new", 0, 100)]), None);
+        let none = Vec::<String>::new();
+        assert_eq!(unseen(&known, 0.0), none);
+        assert_eq!(unseen(&[one("openai-mini", 12_000, 900), one("new", 0, 100)], 0.1), none);
         let new = [one("openai-mini", 12_000, 500), one("new", 0, 500)];
         assert_eq!(
-            unseen(&new).unwrap(),
-            "50.0\u{a0}% of the images went to new, which judged none in the time they are \
-             compared with."
+            unseen(&new, 0.5),
+            ["50.0\u{a0}% of the images went to new, which judged none in the time they are \
+              compared with."]
+        );
+    }
+
+    #[test]
+    fn lines_that_served_none_before_are_told_as_judges_that_judged_none_are() {
+        let known = [Compared {
+            judge: "openai-mini".to_owned(),
+            share_before: tally(12_000, 12_000),
+            share_after: tally(1_000, 1_000),
+        }];
+        assert_eq!(unseen(&known, 0.15), Vec::<String>::new());
+        assert_eq!(
+            unseen(&known, 0.6),
+            ["60.0\u{a0}% of the images were judged under lines or instructions that served none \
+              in the time they are compared with."]
         );
     }
 }

@@ -138,7 +138,7 @@ fn read(rows: &[SqliteRow], is_last: bool) -> Result<Stretch, LedgerError> {
     for row in rows {
         let n = row.try_get(3)?;
         to = Some(match row.try_get::<i64, _>(5)? {
-            0 => Followed { n, seq: row.try_get(0)?, at_us: row.try_get(4)? },
+            0 => to.unwrap_or_default().on_to(n, row.try_get(0)?, row.try_get(4)?),
             _ => Followed { n, ..to.unwrap_or_default() },
         });
         match read_one(row) {

@@ -120,7 +120,7 @@ pub(super) fn lost_row(step: &'static str, sent: &Sent) -> Row {
 }
 
 /// The step that needs a command that this gate lacks.
-pub(super) fn skipped() -> Row {
+pub(super) fn skipped(end: End) -> Row {
     Row {
         step: "calibrated",
         asserted: "with calibrated lines the outage shifts half a point at most".to_owned(),
@@ -128,7 +128,7 @@ pub(super) fn skipped() -> Row {
         effect: None,
         truth: None,
         seconds: None,
-        end: End::Skipped,
+        end,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::rig::RigError;
 use crate::story::drift::BLUR_PX;
 use crate::story::drift::DriftArgs;
 use crate::story::drift::StepName;
+use crate::story::drift::onlookers::Onlookers;
 use crate::story::drift::pasted::Pasted;
 use crate::story::drift::rows::event_row;
 use crate::story::drift::rows::lost_row;
@@ -56,11 +57,15 @@ const DAY_MS: u64 = 86_400_000;
 const KNOW_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks at what was told.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long pictures go on coming behind an event where somebody looks on: an alert that waits a minute
+/// for what stands would have told another cause by then, and *Why* has whole minutes to compare.
+const LINGER_S: u64 = 150;
 
 /// The story while it is played.
 pub(super) struct Playing<'a> {
     pub(super) args: &'a DriftArgs,
     pub(super) stage: Stage,
+    pub(super) onlookers: Onlookers,
     pub(super) law: Law,
     pub(super) policy: Policy,
     pub(super) sharp: Arc<Gallery>,
@@ -112,27 +117,42 @@ impl Playing<'_> {
 
     /// The primary is away: images are judged by others, and no judge is to blame.
     async fn routing(&mut self, tell: impl Fn(&str)) -> Result<Vec<Row>, RigError> {
-        let (heard, (began_ms, _)) = self.outage(&tell).await?;
+        let url = self.begin(&tell).await?;
+        let watching = self.onlookers.watch(&url, &self.stage.web).await?;
+        let (heard, window) = self.outage(&url, &tell).await?;
+        let worth = self.worth_in(&heard.page);
+        let (step, label) = ("routing", "routing");
+        let mut expected =
+            Expected { step, label: label.to_owned(), truth: worth, began_ms: window.0 };
         let mut rows = Vec::new();
         if let Some(event) = heard.events.first() {
-            let truth = self.truth_at(event, &heard.page).await?;
-            let label = "routing".to_owned();
-            let expected = Expected { step: "routing", label, truth, began_ms };
+            expected.truth = self.truth_at(event, &heard.page).await?;
             rows.push(event_row(&expected, event));
         } else {
-            rows.push(silent("routing", "routing"));
+            rows.push(silent(step, label));
         }
         rows.push(self.outage_row(&heard.page));
-        rows.push(quiet_row("routing", "routing", &heard));
-        rows.push(lost_row("routing", &heard.sent));
+        rows.push(quiet_row(step, label, &heard));
+        rows.push(self.onlookers.alarms((step, label), &watching).await);
+        let whole = whole_minutes(window.0, window.1);
+        let mut shown = self.onlookers.page(&url, &expected, (worth, whole)).await;
+        if self.args.short && heard.page.label == "none" {
+            // few pictures may be too few for a label: then *Why* has none to tell
+            shown.truncate(1);
+        }
+        rows.extend(shown);
+        rows.push(lost_row(step, &heard.sent));
         Ok(rows)
     }
 
     /// Plays an outage; what was heard of it, and when it was.
-    async fn outage(&mut self, tell: &impl Fn(&str)) -> Result<(Heard, (u64, u64)), RigError> {
-        let url = self.begin(tell).await?;
-        let stream = Stream::listen(&url);
-        let mut traffic = Traffic::new(&self.stage.web, &url, (&self.sharp, self.first_live));
+    async fn outage(
+        &mut self,
+        url: &str,
+        tell: &impl Fn(&str),
+    ) -> Result<(Heard, (u64, u64)), RigError> {
+        let stream = Stream::listen(url);
+        let mut traffic = Traffic::new(&self.stage.web, url, (&self.sharp, self.first_live));
         let (before, away, after) = self.seconds();
         self.flow(&mut traffic, before).await?;
         let began_ms = wall_ms();
@@ -151,7 +171,7 @@ impl Playing<'_> {
     async fn calibrated(&mut self, tell: impl Fn(&str)) -> Result<Vec<Row>, RigError> {
         if self.stage.run(&["calibrate", "--help"]).await.is_err() {
             tell("  SKIPPED: this gate has no `vlmgate calibrate`");
-            return Ok(vec![skipped()]);
+            return Ok(vec![skipped(self.onlookers.absent)]);
         }
         self.begin(&tell).await?;
         let said = self.stage.run(&["calibrate", "--json"]).await?;
@@ -164,7 +184,10 @@ impl Playing<'_> {
         let usual = (self.law.clone(), self.policy.clone(), self.survey.take());
         self.law = self.law.held_to(pasted.lines());
         self.policy.offsets = pasted.below_route;
-        let played = self.outage(&tell).await;
+        let played = match self.begin(&tell).await {
+            Ok(url) => self.outage(&url, &tell).await,
+            Err(why) => Err(why),
+        };
         let shifted = match &played {
             Ok((_, window)) => self.paired_shift(&usual.0, *window).await,
             Err(_) => Ok(Shifted::default()),
@@ -195,14 +218,20 @@ impl Playing<'_> {
         Ok(shifted)
     }
 
-    /// The outage on `/v1/drift`.
-    fn outage_row(&self, page: &DriftPage) -> Row {
+    /// What the mix of judges in a window is worth: who judged, and how many of all pictures each of
+    /// them rejects.
+    fn worth_in(&self, page: &DriftPage) -> f64 {
         let moved = page.judges.iter().map(|row| {
             let share = |share: Option<f64>| share.unwrap_or_default();
             let (after, before) = (share(row.share_after.share), share(row.share_before.share));
             (after - before) * self.share_of(&row.judge)
         });
-        let truth = moved.sum();
+        moved.sum()
+    }
+
+    /// The outage on `/v1/drift`.
+    fn outage_row(&self, page: &DriftPage) -> Row {
+        let truth = self.worth_in(page);
         let effect = page.part("routing");
         let is_covered = effect.is_some_and(|effect| effect.covers(truth));
         // few pictures may be too few for a label; another one is wrong all the same
@@ -248,6 +277,7 @@ impl Playing<'_> {
         tell: impl Fn(&str),
     ) -> Result<Vec<Row>, RigError> {
         let url = self.begin(&tell).await?;
+        let watching = self.onlookers.watch(&url, &self.stage.web).await?;
         let stream = Stream::listen(&url);
         let mut traffic = Traffic::new(&self.stage.web, &url, (&self.sharp, self.first_live));
         self.flow(&mut traffic, self.seconds().0).await?;
@@ -262,12 +292,18 @@ impl Playing<'_> {
             traffic.flow(self.args.rate, Instant::now() + LOOK_EVERY).await;
             self.check_gate()?;
         }
+        if self.onlookers.any() {
+            self.flow(&mut traffic, LINGER_S).await?;
+        }
         let heard = self.hear(traffic, &stream, None).await?;
         self.stage.play(&self.law, &BTreeMap::new());
         let expected = Expected { step, label: label.to_owned(), truth, began_ms };
         let row = heard.events.first().map(|event| event_row(&expected, event));
         let mut rows = vec![row.unwrap_or_else(|| silent(step, label))];
         rows.push(quiet_row(step, label, &heard));
+        rows.push(self.onlookers.alarms((step, label), &watching).await);
+        let whole = whole_minutes(began_ms, wall_ms());
+        rows.extend(self.onlookers.page(&url, &expected, (truth, whole)).await);
         rows.push(lost_row(step, &heard.sent));
         Ok(rows)
     }
