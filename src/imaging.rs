@@ -23,6 +23,7 @@ mod encoded;
 mod fingerprint;
 mod grid;
 mod ground;
+mod halve;
 mod inspect;
 mod jpeg;
 mod lean;
@@ -50,6 +51,7 @@ mod subject;
 mod turbo;
 mod view;
 mod webp;
+mod words;
 
 use std::io;
 use std::sync::Arc;
