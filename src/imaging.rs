@@ -23,6 +23,7 @@ mod encoded;
 mod fingerprint;
 mod grid;
 mod ground;
+mod halve;
 mod inspect;
 mod jpeg;
 mod landmark;
@@ -51,6 +52,7 @@ mod subject;
 mod turbo;
 mod view;
 mod webp;
+mod words;
 
 use std::io;
 use std::sync::Arc;

@@ -212,6 +212,10 @@ fn is_banded(mut counts: [u32; 256]) -> bool {
         }
         peaks += 1;
         held += most;
+        // no later peak is higher: most tiles are no further looked at
+        if share(held + (MOST_PEAKS - peaks) * most, TILE_PX * TILE_PX) < PEAKS_SHARE {
+            return false;
+        }
         let middle = first + PEAK_LEVELS;
         let near = middle.saturating_sub(PEAK_APART)..(middle + PEAK_APART + 1).min(256);
         counts.get_mut(near).unwrap_or_default().fill(0);

@@ -12,10 +12,10 @@ use crate::imaging::subject::{Ground, Subject};
 const LEAST_SHARP_PX: usize = 64;
 
 /// Slope, in levels over two pixels, under which there is no edge, not even a blurred one.
-const LEAST_SLOPE: u16 = 8;
+const LEAST_SLOPE: u8 = 8;
 
-/// Steepest slope there is: black to white both ways.
-const MOST_SLOPE: usize = 510;
+/// All slopes: what is steeper than the last is taken for it, and is sharp beyond doubt.
+const SLOPES: usize = 256;
 
 /// Variance of the Laplacian of luma over the subject's strongest edges.
 ///
@@ -61,11 +61,11 @@ pub(crate) fn sharpness(sample: &Sample, subject: &Subject, marks: &mut Marks) -
 
 /// The slope that the `steep` steepest counted places reach, and how many of those on it are among
 /// them.
-fn line(slopes: &Grid<u16>, counted: &Mask, steep: usize) -> Option<(u16, usize)> {
+fn line(slopes: &Grid<u8>, counted: &Mask, steep: usize) -> Option<(u8, usize)> {
     // slopes that are alike are neighbours, and raising one counter twice is slower than raising two
-    let mut lanes = [[0_u32; MOST_SLOPE + 1]; 2];
+    let mut lanes = [[0_u32; SLOPES]; 2];
     let [even, odd] = &mut lanes;
-    let raise = |lane: &mut [u32; MOST_SLOPE + 1], slope: u16| {
+    let raise = |lane: &mut [u32; SLOPES], slope: u8| {
         if let Some(count) = lane.get_mut(usize::from(slope)) {
             *count += 1;
         }
@@ -90,7 +90,7 @@ fn line(slopes: &Grid<u16>, counted: &Mask, steep: usize) -> Option<(u16, usize)
     for (slope, (even, odd)) in even.iter().zip(odd).enumerate().rev() {
         let here = (*even + *odd) as usize;
         if steep <= above + here {
-            return Some((u16::try_from(slope).ok()?, steep - above));
+            return Some((u8::try_from(slope).ok()?, steep - above));
         }
         above += here;
     }
@@ -98,7 +98,7 @@ fn line(slopes: &Grid<u16>, counted: &Mask, steep: usize) -> Option<(u16, usize)
 }
 
 /// The counted places whose slope is at least `line`, row after row.
-fn steep_places(slopes: &Grid<u16>, counted: &Mask, line: u16) -> Vec<(i32, i32)> {
+fn steep_places(slopes: &Grid<u8>, counted: &Mask, line: u8) -> Vec<(i32, i32)> {
     let mut places = Vec::new();
     for (y, (row, words)) in (0..).zip(slopes.rows().zip(counted.rows())) {
         for (left, (slopes, word)) in (0..).step_by(64).zip(row.chunks(64).zip(words)) {
@@ -116,7 +116,8 @@ fn steep_places(slopes: &Grid<u16>, counted: &Mask, line: u16) -> Vec<(i32, i32)
 }
 
 /// The slope at every place, in levels over two pixels, both ways together; 0 at the frame's border.
-fn slopes(luma: &Grid<u8>) -> Grid<u16> {
+/// In a byte, of which a register holds most.
+fn slopes(luma: &Grid<u8>) -> Grid<u8> {
     let rows: Vec<&[u8]> = luma.rows().collect();
     let wide = rows.first().map_or(0, |row| row.len());
     // every value is written once: to clear so much memory first takes as long as to measure it
@@ -128,7 +129,7 @@ fn slopes(luma: &Grid<u8>) -> Grid<u16> {
         slopes.push(0);
         let beside = left.iter().zip(right).zip(above.iter().zip(below));
         slopes.extend(beside.map(|((left, right), (above, below))| {
-            u16::from(left.abs_diff(*right)) + u16::from(above.abs_diff(*below))
+            left.abs_diff(*right).saturating_add(above.abs_diff(*below))
         }));
         slopes.resize(slopes.len().next_multiple_of(wide.max(1)), 0);
     }

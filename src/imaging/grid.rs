@@ -16,12 +16,6 @@ impl<T: Copy + Default> Grid<T> {
         Self { width: side(width), height: side(height), cells }
     }
 
-    /// A grid of the same size whose values are made from these.
-    pub(crate) fn map<U>(&self, each: impl FnMut(T) -> U) -> Grid<U> {
-        let cells = self.cells.iter().copied().map(each).collect();
-        Grid { width: self.width, height: self.height, cells }
-    }
-
     /// A grid of the same size with other values; missing ones are filled, surplus ones cut.
     pub(crate) fn with_cells<U: Copy + Default>(&self, mut cells: Vec<U>) -> Grid<U> {
         cells.resize(self.cells.len(), U::default());

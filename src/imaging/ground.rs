@@ -35,9 +35,9 @@ pub(crate) const LITTER_SHARE: f64 = 0.02;
 pub(crate) fn white(sample: &Sample, subject: &Subject, band: f64, marks: &mut Marks) -> f64 {
     let grid = &sample.rgba;
     let mut parts: Vec<Vec<u8>> = vec![Vec::new(); PARTS];
-    each_in_band(grid, band, |part, _, pixel| {
+    each_in_band(grid, band, |part, _, pixels| {
         if let Some(levels) = parts.get_mut(part) {
-            levels.push(darkest(pixel));
+            levels.extend(pixels.iter().copied().map(darkest));
         }
     });
     // the lighter quarter tells what the part was before somebody spilled on it
@@ -48,20 +48,25 @@ pub(crate) fn white(sample: &Sample, subject: &Subject, band: f64, marks: &mut M
         *line = line.saturating_sub(STAIN_LEVELS).max(lowest);
     }
     let (mut white, mut all) = (0, 0);
-    each_in_band(grid, band, |part, place, pixel| {
-        all += 1;
-        let [red, green, blue, alpha] = pixel;
-        let tint = red.max(green).max(blue) - red.min(green).min(blue);
-        let tinted = TINT_LEVELS < tint && 128 <= alpha;
+    each_in_band(grid, band, |part, (x, y), pixels| {
         let line = lines.get(part).copied().unwrap_or(WHITE_LEVEL);
-        if line <= darkest(pixel) && !tinted {
-            white += 1;
-        } else {
-            marks.place(grid.size(), place);
+        all += pixels.len();
+        white += pixels.iter().filter(|pixel| is_white(**pixel, line)).count();
+        if marks.is_wanted() {
+            let stained = (x..).zip(pixels).filter(|(_, pixel)| !is_white(**pixel, line));
+            stained.for_each(|(x, _)| marks.place(grid.size(), (x, y)));
         }
     });
     let stains = if is_light { stains(subject, marks) } else { 0 };
     share(white, all + stains)
+}
+
+/// Whether a pixel is as light as its part's line asks, and without a tint.
+fn is_white(pixel: [u8; 4], line: u8) -> bool {
+    let [red, green, blue, alpha] = pixel;
+    let tint = red.max(green).max(blue) - red.min(green).min(blue);
+    // both are asked at once: whole rows of pixels are
+    (line <= darkest(pixel)) & ((tint <= TINT_LEVELS) | (alpha < 128))
 }
 
 /// The darkest channel of a pixel laid on white.
@@ -73,32 +78,40 @@ fn darkest([red, green, blue, alpha]: [u8; 4]) -> u8 {
 /// All parts of the band.
 const PARTS: usize = 4 * PARTS_A_SIDE;
 
-/// Calls `each` with every pixel of the band along the frame's border, its place and the number of
-/// its part.
-fn each_in_band(grid: &Grid<[u8; 4]>, band: f64, mut each: impl FnMut(usize, (i32, i32), [u8; 4])) {
+/// Calls `each` with the pixels of the band along the frame's border, piece by piece: the number of the
+/// part that the piece belongs to, the place of its first pixel, and all of them.
+fn each_in_band(
+    grid: &Grid<[u8; 4]>,
+    band: f64,
+    mut each: impl FnMut(usize, (i32, i32), &[[u8; 4]]),
+) {
     let (width, height) = grid.size();
     let wide = band_px(width.min(height), band);
-    let across: Vec<usize> = (0..width).map(|x| quarter(x, width)).collect();
     for ((first, y), pixels) in band_pieces(grid, band) {
-        let left = usize::try_from(first).unwrap_or(0);
-        let quarters = across.get(left..).unwrap_or_default();
-        let down = 2 * PARTS_A_SIDE + quarter(y, height);
-        for (x, (pixel, across)) in (first..).zip(pixels.iter().zip(quarters)) {
-            let part = match (y < wide, height - wide <= y) {
-                (true, _) => *across,
-                (false, true) => PARTS_A_SIDE + across,
-                (false, false) if x < wide => down,
-                (false, false) => PARTS_A_SIDE + down,
-            };
-            each(part, (x, y), *pixel);
+        if wide <= y && y < height - wide {
+            let side = 2 + i32::from(wide <= first);
+            each(part(side, y, height), (first, y), pixels);
+            continue;
+        }
+        let side = i32::from(wide <= y);
+        let mut rest = (first, pixels);
+        while let (x, [_, ..]) = rest {
+            let number = part(side, x, width);
+            // as far as the part goes on
+            let long = (x..width).take_while(|x| part(side, *x, width) == number).count();
+            let (piece, after) = rest.1.split_at(long.min(rest.1.len()));
+            each(number, (x, y), piece);
+            rest = (x + i32::try_from(long).unwrap_or(i32::MAX), after);
         }
     }
 }
 
-/// In which part of a side a place lies.
-fn quarter(place: i32, side: i32) -> usize {
-    let [place, side] = [place, side].map(|length| usize::try_from(length).unwrap_or(0));
-    (place * PARTS_A_SIDE / side.max(1)).min(PARTS_A_SIDE - 1)
+/// The number of the part of a side, counted from the top, the bottom, the left and the right, in which a
+/// place lies.
+fn part(side: i32, place: i32, length: i32) -> usize {
+    let [side, place, length] =
+        [side, place, length].map(|length| usize::try_from(length).unwrap_or(0));
+    side * PARTS_A_SIDE + (place * PARTS_A_SIDE / length.max(1)).min(PARTS_A_SIDE - 1)
 }
 
 fn quantile(levels: &mut [u8], part: usize, whole: usize) -> u8 {

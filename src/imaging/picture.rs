@@ -7,6 +7,8 @@
 //! With alpha the colours are premultiplied: resizing then mixes only what is visible, the colours
 //! hidden under full transparency are gone, and laying the picture on a colour is one addition.
 
+mod sampled;
+
 use std::borrow::Cow;
 use std::slice;
 
@@ -17,6 +19,7 @@ use image::{DynamicImage, RgbImage, RgbaImage};
 
 use crate::imaging::planes::Planes;
 use crate::imaging::resize::{Area, Source};
+use crate::imaging::words::read_luma_on_white;
 
 pub(crate) use crate::imaging::resize::WrongSize;
 
@@ -161,18 +164,6 @@ impl Picture {
         Ok(Small { pixels: turned(lying, pixels, self.orientation)? })
     }
 
-    /// The whole picture at `size`, in planes whose colours are as fine as the light; `None` where it is
-    /// not held in planes.
-    pub(crate) fn resized_planes(
-        &self,
-        size: (u32, u32),
-        filter: FilterType,
-    ) -> Result<Option<Planes<'_>>, WrongSize> {
-        let Held::Planes(planes) = &self.held else { return Ok(None) };
-        let (area, lying) = (self.area(self.frame()), turned_size(size, self.orientation));
-        planes.resized(area, lying, filter, (1, self.orientation)).map(Some)
-    }
-
     /// `frame` at `size` laid on `colour`, by the filter that keeps most of what is fine. Lent
     /// where it is what is held.
     pub(crate) fn shown(
@@ -210,6 +201,11 @@ impl Picture {
             Pixels::Rgb(bytes) | Pixels::Rgba(bytes) => bytes,
         };
         Ok(Shown::Rgb(Cow::Owned(upright)))
+    }
+
+    /// Whether it has no alpha.
+    pub(crate) fn is_opaque(&self) -> bool {
+        !matches!(self.held, Held::Rgba(_))
     }
 
     /// Columns and rows of what is held, upright: the whole image's, or an even part of them where
@@ -253,10 +249,7 @@ impl Picture {
             }
             Held::Rgba(bytes) => {
                 let row = bytes.as_chunks::<4>().0.get(first..first + count)?;
-                for (level, [red, green, blue, alpha]) in levels.iter_mut().zip(row) {
-                    // the colours are multiplied, so white shines through by what alpha leaves
-                    *level = weighed([*red, *green, *blue]).saturating_add(255 - alpha);
-                }
+                read_luma_on_white(row, levels);
             }
         }
         Some(())

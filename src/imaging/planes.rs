@@ -157,7 +157,7 @@ impl Planes<'_> {
 ///
 /// Its factors 1.402, 0.71414 and 1.772 are taken apart into whole numbers and the rest, so that every
 /// product is of two numbers of 16 bits: of those a register holds eight.
-fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+pub(crate) fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let difference = |level: u8| i16::from(level) - i16::from(NO_COLOUR);
     let part = |of: i16, factor: i16| i32::from(of) * i32::from(factor);

@@ -4,11 +4,10 @@
 //! measuring at a few milliseconds. The filter has no negative lobes: ringing along an edge would
 //! be measured as a halo.
 
-use fast_image_resize::FilterType;
-
 use crate::imaging::grid::Grid;
-use crate::imaging::picture::{Picture, Pixels, WrongSize, weighed};
+use crate::imaging::picture::{Picture, WrongSize, weighed};
 use crate::imaging::view::fitted;
+use crate::imaging::words::read_luma;
 
 /// Longer side of every sample; a smaller picture keeps its own size.
 pub(crate) const SAMPLE_SIDE_PX: u32 = 512;
@@ -33,28 +32,21 @@ impl Sample {
     /// Takes the sample of `picture`.
     pub(crate) fn of(picture: &Picture) -> Result<Self, WrongSize> {
         let size = fitted((picture.width_px, picture.height_px), SAMPLE_SIDE_PX);
-        if let Some(planes) = picture.resized_planes(size, FilterType::Hamming)? {
-            return Ok(Self::new(size, planes.to_opaque(), (false, true)));
+        let mut pixels = picture.sampled(size)?;
+        if picture.is_opaque() {
+            return Ok(Self::new(size, pixels, (false, true)));
         }
-        let small = picture.resized(picture.frame(), size, FilterType::Hamming)?;
-        Ok(match small.pixels {
-            Pixels::Rgb(bytes) => {
-                let opaque = |[red, green, blue]: &[u8; 3]| [*red, *green, *blue, 255];
-                let pixels = bytes.as_chunks::<3>().0.iter().map(opaque).collect();
-                Self::new(size, pixels, (false, true))
-            }
-            Pixels::Rgba(bytes) => {
-                let pixels: Vec<_> = bytes.as_chunks::<4>().0.iter().map(straight).collect();
-                let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
-                let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
-                Self::new(size, pixels, (has_alpha, false))
-            }
-        })
+        pixels.iter_mut().for_each(straighten);
+        let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
+        let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
+        Ok(Self::new(size, pixels, (has_alpha, false)))
     }
 
     fn new(size: (u32, u32), pixels: Vec<[u8; 4]>, (has_alpha, is_opaque): (bool, bool)) -> Self {
         let rgba = Grid::new(size, pixels);
-        let luma = rgba.map(luma);
+        let mut levels = vec![0; rgba.cells().len()];
+        read_luma(rgba.cells(), &mut levels);
+        let luma = rgba.with_cells(levels);
         Self { rgba, luma, has_alpha, is_opaque }
     }
 }
@@ -76,16 +68,16 @@ pub(crate) fn luma([red, green, blue, _]: [u8; 4]) -> u8 {
     weighed([red, green, blue])
 }
 
-fn straight(pixel: &[u8; 4]) -> [u8; 4] {
+/// Divides the colours of a pixel by its alpha.
+fn straighten(pixel: &mut [u8; 4]) {
     let [red, green, blue, alpha] = *pixel;
-    match alpha {
-        0 => return [0; 4],
-        255 => return *pixel,
-        _ => {}
+    // where nothing can be seen the colours are 0 already
+    if alpha == 0 || alpha == u8::MAX {
+        return;
     }
     let divide = |level: u8| {
         let level = (u16::from(level) * 255 + u16::from(alpha) / 2) / u16::from(alpha);
         u8::try_from(level).unwrap_or(u8::MAX)
     };
-    [divide(red), divide(green), divide(blue), alpha]
+    *pixel = [divide(red), divide(green), divide(blue), alpha];
 }

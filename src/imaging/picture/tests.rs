@@ -122,3 +122,48 @@ fn samples_that_do_not_fill_the_picture_are_refused() {
     let planes = Held::Planes(Planes::grey(vec![0; 8], (4, 2)));
     assert!(Picture::new((5, 2), planes, 1, Orientation::NoTransforms).is_err());
 }
+
+#[test]
+fn a_sample_is_turned_as_the_picture_is() {
+    for orientation in ALL {
+        let upright = pictures(Orientation::NoTransforms);
+        for (upright, turned) in upright.iter().zip(pictures(orientation)) {
+            for size in [(3, 2), (5, 3), (6, 4), (9, 5), (WIDE, HIGH)] {
+                let sample = upright.sampled(size).unwrap().into_flattened();
+                let image = RgbaImage::from_raw(size.0, size.1, sample).unwrap();
+                let mut image = DynamicImage::ImageRgba8(image);
+                image.apply_orientation(orientation);
+                let sample = turned.sampled((image.width(), image.height())).unwrap();
+                let expected = image.into_rgba8().into_raw();
+                assert_eq!(sample.into_flattened(), expected, "{orientation:?} {size:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_hardly_depends_on_how_the_picture_is_held() {
+    let size = (1_100, 640);
+    let wave = |n: u32| ((n * 7 % 1_100).abs_diff(550) / 5 + 70).to_le_bytes()[0];
+    let plane = |(width_px, height_px): (u32, u32), of: &dyn Fn(u32, u32) -> u8| {
+        let places = (0..height_px).flat_map(|y| (0..width_px).map(move |x| (x, y)));
+        let levels: Vec<u8> = places.map(|(x, y)| of(x, y)).collect();
+        crate::imaging::planes::Plane { width_px, height_px, levels: levels.into() }
+    };
+    let luma = plane(size, &|x, y| wave(x / 7 + y / 3));
+    let blue = plane((550, 320), &|x, y| 100 + wave(x / 9 + y / 2) / 4);
+    let red = plane((550, 320), &|x, _| 90 + wave(x / 5) / 4);
+    let chroma = crate::imaging::planes::Chroma { blue, red, across: 2, down: 2 };
+    let planes = Planes { luma, chroma: Some(chroma) };
+    let rgb = planes.to_rgb(size);
+    let rgba = rgb.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
+    let flat = Orientation::NoTransforms;
+    let in_planes = Picture::new(size, Held::Planes(planes), 1, flat).unwrap();
+    let sample = in_planes.sampled((512, 298)).unwrap();
+    for pixels in [Pixels::Rgb(rgb), Pixels::Rgba(rgba)] {
+        let other = Picture::upright(size, pixels, flat).unwrap().sampled((512, 298)).unwrap();
+        let apart = sample.as_flattened().iter().zip(other.as_flattened());
+        let furthest = apart.map(|(one, other)| one.abs_diff(*other)).max();
+        assert!(furthest <= Some(3), "{furthest:?}");
+    }
+}
