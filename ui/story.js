@@ -178,7 +178,7 @@ export function unseen(drift) {
   const otherwise = drift.change.unseen_share - share;
   if (otherwise > MUCH)
     told.push(
-      `${percent(otherwise, 0)} of the images were judged under lines or instructions that served none in the time they are compared with.`,
+      `${percent(otherwise, 0)} of the images were judged as none was in the time they are compared with: under other lines or instructions, by a hedge, or at another risk.`,
     );
   return told.join(' ') || null;
 }

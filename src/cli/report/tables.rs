@@ -149,8 +149,8 @@ fn unseen(judges: &[Compared], unseen_share: f64) -> Vec<String> {
     let otherwise = unseen_share - share;
     let under_new = (MUCH < otherwise).then(|| {
         format!(
-            "{} of the images were judged under lines or instructions that served none in the \
-             time they are compared with.",
+            "{} of the images were judged as none was in the time they are compared with: under \
+             other lines or instructions, by a hedge, or at another risk.",
             percent(otherwise)
         )
     });
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_served_none_before_are_told_as_judges_that_judged_none_are() {
+    fn what_was_judged_as_none_was_before_is_told_as_judges_that_judged_none_are() {
         let known = [Compared {
             judge: "openai-mini".to_owned(),
             share_before: tally(12_000, 12_000),
@@ -358,8 +358,8 @@ mod tests {
         assert_eq!(unseen(&known, 0.15), Vec::<String>::new());
         assert_eq!(
             unseen(&known, 0.6),
-            ["60.0\u{a0}% of the images were judged under lines or instructions that served none \
-              in the time they are compared with."]
+            ["60.0\u{a0}% of the images were judged as none was in the time they are compared \
+              with: under other lines or instructions, by a hedge, or at another risk."]
         );
     }
 }

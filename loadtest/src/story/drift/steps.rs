@@ -135,12 +135,9 @@ impl Playing<'_> {
         rows.push(quiet_row(step, label, &heard));
         rows.push(self.onlookers.alarms((step, label), &watching).await);
         let whole = whole_minutes(window.0, window.1);
-        let mut shown = self.onlookers.page(&url, &expected, (worth, whole)).await;
-        if self.args.short && heard.page.label == "none" {
-            // few pictures may be too few for a label: then *Why* has none to tell
-            shown.truncate(1);
-        }
-        rows.extend(shown);
+        // few pictures may be too few for a label: then *Why* has none to tell
+        let is_short = self.args.short && heard.page.label == "none";
+        rows.extend(self.onlookers.page(&url, &expected, (worth, whole, is_short)).await);
         rows.push(lost_row(step, &heard.sent));
         Ok(rows)
     }
