@@ -300,7 +300,7 @@ impl Playing<'_> {
         rows.push(quiet_row(step, label, &heard));
         rows.push(self.onlookers.alarms((step, label), &watching).await);
         let whole = whole_minutes(began_ms, wall_ms());
-        rows.extend(self.onlookers.page(&url, &expected, (truth, whole)).await);
+        rows.extend(self.onlookers.page(&url, &expected, (truth, whole, false)).await);
         rows.push(lost_row(step, &heard.sent));
         Ok(rows)
     }
