@@ -82,8 +82,9 @@ Examples:
 
 The gate must not run on this store meanwhile. What shadows said comes with its record; pictures
 and people's labels are not part of an export. A record that is in the store already is left as it
-is, so the same file may come twice, and one whose import was killed goes on where it was. No key is
-needed.
+is, so the same file may come twice, and one whose import was killed goes on where it was: before a
+gate runs on the store; afterwards its rest is older than what is there, so import it into a new
+store. No key is needed.
 
 A line that no gate could have written is told as FILE:LINE with what is wrong, and then nothing is
 stored, unless --skip-bad leaves such lines out. So is a record of which the store has another of the

@@ -8,13 +8,15 @@
 //!
 //! There are four reasons to ask. An entry of the policy draws a *sample*. After a failover the
 //! first judge is shown a share of what it missed, once it is back (*backfill*): a fair share of an
-//! outage is known only at its end, so until then a [`sieve`] keeps it. And after a drift alarm the
+//! outage is known only at its end, so until then a [`sieve`] keeps it. After a drift alarm the
 //! other judges are shown what is served next (*burst*): a judge that moved moves alone, images
 //! that moved move all. And of verdicts that a *hedge* won, some are shown to the judge that lost:
-//! those images were chosen by who was faster, so only what both say of them compares. All are off until a file says what they may cost: nobody should find
-//! out from a bill that something drifted in the night. And each has an end that hangs on nobody
-//! else: the day's money, which is drawn in the store before it is spent ([`purse`]), so many
-//! images and hours for an alarm ([`bursts`]), and an hour for what a judge missed ([`due`]).
+//! those images were chosen by who was faster, so only what both say of them compares.
+//!
+//! All are off until a file says what they may cost: nobody should find out from a bill that
+//! something drifted in the night. And each has an end that hangs on nobody else: the day's money,
+//! which is drawn in the store before it is spent ([`purse`]), so many images and hours for an
+//! alarm ([`bursts`]), and an hour for what a judge missed ([`due`]).
 
 mod again;
 mod bursts;
@@ -34,13 +36,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::clock::Stopwatch;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::domain::{Decision, Digest, MicroUsd, Policy, Record, Route};
 use crate::gate::posing::flags;
+use crate::gate::shadow::purse::Money;
 use crate::gate::shadow::sieve::Sieve;
 use crate::gate::shadow::wish::{Wish, backfill_key, wishes};
 use crate::imaging::{Measurements, View};
-use crate::ledger::shadows::Purpose;
+use crate::ledger::shadows::{Purpose, Spent};
 use crate::telemetry::shadow::{Unasked, count_dropped, set_waiting};
 
 /// How much is asked behind verdicts at once.
@@ -81,6 +84,7 @@ pub struct Shadows {
     queued: Arc<AtomicU64>,
     missed: Arc<AtomicU64>,
     woken: Notify,
+    money: Money,
     /// Who looks into an alarm, by policy.
     bursting: ArcSwap<BTreeMap<String, Vec<String>>>,
 }
@@ -175,6 +179,7 @@ impl Shadows {
             queued: Arc::default(),
             missed: Arc::default(),
             woken: Notify::new(),
+            money: Money::default(),
             bursting: ArcSwap::default(),
         }
     }
@@ -183,6 +188,14 @@ impl Shadows {
     #[must_use]
     pub fn burst(&self) -> Option<Burst> {
         self.settings.burst
+    }
+
+    /// What is spent behind verdicts on the day (UTC) of `now`, with what may have been spent by a
+    /// process that was killed; bursts of all policies are one of no policy. `None`: the store has
+    /// not told yet what earlier processes spent.
+    #[must_use]
+    pub fn spent(&self, now: Timestamp) -> Option<Vec<Spent>> {
+        self.money.is_restored().then(|| self.money.spent(now))
     }
 
     /// What is to be asked about the image of `record`, which is decided; `None`: nothing.

@@ -1,7 +1,8 @@
 //! `GET /v1/budgets`: what may be asked behind verdicts today, and how much of it is spent.
 //!
-//! Spent is what calls cost that have ended. What is under way is drawn from the store beforehand, and
-//! what a killed process had under way is gone for the day: less may be left than is told, never more.
+//! Spent is what calls cost that have ended, and what a killed process may have had under way: that is
+//! gone for the day. What is under way is not in it: less may be left than is told, never more. The gate
+//! knows it without the store, which is asked only until it has told the gate what was spent before.
 
 use std::sync::Arc;
 
@@ -54,9 +55,13 @@ impl BudgetForm {
 
 /// `GET /v1/budgets`.
 pub(super) async fn get(State(face): State<Arc<Face>>) -> Result<Response, Problem> {
-    let today = day_of(Timestamp::now());
+    let now = Timestamp::now();
+    let today = day_of(now);
     let reader = face.gate.ledger.reader();
-    let spent = reader.shadows_spent(first_moment(today)).await.map_err(unreadable)?;
+    let spent = match face.gate.shadows.spent(now) {
+        Some(spent) => spent,
+        None => reader.shadows_spent(first_moment(today)).await.map_err(unreadable)?,
+    };
     let loaded = face.gate.policies.load_full();
     let mut budgets = Vec::new();
     for policy in loaded.iter() {

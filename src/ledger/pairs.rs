@@ -52,7 +52,7 @@ pub struct Saying {
     pub model: String,
     /// Why it was asked.
     pub route: Route,
-    /// What a shadow of a row of its own was asked for: `sample`, `backfill`, `burst`.
+    /// What a shadow of a row of its own was asked for: `sample`, `backfill`, `burst`, `hedge`.
     pub purpose: Option<String>,
     /// What decided its judging, where that was written down: of the judge whose verdict it is, and
     /// of shadows of a row of their own.

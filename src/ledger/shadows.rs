@@ -23,23 +23,27 @@ use crate::ledger::{Ledger, LedgerError};
 
 /// The first stands: a judge is asked once for one entry.
 const INSERT: &str = "INSERT INTO shadow (seq, at_us, policy, judge, purpose, entry, propensity, \
-    judged_by, cost_micro_usd, form, brought, unwatched) \
-    SELECT seq, ?2, policy, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
+    judged_by, cost_micro_usd, form) SELECT seq, ?2, policy, ?3, ?4, ?5, ?6, ?7, ?8, ?9 \
     FROM record WHERE id = ?1 ON CONFLICT (seq, judge, entry) DO NOTHING RETURNING id, seq";
 
 const INSERT_COUNTED: &str = "INSERT INTO counted (seq, shadow) VALUES (?1, ?2)";
 
+const INSERT_BROUGHT: &str = "INSERT INTO brought (shadow, unwatched) VALUES (?1, ?2)";
+
 const BEHIND: &str = "SELECT shadow.at_us, purpose, entry, shadow.propensity, shadow.judged_by, \
-    shadow.form, counted.n, shadow.seq, shadow.unwatched OR unwatched.seq IS NOT NULL \
+    shadow.form, counted.n, shadow.seq, \
+    unwatched.seq IS NOT NULL OR coalesce(brought.unwatched, 0) \
     FROM json_each(?1) \
     CROSS JOIN shadow ON shadow.seq = value \
     LEFT JOIN counted ON counted.seq = shadow.seq AND counted.shadow = shadow.id \
     LEFT JOIN unwatched ON unwatched.seq = shadow.seq \
+    LEFT JOIN brought ON brought.shadow = shadow.id \
     ORDER BY shadow.id";
 
 /// What came from another store was paid for there.
 const SPENT: &str = "SELECT policy, purpose, entry, sum(cost_micro_usd) FROM shadow \
-    WHERE at_us >= ?1 AND brought = 0 GROUP BY 1, 2, 3";
+    LEFT JOIN brought ON brought.shadow = shadow.id \
+    WHERE at_us >= ?1 AND brought.shadow IS NULL GROUP BY 1, 2, 3";
 
 /// A call follows its record, so what is older than the range cannot belong to it.
 const BACKFILLED: &str = "SELECT (record.at_us - ?2) / ?5, record.judge, \
@@ -218,8 +222,8 @@ struct Inserted<'a> {
     judge: &'a str,
     cost: MicroUsd,
     form: String,
-    brought: bool,
-    unwatched: bool,
+    /// Of one that comes from another store: whether no monitor sees it.
+    brought_unwatched: Option<bool>,
 }
 
 /// Writes the row and its place in the order in which things count, in the caller's transaction; the
@@ -239,8 +243,7 @@ pub(crate) async fn insert(
         judge: &shadow.attempt.judge.name,
         cost: shadow.attempt.cost,
         form: form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?,
-        brought: false,
-        unwatched: false,
+        brought_unwatched: None,
     };
     Ok(insert_row(conn, inserted).await?.map_or(NO_SHADOW, |(id, _)| id))
 }
@@ -261,8 +264,7 @@ pub(crate) async fn insert_behind(
         judge: &shadow.attempt.judge,
         cost: MicroUsd(shadow.attempt.cost_micro_usd.unwrap_or_default()),
         form: form.map_err(|why| sqlx::Error::Encode(Box::new(why)))?,
-        brought: true,
-        unwatched: shadow.unwatched,
+        brought_unwatched: Some(shadow.unwatched),
     };
     Ok(insert_row(conn, inserted).await?.map_or(NO_SHADOW, |(_, seq)| seq))
 }
@@ -281,11 +283,12 @@ async fn insert_row(
         .bind(row.propensity)
         .bind(row.judged_by.to_string())
         .bind(i64::try_from(row.cost.0).unwrap_or(i64::MAX))
-        .bind(row.form)
-        .bind(row.brought)
-        .bind(row.unwatched);
+        .bind(row.form);
     let Some((id, seq)) = insert.fetch_optional(&mut *conn).await? else { return Ok(None) };
-    query(INSERT_COUNTED).bind(seq).bind(id).execute(conn).await?;
+    query(INSERT_COUNTED).bind(seq).bind(id).execute(&mut *conn).await?;
+    if let Some(is_unwatched) = row.brought_unwatched {
+        query(INSERT_BROUGHT).bind(id).bind(is_unwatched).execute(conn).await?;
+    }
     Ok(Some((id, seq)))
 }
 

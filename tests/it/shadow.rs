@@ -18,6 +18,7 @@ use crate::crash::Gate;
 use crate::drawn::photo_jpeg;
 use crate::ledger::records::{judge, record};
 use crate::ledger::settings;
+use crate::spec::check;
 use crate::world::{Plan, World, client, healthy, start_providers, write_files};
 
 /// Longer than anything here takes, and shorter than a call behind a verdict may.
@@ -343,6 +344,9 @@ async fn a_judge_that_lost_a_hedge_is_asked_behind_the_verdict_and_makes_no_pair
     let [budget] = budgets["behind_verdicts"].as_array().unwrap().as_slice() else {
         panic!("{budgets}")
     };
+    let (_, spec) = world.get("/openapi.json").await;
+    check(&spec, "Drift", &drift);
+    check(&spec, "Budgets", &budgets);
     assert_eq!(["policy", "purpose"].map(|key| text(&budget[key])), ["product-photo", "hedge"]);
     assert_eq!(budget["spent_micro_usd"], one["cost_micro_usd"]);
     let money = ["spent", "left", "per_day"].map(|key| budget[format!("{key}_micro_usd")].as_u64());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::world::{World, healthy, mug};
 
 /// Holds `answer` to the schema called `name`.
-fn check(spec: &Value, name: &str, answer: &Value) {
+pub(crate) fn check(spec: &Value, name: &str, answer: &Value) {
     let schema = json!({
         "$ref": format!("#/components/schemas/{name}"),
         "components": spec["components"],

@@ -73,6 +73,11 @@ export function open({ root, known, go, push }) {
     });
   };
 
+  const showBudgets = () => {
+    part('budgets').hidden = !budgets.length;
+    paint(part('budgets'), budgets.length ? behind(budgets) : '');
+  };
+
   const show = () => {
     const isEmpty = stats.total.n === 0;
     part('body').hidden = isEmpty;
@@ -92,8 +97,7 @@ export function open({ root, known, go, push }) {
       html`${place.window.label.toLowerCase()}; share and rejects of served images`,
     );
     paint(part('judges'), judgeTable(stats, judges, policies));
-    part('budgets').hidden = !budgets.length;
-    paint(part('budgets'), behind(budgets));
+    showBudgets();
     paint(
       part('chart-note'),
       `per ${bucketWords(stats.bucket_s)}; dashes pool their span, grey under ${FEW} images; drag to compare a window`,
@@ -147,21 +151,34 @@ export function open({ root, known, go, push }) {
       place = next;
       const { since, until } = place.window;
       const policy = place.query.get('policy');
-      const [answer, current, { behind_verdicts: all }] = await Promise.all([
+      const [answer, current] = await Promise.all([
         get('/v1/stats', { policy, since, until }, signal),
         get('/v1/judges', {}, signal),
-        get('/v1/budgets', {}, signal),
       ]);
       stats = answer;
       judges = current.judges;
-      budgets = all.filter(one => [null, one.policy].includes(policy) || one.policy === null);
       chosen = readChosen();
       show();
-      await look(policy, signal);
-      await lookAtDay(policy, signal);
+      const looks = async () => {
+        await look(policy, signal);
+        await lookAtDay(policy, signal);
+      };
+      await Promise.all([looks(), lookAtBudgets(policy, signal)]);
     },
     push,
   };
+
+  // The day's money is a note beside the figures: where it cannot be had, it is not shown.
+  async function lookAtBudgets(policy, signal) {
+    try {
+      const { behind_verdicts: all } = await get('/v1/budgets', {}, signal);
+      budgets = all.filter(one => [null, one.policy].includes(policy) || one.policy === null);
+    } catch (why) {
+      if (signal.aborted) throw why;
+      budgets = [];
+    }
+    showBudgets();
+  }
 
   // The day changes slowly: it is asked for once a minute.
   async function lookAtDay(policy, signal) {
@@ -200,13 +217,21 @@ const REASONS = {
   hedge: 'losers of hedges',
 };
 
-// The day's money for what is asked behind verdicts.
+// The day's money for what is asked behind verdicts; of several policies each is told by name.
 function behind(budgets) {
+  const named = new Set(budgets.map(one => one.policy).filter(policy => policy !== null));
   const told = budgets.map(one => {
     const of = one.entry ? `${REASONS[one.purpose]} (${one.entry})` : REASONS[one.purpose];
-    return `${of} ${money(one.spent_micro_usd)} of ${money(one.per_day_micro_usd)}`;
+    const whose = named.size > 1 && one.policy !== null ? `${one.policy}: ` : '';
+    return `${whose}${of} ${cents(one.spent_micro_usd)} of ${cents(one.per_day_micro_usd)}`;
   });
   return html`Spent behind verdicts today, UTC: ${list(told)}.`;
+}
+
+// An amount; of less than a cent two figures that tell it, down to a micro-dollar.
+function cents(microUsd) {
+  const isLess = 0 < microUsd && microUsd < 10_000;
+  return money(microUsd, isLess ? Math.min(6, 7 - Math.floor(Math.log10(microUsd))) : 2);
 }
 
 const bucketWords = seconds =>

@@ -71,10 +71,14 @@ pub(super) fn wishes(policy: &Policy, record: &Record, bursting: &[String]) -> V
 
 /// Who lost the hedge that gave the verdict of `record`: the first that was still waited for when
 /// the answer beside it came. One that failed by then lost nothing, and nobody lost where the hedge
-/// did not win.
+/// did not win. No verdict waits for a probe, or for a second opinion before the first: neither is in
+/// the race.
 fn loser(record: &Record) -> Option<&str> {
     let is_won = record.route == Some(Route::Hedge);
-    let was_waited_for = |one: &&Attempt| one.outcome == AttemptOutcome::Cancelled;
+    let was_waited_for = |one: &&Attempt| {
+        let is_in_race = matches!(one.route, Route::Primary | Route::Hedge | Route::Failover);
+        is_in_race && one.outcome == AttemptOutcome::Cancelled
+    };
     let lost = record.attempts.iter().filter(|_| is_won).find(was_waited_for)?;
     Some(&lost.judge.name)
 }
@@ -213,6 +217,14 @@ mod tests {
         let lost = hedged(AttemptOutcome::Cancelled);
         assert_eq!(asked(&lost), "openai-mini hedge  1");
         assert_eq!(asked(&hedged(AttemptOutcome::ServerError)), "", "it failed: no race was lost");
+        for route in [Route::Probe, Route::SecondOpinion] {
+            let mut beside = hedged(AttemptOutcome::Cancelled);
+            beside.attempts[0].route = route;
+            assert_eq!(asked(&beside), "", "{route:?}: no verdict waited for it");
+            let probed = Attempt { judge: judge("mistral-vision"), ..beside.attempts[0].clone() };
+            beside.attempts = vec![probed, lost.attempts[0].clone(), lost.attempts[1].clone()];
+            assert_eq!(asked(&beside), "openai-mini hedge  1", "{route:?}: who was in the race");
+        }
         let mut in_vain = hedged(AttemptOutcome::Cancelled);
         in_vain.route = Some(Route::Primary);
         in_vain.judge = Some(judge("openai-mini"));

@@ -65,7 +65,6 @@ struct Working {
     gate: Arc<Gate>,
     known: Arc<ArcSwap<Known>>,
     money: Money,
-    is_restored: bool,
     calls: JoinSet<Ended>,
     due: Due,
     bursts: Bursts,
@@ -99,10 +98,9 @@ enum Not {
 /// way are dropped with it.
 pub async fn work(gate: Arc<Gate>, known: Arc<ArcSwap<Known>>) {
     let mut working = Working {
+        money: gate.shadows.money.clone(),
         gate,
         known,
-        money: Money::default(),
-        is_restored: false,
         calls: JoinSet::new(),
         due: Due::default(),
         bursts: Bursts::default(),
@@ -135,17 +133,14 @@ impl Working {
 
     /// Takes up what was spent today: until that is known nothing more is.
     async fn restore(&mut self) {
-        while !self.is_restored {
+        while !self.money.is_restored() {
             let (now, reader) = (Timestamp::now(), self.gate.ledger.reader());
             let read = async {
                 let spent = reader.shadows_spent(midnight(now)).await?;
                 Ok::<_, LedgerError>((spent, reader.drawn(day(now)).await?))
             };
             match read.await {
-                Ok((spent, drawn)) => {
-                    self.money.restore(&spent, &drawn, now);
-                    self.is_restored = true;
-                }
+                Ok((spent, drawn)) => self.money.restore(&spent, &drawn, now),
                 Err(why) => {
                     tracing::warn!(%why, "nobody is asked behind verdicts yet");
                     time::sleep(PAUSE).await;
@@ -384,17 +379,20 @@ impl Working {
     }
 
     /// The money for an image that was missed: kept when the judge came back, or now for one more
-    /// call.
+    /// call. Where the day's has become less since, there may be none.
     fn pay_missing(&self, missing: &mut Missing, ready: Ready) -> Result<(Ready, Kept), Not> {
         let (now, amounts) = (Timestamp::now(), (ready.estimate, ready.per_day));
         let kept = missing.kept.take();
         let kept = kept.or_else(|| self.money.set_aside(&ready.which, amounts, now));
         let mut kept = kept.ok_or(Not::Ever(Unasked::Budget))?;
-        if !kept.is_drawn(ready.per_day, now) {
-            missing.kept = Some(kept);
-            return Err(Not::Yet(Unasked::Budget));
+        match kept.may_begin(ready.per_day, now) {
+            Ok(()) => Ok((ready, kept)),
+            Err(Short::Spent) => Err(Not::Ever(Unasked::Budget)),
+            Err(Short::Undrawn) => {
+                missing.kept = Some(kept);
+                Err(Not::Yet(Unasked::Budget))
+            }
         }
-        Ok((ready, kept))
     }
 
     /// Whether `job` may begin now, but for the money.

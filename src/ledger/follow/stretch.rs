@@ -19,11 +19,12 @@ use crate::ledger::writing::Followed;
 
 const COUNTED: &str = "SELECT record.seq, record.form, late.form, counted.n, record.at_us, \
     counted.shadow, shadow.form, shadow.judged_by, shadow.at_us, \
-    unwatched.seq IS NOT NULL OR coalesce(shadow.unwatched, 0), shadow.purpose \
+    unwatched.seq IS NOT NULL OR coalesce(brought.unwatched, 0), shadow.purpose \
     FROM counted CROSS JOIN record ON record.seq = counted.seq \
     LEFT JOIN late ON late.seq = record.seq AND counted.without_rest = 0 AND counted.shadow = 0 \
     LEFT JOIN shadow ON shadow.id = counted.shadow \
     LEFT JOIN unwatched ON unwatched.seq = counted.seq \
+    LEFT JOIN brought ON brought.shadow = counted.shadow \
     WHERE counted.n > ?1 AND counted.n <= ?2 ORDER BY counted.n LIMIT ?3";
 
 const OLD: &str = "SELECT record.seq, record.form, late.form, record.seq, record.at_us, 0, \

@@ -14,11 +14,12 @@ use vlmgate::clock::{Deadline, Timestamp};
 use vlmgate::domain::{Basis, Decision, Digest, Record, Remainder, Route};
 use vlmgate::ledger::export::Whole;
 use vlmgate::ledger::reader::Reader;
+use vlmgate::ledger::retention::Keeping;
 use vlmgate::ledger::shadows::{NewShadow, Spent};
 use vlmgate::ledger::{Entry, Ledger};
 
 use crate::figures::copied::{exported, in_order, state, store, unnumbered, usual, vlmgate};
-use crate::figures::counting::{dump, follow, forget, judged, shadow, soon};
+use crate::figures::counting::{connect, dump, follow, forget, judged, shadow, soon};
 use crate::ledger::late::{append_late, remainder};
 
 /// A day before everything else, under ids of its own.
@@ -200,6 +201,26 @@ async fn an_export_did_not_say_what_was_not_watched_and_a_restored_backup_watche
     assert!(sums.iter().any(|line| line.starts_with("baseline ")), "and a baseline");
     assert_eq!(our_sums, sums);
     assert!(our_state == state, "what the monitors know is the same to the last bit");
+    check_swept(other).await;
+}
+
+/// Whether nothing stays of calls that were brought, once their records are too old.
+async fn check_swept(folder: &Path) {
+    let ledger = Ledger::open(store(folder)).await.unwrap();
+    let mut conn = connect(&store(folder).path).await;
+    let mut count = async || {
+        let brought = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM brought");
+        brought.fetch_one(&mut conn).await.unwrap()
+    };
+    assert!(0 < count().await);
+    let kept = ["product-photo", "banner"].map(|policy| Keeping {
+        policy: policy.to_owned(),
+        verdicts_for: Duration::ZERO,
+        images_for: Duration::ZERO,
+    });
+    assert!(0 < ledger.sweep(&kept, Timestamp::now()).await.unwrap().records);
+    assert_eq!(count().await, 0);
+    ledger.close(soon()).await.unwrap();
 }
 
 /// Records in the store of `folder`; 0 while there is none.

@@ -17,13 +17,14 @@ use crate::ledger::settings;
 use crate::world::World;
 
 /// The tables of figures and of what failed, which older programs did not have.
-const NEW: [&str; 19] = [
+const NEW: [&str; 20] = [
     "purse",
     "failed",
     "routed",
     "listed",
     "unwatched",
     "label",
+    "brought",
     "shadow",
     "counted",
     "awaited",

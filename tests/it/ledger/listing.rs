@@ -26,11 +26,8 @@ async fn number(conn: &mut SqliteConnection, sql: &str) -> i64 {
 }
 
 /// Takes back what tells records of another store from one's own.
-const WITHOUT_BROUGHT: [&str; 3] = [
-    "ALTER TABLE shadow DROP COLUMN brought",
-    "ALTER TABLE shadow DROP COLUMN unwatched",
-    "ALTER TABLE awaited DROP COLUMN brought",
-];
+const WITHOUT_BROUGHT: [&str; 2] =
+    ["DROP TABLE brought", "ALTER TABLE awaited DROP COLUMN brought"];
 
 /// Makes a store of this program one of a program without lists by route and criterion.
 async fn make_older(dir: &TempDir) {
