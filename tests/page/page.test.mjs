@@ -147,6 +147,13 @@ test('review by keyboard only', async () => {
   const labels = async id =>
     (await world.get(`/v1/verdicts/${id}/labels`)).labels.map(one => [one.label, one.criterion]);
   await page.locator('.queue li').nth(2).waitFor();
+  const kinds = await page.locator('.queue li button > span').allInnerTexts();
+  assert.match(kinds[0], /^review/);
+  for (const sampled of [/^sampled pass\s+drawn at random/, /^sampled fail\s+one of the newest/])
+    assert.ok(
+      kinds.some(one => sampled.test(one)),
+      `${sampled} in ${JSON.stringify(kinds)}`,
+    );
   await page.keyboard.press('j');
   await page.keyboard.press('k');
   const first = await until('the first', current);
