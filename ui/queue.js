@@ -1,21 +1,26 @@
 // The queue: which verdicts a person should look at, and why. Reviews first, then images that judges differ
-// on, then guesses near a line, then passes drawn at random. Only what still has a picture can be looked at.
+// on, then guesses near a line, then a few plain passes and fails, whatever their scores. Only what still has a
+// picture can be looked at. `vlmgate calibrate --labels` weighs labels by these kinds.
 import { get } from '/ui/api.js';
 import { isDisputed, lowest, said } from '/ui/record.js';
 import { score } from '/ui/words.js';
 
-export const KINDS = ['review', 'disagreement', 'near the line', 'sampled pass'];
+export const KINDS = ['review', 'disagreement', 'near the line', 'sampled pass', 'sampled fail'];
 
 // How many of the newest verdicts are searched for images that are worth a look.
 export const SEARCHED = 500;
 const MOST_REVIEWS = 200;
 const MOST_SAMPLED = 10;
+const SAMPLED = { pass: 'sampled pass', fail: 'sampled fail' };
+const JUDGED = ['judge', 'second_opinion'];
+const isSampled = name => Object.values(SAMPLED).includes(name);
 
 function kind(record) {
   if (record.verdict === 'review') return 'review';
   if (isDisputed(record)) return 'disagreement';
   if (record.borderline) return 'near the line';
-  return record.verdict === 'pass' && record.basis === 'judge' ? 'sampled pass' : null;
+  // where a policy only watches, what it would have said
+  return JUDGED.includes(record.basis) ? (SAMPLED[record.would_be ?? record.verdict] ?? null) : null;
 }
 
 // The queue of a policy's window: {items: [{kind, record, views}], unseen}. `unseen`: how many would belong here
@@ -35,14 +40,14 @@ export async function fetchQueue({ policy, since, until }, signal) {
   const seen = all.filter(one => one.views.length);
   const items = KINDS.flatMap(name => {
     const own = seen.filter(one => one.kind === name);
-    return name === 'sampled pass' ? own.slice(0, MOST_SAMPLED) : own;
+    return isSampled(name) ? own.slice(0, MOST_SAMPLED) : own;
   });
   return {
     items,
     unseen:
       all.length -
       seen.length -
-      all.filter(one => one.kind === 'sampled pass' && !one.views.length).length,
+      all.filter(one => isSampled(one.kind) && !one.views.length).length,
   };
 }
 
@@ -54,6 +59,7 @@ export function note(item) {
     return `${all.filter(one => one.said !== 'pass').length} of ${all.length} would not pass it`;
   }
   if (item.kind === 'sampled pass') return 'drawn at random';
+  if (item.kind === 'sampled fail') return 'one of the newest';
   return low
     ? `${score(low.score, low.passAt)} of ${low.passAt.toFixed(2)}`
     : item.record.basis.replaceAll('_', ' ');
@@ -68,6 +74,8 @@ export function why(item) {
       .map(one => `${one.judge} said ${one.said}`)
       .join('; ')}.`;
   if (item.kind === 'sampled pass') return 'A pass drawn at random, to see what the judges miss.';
+  if (item.kind === 'sampled fail')
+    return 'A plain fail, one of the newest, to see what the judges reject in vain.';
   if (record.basis === 'deadline') return 'No judge answered in time; the policy sends that here.';
   if (record.basis === 'no_judge') return 'No judge could be asked; the policy sends that here.';
   if (record.basis === 'check') return `The local check ${record.failed[0] ?? ''} sent it here.`;

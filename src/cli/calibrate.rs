@@ -84,12 +84,16 @@ it took, and are left out. No key is needed, and a gate may be running on the st
 
 With --labels each judge, the first too, is made to reject the share that people call defective.
 People look at what was in doubt, so images count by kind: reviews, disagreements, scores near a
-line, plain passes, plain fails. In each those that were looked at stand for all that came, and a
-kind that is a hundredth of the images or more needs 30 labels. Calibrate the others to the first
-judge again once its line has moved, or all of them to labels.
+line, plain passes, plain fails. *Review* offers all five, a few plain ones at a time; more are
+labelled on *Verdicts*. In each those that were looked at stand for all that came, and a kind that is
+a hundredth of the images or more needs 30 labels. At most the newest 10,000 labels are read.
+Calibrate the others to the first judge again once its line has moved, or all of them to labels.
 
 Exit codes: 0 done, whether or not an offset may be used, 1 the store cannot be read, 2 a name that
 does not exist, 3 the configuration or a policy is invalid.";
+
+/// Labelled images that are read at most, the newest: bounds memory.
+const MOST_LABELLED: u32 = 10_000;
 
 /// `30d`, `12h`.
 fn span(text: &str) -> Result<Duration, String> {
@@ -238,8 +242,7 @@ async fn gather_labels(
     (policy, (since, until)): (&str, (Timestamp, Timestamp)),
 ) -> Result<(), AppError> {
     let reader = stored(&config.ledger_settings()).await?;
-    let labelled = reader.labelled(policy, (since, until)).await?;
-    labelled.iter().for_each(|one| labels.take(one));
+    labels.take(&reader.labelled(policy, (since, until), MOST_LABELLED).await?);
     let mut place = Some(Place::before(until));
     while let Some(before) = place {
         let (came, next) = reader.came(policy, since, before).await?;

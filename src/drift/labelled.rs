@@ -6,7 +6,8 @@
 //! That is verification bias, and its cure is that of Begg and Greenes (1983, Biometrics 39,
 //! 207-215): whether an image was looked at hangs on its stratum alone, so within a stratum those
 //! that were stand for the others, and each stratum counts for as many images as came. A stratum
-//! that nobody looked at has nobody to stand for it; a line is not drawn over its head.
+//! that nobody looked at has nobody to stand for it; a line is not drawn over its head. A small one
+//! may be left out: its images could all be one way or the other, and the decision reckons with that.
 //!
 //! The line is drawn where the judge rejects as large a share of all images as people call
 //! defective, by the same matching of quantiles as between judges ([`crate::drift::threshold`]).
@@ -22,6 +23,8 @@ pub const MIN_LABELS: u64 = 300;
 pub const MIN_OF_STRATUM: u64 = 30;
 /// Share of the images up to which a stratum is small.
 const SMALL: f64 = 0.01;
+/// Shares that may be further apart than this are not called the same: one point.
+pub const SAME: f64 = 0.01;
 /// Weights are sums of quotients: shares nearer than this are the same.
 const NEAR: f64 = 1e-12;
 
@@ -54,9 +57,11 @@ pub enum Verdict {
     Usable,
     /// Some are missing: see [`LabelFit::missing`].
     TooFew,
-    /// The judge rejects as many as people do, as far as the labels can tell.
+    /// The judge rejects as many as people do, and the labels would have told a difference of
+    /// [`SAME`].
     NoDifference,
-    /// The standard error of what it leaves is more than half of what it mends.
+    /// The standard error of what it leaves, with all that nobody looked at, is more than half of
+    /// what it mends; or no difference shows, and one of more than [`SAME`] may be there.
     TooUnsure,
 }
 
@@ -115,15 +120,9 @@ pub fn fit_labels(strata: &[Stratum], least: u64) -> Option<LabelFit> {
         in_vain: weighed.mean(|image| if image.is_defect { 0.0 } else { said(image) }),
     };
     let missing = missing(strata, n, least);
-    let verdict = if !missing.is_empty() {
-        Verdict::TooFew
-    } else if present.effect.abs() <= Z95 * present.se {
-        Verdict::NoDifference
-    } else if residual.se <= 0.5 * present.effect.abs() {
-        Verdict::Usable
-    } else {
-        Verdict::TooUnsure
-    };
+    let left_out = weighed.left_out;
+    let verdict =
+        if missing.is_empty() { verdict(present, residual, left_out) } else { Verdict::TooFew };
     Some(LabelFit {
         n,
         defects,
@@ -134,10 +133,34 @@ pub fn fit_labels(strata: &[Stratum], least: u64) -> Option<LabelFit> {
         held_out: held_out(strata),
         before: wrong(&|image| one(image.rejects)),
         after: wrong(&then),
-        left_out: weighed.left_out,
+        left_out,
         missing,
         verdict,
     })
+}
+
+impl LabelFit {
+    /// Whether the labels tell the judge's share from people's.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        is_told(self.present)
+    }
+}
+
+fn is_told(present: Estimate) -> bool {
+    Z95 * present.se < present.effect.abs()
+}
+
+/// What is decided where no label is missing. In what was left out judge and people may disagree on
+/// every image.
+fn verdict(present: Estimate, residual: Estimate, left_out: f64) -> Verdict {
+    let is_same = Z95 * present.se + left_out <= SAME;
+    let is_mended = residual.se + left_out <= 0.5 * present.effect.abs();
+    match (is_told(present), is_mended, is_same) {
+        (true, true, _) => Verdict::Usable,
+        (false, _, true) => Verdict::NoDifference,
+        (true, false, _) | (false, _, false) => Verdict::TooUnsure,
+    }
 }
 
 fn one(yes: bool) -> f64 {
@@ -373,6 +396,48 @@ mod tests {
         assert_eq!(fit.verdict, Verdict::NoDifference);
         assert!(fit.present.effect.abs() < 1e-12 && 0.0 < fit.present.se, "and may be chance");
         assert!(fit.before.missed.effect + fit.before.in_vain.effect < 1e-12);
+    }
+
+    /// `n` images that came and were looked at, the first `defects` of them defective.
+    fn seen(n: u64, defects: u64, rejects: bool) -> Stratum {
+        let image = |place: u64| Looked {
+            is_defect: place < defects,
+            rejects,
+            margin: if rejects { -0.1 } else { 0.05 * real(1 + place % 6) },
+            lot: 0.5,
+        };
+        Stratum { images: n, looked: (0..n).map(image).collect() }
+    }
+
+    #[test]
+    fn fails_that_nobody_looked_at_draw_no_line_as_large_as_they_are() {
+        // nine in a thousand fail, ten in a thousand of the others are defective
+        let unseen = Stratum { images: 90, looked: Vec::new() };
+        let fit = fit_labels(&[seen(9_910, 99, false), unseen.clone()], 0).unwrap();
+        assert!(fit.missing.is_empty() && fit.residual.se < 0.0025, "{fit:?}");
+        assert!((fit.present.effect + 0.01).abs() < 0.001 && fit.differs(), "{fit:?}");
+        assert!((fit.left_out - 0.009).abs() < 1e-9, "{fit:?}");
+        assert_eq!(fit.verdict, Verdict::TooUnsure, "{fit:?}");
+        let known = fit_labels(&[seen(9_910, 99, false)], 0).unwrap();
+        assert_eq!(known.verdict, Verdict::Usable, "but for those: {known:?}");
+        let same = fit_labels(&[seen(9_910, 0, false)], 0).unwrap();
+        assert_eq!(same.verdict, Verdict::NoDifference, "{same:?}");
+        let unseen = Stratum { images: 99, ..unseen };
+        let unsure = fit_labels(&[seen(9_910, 0, false), unseen], 0).unwrap();
+        assert!(!unsure.differs(), "{unsure:?}");
+        assert_eq!(unsure.verdict, Verdict::TooUnsure, "they may be all there is: {unsure:?}");
+    }
+
+    #[test]
+    fn labels_that_would_miss_a_difference_of_a_point_do_not_tell_that_there_is_none() {
+        let even = |n: u64| [seen(10 * n, n, false), seen(n, 0, true)];
+        let few = fit_labels(&even(30), 0).unwrap();
+        assert!(few.missing.is_empty() && few.present.effect.abs() < 1e-9, "{few:?}");
+        assert!(SAME < Z95 * few.present.se && !few.differs(), "{few:?}");
+        assert_eq!(few.verdict, Verdict::TooUnsure);
+        let many = fit_labels(&even(1_000), 0).unwrap();
+        assert!(many.present.effect.abs() < 1e-9 && Z95 * many.present.se < SAME, "{many:?}");
+        assert_eq!(many.verdict, Verdict::NoDifference);
     }
 
     #[test]

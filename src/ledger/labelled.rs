@@ -1,19 +1,19 @@
 //! Images that people looked at, with what judges said of them; and how many images came of each
 //! kind that people look at about as often.
 //!
-//! Who looks takes what the queue of *Review* puts first, so the kinds are that queue's.
+//! Who looks takes what the queue of *Review* puts first, so the kinds are that queue's, down to the
+//! few plain passes and fails at its end. What counts in no rate counts in no kind either, whether or
+//! not somebody looked at it.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::clock::Timestamp;
 use crate::domain::Digest;
+use crate::domain::record::BLIND_LATE;
 use crate::ledger::LedgerError;
 use crate::ledger::pairs::{Judgements, Place, of_record, saying};
 use crate::ledger::reader::{Reader, bounded, read_record};
-
-/// Labelled images that are read at most, the newest: bounds memory.
-const MOST: u32 = 10_000;
 
 /// Why people would look at an image, in the order in which they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,17 +69,22 @@ const LABELLED: &str = "SELECT record.seq, record.form, late.form, KIND, latest.
     AND record.basis IN ('judge', 'second_opinion') \
     ORDER BY record.at_us DESC, record.seq DESC LIMIT ?4";
 
+/// What counts in rates, with the basis: see [`crate::ledger::form::RecordForm::is_rated`]. What was
+/// found behind the verdict has its row here too.
+const SEEN: &str = "NOT EXISTS (SELECT 1 FROM flag WHERE flag.flag = 'BLIND' \
+    AND flag.at_us = record.at_us AND flag.seq = record.seq)";
+
 /// First judgements of a stretch that no hedge won, and what samples and backfills brought.
 const CAME: &str = "SELECT record.judge, record.judged_by, KIND, count(*) FROM record \
     WHERE record.policy = ?1 AND record.at_us BETWEEN ?4 AND ?2 \
     AND (record.at_us, record.seq) < (?2, ?3) AND (record.at_us, record.seq) >= (?4, ?5) \
-    AND record.basis IN ('judge', 'second_opinion') AND record.judge IS NOT NULL \
+    AND record.basis IN ('judge', 'second_opinion') AND record.judge IS NOT NULL AND SEEN \
     AND record.route IN ('primary', 'failover', 'probe') GROUP BY 1, 2, 3 \
     UNION ALL SELECT shadow.judge, shadow.judged_by, KIND, count(*) \
     FROM record CROSS JOIN shadow ON shadow.seq = record.seq \
     WHERE record.policy = ?1 AND record.at_us BETWEEN ?4 AND ?2 \
     AND (record.at_us, record.seq) < (?2, ?3) AND (record.at_us, record.seq) >= (?4, ?5) \
-    AND record.basis IN ('judge', 'second_opinion') \
+    AND record.basis IN ('judge', 'second_opinion') AND SEEN \
     AND shadow.purpose IN ('sample', 'backfill') AND shadow.form ->> 'said' IS NOT NULL \
     GROUP BY 1, 2, 3";
 
@@ -92,6 +97,17 @@ pub struct Labelled {
     pub is_defect: bool,
     /// What judges said of it.
     pub judgements: Judgements,
+}
+
+/// Images that people looked at, the newest of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looks {
+    /// Newest first, without those whose verdict counts in no rate.
+    pub newest: Vec<Labelled>,
+    /// How many were read.
+    pub read: u64,
+    /// Whether there are no older ones.
+    pub is_all: bool,
 }
 
 /// Images of one kind that a judge judged, chosen neither by what it said nor by how long it took.
@@ -108,7 +124,8 @@ pub struct Came {
 }
 
 impl Reader {
-    /// The newest images under `policy` between two moments that people looked at.
+    /// The newest images under `policy` between two moments that people looked at, so many at
+    /// `most`.
     ///
     /// # Errors
     /// The store cannot be read, or not in time.
@@ -116,15 +133,22 @@ impl Reader {
         &self,
         policy: &str,
         (since, until): (Timestamp, Timestamp),
-    ) -> Result<Vec<Labelled>, LedgerError> {
+        most: u32,
+    ) -> Result<Looks, LedgerError> {
         let sql = LABELLED.replace("KIND", KIND);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(policy).bind(since.0).bind(until.0);
-        let rows = bounded(query.bind(MOST).fetch_all(&self.pool)).await?;
+        // one more tells whether there are older ones
+        let rows = query.bind(i64::from(most) + 1).fetch_all(&self.pool);
+        let mut rows = bounded(rows).await?;
+        let is_all = rows.len() as u64 <= u64::from(most);
+        if !is_all {
+            rows.pop();
+        }
         let seqs: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let seqs = serde_json::to_string(&seqs);
         let seqs = seqs.map_err(|why| LedgerError::Store(format!("numbers of records: {why}")))?;
         let mut behind = self.behind(&seqs).await?;
-        let mut labelled = Vec::with_capacity(rows.len());
+        let mut newest = Vec::with_capacity(rows.len());
         for row in &rows {
             let form = read_record(row)?;
             let (kind, is_defect) = (read_kind(row, 3)?, row.try_get(4)?);
@@ -134,9 +158,9 @@ impl Reader {
                 saying(one.attempt, Some(purpose), Some(one.judged_by))
             });
             let judgements = of_record(form, said.collect());
-            labelled.extend(judgements.map(|all| Labelled { kind, is_defect, judgements: all }));
+            newest.extend(judgements.map(|all| Labelled { kind, is_defect, judgements: all }));
         }
-        Ok(labelled)
+        Ok(Looks { newest, read: rows.len() as u64, is_all })
     }
 
     /// How many images came, by kind, in one stretch of records under `policy`, newest first, from
@@ -151,7 +175,8 @@ impl Reader {
         place: Place,
     ) -> Result<(Vec<Came>, Option<Place>), LedgerError> {
         let next = self.next_place(policy, since, place).await?;
-        let sql = CAME.replace("KIND", KIND);
+        let seen = SEEN.replace("BLIND", BLIND_LATE);
+        let sql = CAME.replace("KIND", KIND).replace("SEEN", &seen);
         let ((at, seq), (end_at, end_seq)) =
             (place.parts(), next.unwrap_or(Place::before(since)).parts());
         let query = sqlx::query(AssertSqlSafe(sql)).bind(policy).bind(at).bind(seq);

@@ -426,6 +426,7 @@ async fn a_judge_is_calibrated_to_what_people_said_of_doubtful_images_and_of_few
     assert!(!text(&lint.stdout).contains("mini was calibrated"), "{}", text(&lint.stdout));
     let again = calibrate(folder.path(), &["--labels", "--judge", "mini"]);
     assert_eq!(again["judges"][0]["verdict"], "no_difference", "{again}");
+    assert_eq!(again["paste"], Value::Null, "its offset keeps what it rests on");
     let shown = shown(folder.path(), &["--labels"]);
     assert!(
         shown.contains("mini  ") && shown.contains("rejects as many as people: keep"),
@@ -454,5 +455,29 @@ async fn labels_of_rejects_alone_draw_no_line() {
         let output = vlmgate(folder.path(), &[&["calibrate", "--labels"], refused].concat());
         assert_eq!(output.status.code(), Some(2), "{refused:?}: {}", text(&output.stderr));
     }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_came_again_or_that_no_judge_saw_weigh_nothing_among_labels() {
+    let folder = folder(POLICY);
+    let store = Store::open(folder.path()).await;
+    store.served(0..40).await;
+    store.blind(40..50).await;
+    store.again(50..53).await;
+    for n in 0..53 {
+        store.look(n).await;
+    }
+    let told = calibrate(folder.path(), &["--labels", "--judge", "mini"]);
+    let mini = &told["judges"][0];
+    let of = |key: &str| {
+        let kinds = mini["kinds"].as_array().unwrap().iter();
+        kinds.map(|one| one[key].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!((of("images"), of("labels")), (43, 40), "{mini}");
+    assert_eq!(mini["left_out"], json!({ "seen_again": 3 }));
+    assert_eq!(told["older_unread"], json!(false));
+    assert_eq!(store.looks(3).await, (vec![0, 1, 2], false), "older ones are there");
+    assert!(store.looks(53).await.1 && !store.looks(52).await.1);
     store.close().await;
 }

@@ -147,6 +147,12 @@ test('review by keyboard only', async () => {
   const labels = async id =>
     (await world.get(`/v1/verdicts/${id}/labels`)).labels.map(one => [one.label, one.criterion]);
   await page.locator('.queue li').nth(2).waitFor();
+  const kinds = await page.locator('.queue li button > span').allInnerTexts();
+  assert.match(kinds[0], /^review/);
+  assert.ok(
+    kinds.some(one => /^sampled fail\s+one of the newest/.test(one)),
+    `plain fails of the tests before stand behind the reviews: ${JSON.stringify(kinds)}`,
+  );
   await page.keyboard.press('j');
   await page.keyboard.press('k');
   const first = await until('the first', current);

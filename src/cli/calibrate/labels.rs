@@ -1,9 +1,10 @@
 //! Calibration to what people said of images: gathering it, and the report.
 //!
 //! The same things keep an image out as between judges. What people took back is nothing, and one
-//! image is a defect where anybody's latest word says so.
+//! image is a defect where anybody's latest word says so. One that came twice counts once, the last
+//! time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::domain::policy::offset::LABELS;
 use crate::domain::{Digest, Policy, Route};
 use crate::drift::interval::Estimate;
 use crate::drift::labelled::{LabelFit, Looked, Stratum, Verdict, Wrong, fit_labels};
-use crate::ledger::labelled::{Came, Kind, Labelled};
+use crate::ledger::labelled::{Came, Kind, Labelled, Looks};
 
 /// What people said of what each judge said.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Labels<'a> {
     evidence: Evidence<'a>,
     judges: &'a Judges,
     by_judge: BTreeMap<String, Collected>,
+    /// How many labelled images were read, where there are older ones that were not.
+    only: Option<u64>,
 }
 
 /// What there is of one judge.
@@ -35,9 +38,23 @@ struct Collected {
     /// Newest first.
     looked: Vec<(Kind, Uuid, Looked)>,
     left_out: BTreeMap<LeftOut, u64>,
+    seen: BTreeSet<Digest>,
 }
 
 impl Collected {
+    /// Takes in what there is of this record and image, or why there is nothing.
+    fn take(&mut self, kind: Kind, (id, image): (Uuid, Digest), found: Result<Looked, LeftOut>) {
+        match found {
+            Ok(_) if !self.seen.insert(image) => self.leave_out(LeftOut::SeenAgain),
+            Ok(looked) => self.looked.push((kind, id, looked)),
+            Err(why) => self.leave_out(why),
+        }
+    }
+
+    fn leave_out(&mut self, why: LeftOut) {
+        *self.left_out.entry(why).or_default() += 1;
+    }
+
     /// Its strata, in the order of [`Kind::ALL`].
     fn strata(&self) -> Vec<Stratum> {
         let stratum = |kind: Kind| Stratum {
@@ -66,7 +83,7 @@ impl Collected {
 impl<'a> Labels<'a> {
     pub(super) fn new(policy: &'a Policy, judges: &'a Judges) -> Self {
         let evidence = Evidence::new(policy, "", judges, false);
-        Self { evidence, judges, by_judge: BTreeMap::new() }
+        Self { evidence, judges, by_judge: BTreeMap::new(), only: None }
     }
 
     /// Gathers for this judge as well.
@@ -74,8 +91,14 @@ impl<'a> Labels<'a> {
         self.by_judge.entry(judge.to_owned()).or_default();
     }
 
-    /// Takes in one image that people looked at.
-    pub(super) fn take(&mut self, labelled: &Labelled) {
+    /// Takes in the images that people looked at.
+    pub(super) fn take(&mut self, looks: &Looks) {
+        let Looks { newest, read, is_all } = looks;
+        self.only = (!is_all).then_some(*read);
+        newest.iter().for_each(|one| self.take_one(one));
+    }
+
+    fn take_one(&mut self, labelled: &Labelled) {
         let Labelled { kind, is_defect, judgements: all } = labelled;
         for (judge, collected) in &mut self.by_judge {
             let Some(said) = self.evidence.said(judge, all) else { continue };
@@ -86,15 +109,12 @@ impl<'a> Labels<'a> {
                 None => Err(LeftOut::Unscored),
                 Some(margin) => Ok(margin),
             });
-            match said {
-                Err(why) => *collected.left_out.entry(why).or_default() += 1,
-                Ok(margin) => {
-                    let lot = all.image.lot();
-                    let rejects = self.evidence.policy().rejects(judge, margin, lot);
-                    let looked = Looked { is_defect: *is_defect, rejects, margin, lot };
-                    collected.looked.push((*kind, all.id, looked));
-                }
-            }
+            let looked = said.map(|margin| {
+                let lot = all.image.lot();
+                let rejects = self.evidence.policy().rejects(judge, margin, lot);
+                Looked { is_defect: *is_defect, rejects, margin, lot }
+            });
+            collected.take(*kind, (all.id, all.image), looked);
         }
     }
 
@@ -126,15 +146,16 @@ impl<'a> Labels<'a> {
             Fitted { name, fit, present, entry, least, collected }
         };
         let judges = self.by_judge.into_iter().map(fitted).collect();
-        LabelReport { policy, window, judges }
+        LabelReport { policy, window, only: self.only, judges }
     }
 }
 
-/// What the policy should say of a judge from now on.
+/// What the policy should say of a judge from now on; nothing new where its offset is to be kept, with
+/// what that rests on.
 fn entry(fit: &LabelFit, present: Option<&Offset>) -> Option<(f64, f64)> {
     match fit.verdict {
         Verdict::Usable => Some(rounded(fit.offset)),
-        Verdict::NoDifference => Some(present.map_or((0.0, 0.0), |one| (one.add, one.at_line))),
+        Verdict::NoDifference => present.is_none().then_some((0.0, 0.0)),
         Verdict::TooFew | Verdict::TooUnsure => None,
     }
 }
@@ -144,6 +165,7 @@ fn entry(fit: &LabelFit, present: Option<&Offset>) -> Option<(f64, f64)> {
 pub(super) struct LabelReport<'a> {
     policy: &'a Policy,
     window: (Timestamp, Timestamp),
+    only: Option<u64>,
     judges: Vec<Fitted<'a>>,
 }
 
@@ -177,6 +199,7 @@ impl LabelReport<'_> {
             "against": LABELS,
             "since": since.to_string(),
             "until": until.to_string(),
+            "older_unread": self.only.is_some(),
             "judges": self.judges.iter().map(Fitted::json).collect::<Vec<_>>(),
             "paste": self.paste(),
         })
@@ -194,6 +217,14 @@ impl LabelReport<'_> {
         let [since, until] = [self.window.0, self.window.1].map(|at| show_date(day_of(at)));
         let name = &self.policy.name;
         writeln!(text, "{name}: calibrated to people's labels, on images of {since} to {until}")?;
+        if let Some(read) = self.only {
+            let read = grouped(read);
+            writeln!(
+                text,
+                "only the newest {read} labelled images were read; older ones weigh as if"
+            )?;
+            writeln!(text, "nobody had looked at them: a shorter --since leaves them out")?;
+        }
         for judge in &self.judges {
             writeln!(text)?;
             judge.write(text)?;
@@ -239,6 +270,9 @@ impl Fitted<'_> {
                 "rejects as many as people: keep its offset".to_owned()
             }
             Some(Verdict::NoDifference) => "rejects as many as people: nothing to add".to_owned(),
+            Some(Verdict::TooUnsure) if !self.fit.as_ref().is_some_and(LabelFit::differs) => {
+                "not yet: no difference shows, and one of more than a point may be there".to_owned()
+            }
             Some(Verdict::TooUnsure) => {
                 "not yet: what is left is too uncertain beside what is mended".to_owned()
             }
@@ -323,10 +357,10 @@ impl Fitted<'_> {
     }
 }
 
-/// Whether there are labels enough for an offset to be shown at all.
+/// Whether there are labels enough, and difference enough, for an offset to be shown at all.
 fn shows_offset(fit: &LabelFit) -> bool {
     match fit.verdict {
-        Verdict::Usable | Verdict::TooUnsure => true,
+        Verdict::Usable | Verdict::TooUnsure => fit.differs(),
         Verdict::TooFew | Verdict::NoDifference => false,
     }
 }
@@ -365,4 +399,47 @@ fn share(of: Estimate) -> String {
     let [rate, low, high] =
         [of.effect, interval.low.max(0.0), interval.high.min(1.0)].map(|one| one * 100.0);
     format!("{rate:.1} % ({low:.1} to {high:.1})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::prompt::tests::policy;
+
+    #[test]
+    fn a_report_that_did_not_read_every_label_says_so() {
+        let policy = policy();
+        let window = (Timestamp(0), Timestamp(86_400_000_000));
+        let told = |only| {
+            let report = LabelReport { policy: &policy, window, only, judges: Vec::new() };
+            (report.text(), report.json()["older_unread"].clone())
+        };
+        let (text, older_unread) = told(Some(10_000));
+        assert!(text.contains("only the newest 10,000 labelled images were read;"), "{text}");
+        assert_eq!(older_unread, json!(true));
+        let (text, older_unread) = told(None);
+        assert!(!text.contains("labelled images were read"), "{text}");
+        assert_eq!(older_unread, json!(false));
+    }
+
+    #[test]
+    fn an_image_that_came_again_counts_once_the_last_time() {
+        let mut collected = Collected::default();
+        let looked = |margin| Looked { is_defect: true, rejects: false, margin, lot: 0.5 };
+        let mut take = |kind, id, image: &[u8], found| {
+            collected.take(kind, (Uuid::from_u128(id), Digest::of(image)), found);
+        };
+        take(Kind::Pass, 3, b"mug", Err(LeftOut::Unscored));
+        take(Kind::Pass, 2, b"mug", Ok(looked(0.1)));
+        take(Kind::Fail, 1, b"mug", Ok(looked(-0.2)));
+        take(Kind::Pass, 0, b"cup", Ok(looked(0.3)));
+        let strata = collected.strata();
+        let margins = |of: &Stratum| of.looked.iter().map(|one| one.margin).collect::<Vec<_>>();
+        assert_eq!(strata.iter().flat_map(margins).collect::<Vec<_>>(), [0.3, 0.1]);
+        assert_eq!(
+            collected.left_out,
+            BTreeMap::from([(LeftOut::Unscored, 1), (LeftOut::SeenAgain, 1)])
+        );
+    }
 }

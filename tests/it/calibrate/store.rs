@@ -16,12 +16,14 @@ use vlmgate::config::casting::Casting;
 use vlmgate::config::environment::Environment;
 use vlmgate::config::files::PolicyFiles;
 use vlmgate::config::{Config, Overrides};
+use vlmgate::domain::record::BLIND_LATE;
 use vlmgate::domain::verdict::{Opinion, say};
 use vlmgate::domain::{
     Attempt, AttemptOutcome, Basis, Decision, Digest, JudgeId, Judgement, MicroUsd, Policy, Record,
     Route, Score,
 };
 use vlmgate::ledger::form::AttemptForm;
+use vlmgate::ledger::labelled::Labelled;
 use vlmgate::ledger::labels::{NewLabel, Said};
 use vlmgate::ledger::reader::Filter;
 use vlmgate::ledger::{Entry, Ledger};
@@ -143,6 +145,28 @@ impl Store {
     pub(crate) async fn served(&self, range: Range<u32>) {
         let alone = vec![Asked("mini", Route::Primary)];
         self.store(range.map(|n| (n, alone.clone())).collect(), |_| ()).await;
+    }
+
+    /// The same, and nobody had seen them, which was found behind the verdict.
+    pub(crate) async fn blind(&self, range: Range<u32>) {
+        let alone = vec![Asked("mini", Route::Primary)];
+        let blind = |record: &mut Record| record.verdict.flags = vec![BLIND_LATE.to_owned()];
+        self.store(range.map(|n| (n, alone.clone())).collect(), blind).await;
+    }
+
+    /// Images that `mini` alone judged, all of them image 0.
+    pub(crate) async fn again(&self, range: Range<u32>) {
+        let alone = vec![Asked("mini", Route::Primary)];
+        let again = |record: &mut Record| record.image.digest = records::record(0).image.digest;
+        self.store(range.map(|n| (n, alone.clone())).collect(), again).await;
+    }
+
+    /// The newest images that people looked at, so many at `most`, and whether that is all.
+    pub(crate) async fn looks(&self, most: u32) -> (Vec<u128>, bool) {
+        let window = (self.until.before(Duration::from_secs(30 * 86_400)), self.until);
+        let looks = self.ledger.reader().labelled(&self.policy.name, window, most).await.unwrap();
+        let n = |one: &Labelled| one.judgements.id.as_u128() - records::record(0).id.as_u128();
+        (looks.newest.iter().map(n).collect(), looks.is_all)
     }
 
     /// What `by` says of image `n`.
