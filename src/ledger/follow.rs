@@ -6,8 +6,7 @@
 //! had come are one transaction: killed at any moment, it goes on where the store says, and counts
 //! nothing twice and nothing never. The state of the monitors is a pure fold over the same order;
 //! it lies in a file of its own ([`checkpoint`]) only so that a start need not fold from the
-//! last kept baseline ([`baselines`]). Without the file, or with another program's, that is what it
-//! does.
+//! last kept baseline ([`baselines`]). Without the file, or with another program's, it does that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
