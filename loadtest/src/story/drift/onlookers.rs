@@ -200,7 +200,7 @@ mod tests {
         let mut rows = vec![onlookers.alarms(("routing", "routing"), &watching).await];
         let label = "routing".to_owned();
         let event = Expected { step: "routing", label, truth: 0.03, began_ms: 0 };
-        rows.extend(onlookers.page("http://127.0.0.1:9", &event, (0.03, (0, 60_000))).await);
+        rows.extend(onlookers.page("http://127.0.0.1:9", &event, (0.03, (0, 60_000), false)).await);
         rows
     }
 
