@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::runtime::Runtime;
 use vlmgate::clock::Deadline;
-use vlmgate::domain::policy::{CheckKind, Encoding, Fingerprint, Region, ViewSpec};
+use vlmgate::domain::policy::{CheckKind, Encoding, Fingerprint, Landmark, Region, ViewSpec};
 use vlmgate::domain::{Candidate, CheckSpec, Format, Inadmissible, OnFail};
 use vlmgate::http::body::{Received, receive};
 use vlmgate::http::problem::ProblemKind;
@@ -104,7 +104,12 @@ fn every_check() -> Vec<CheckSpec> {
 /// An image is refused, or decoded, measured and shown within its bounds; nothing breaks or hangs.
 pub(crate) fn pixels(input: &[u8]) {
     let checks = every_check();
-    let (count, plan) = (checks.len(), plan(checks, MAX_SIDE_PX, true));
+    let (count, mut plan) = (checks.len(), plan(checks, MAX_SIDE_PX, true));
+    for landmark in [Landmark::Subject, Landmark::Contact] {
+        let (id, around) = (landmark.label().to_owned(), Some(landmark));
+        let region = Region { left: 0.2, top: 0.6, width: 0.6, height: 0.3 };
+        plan.views.push(ViewSpec { id, around, region, max_side_px: MAX_SIDE_PX });
+    }
     match prepare(input, plan) {
         Ok(prepared) => holds(&prepared, count),
         Err(PrepareError::Inadmissible(_)) => {}
@@ -131,7 +136,7 @@ fn holds(prepared: &Prepared, checks: usize) {
     let is_share = |share: f64| (0.0..=1.0).contains(&share);
     assert!(shares.into_iter().flatten().all(is_share), "{measured:?}");
     assert!(measured.sharpness.is_none_or(|one| one.is_finite() && 0.0 <= one), "{measured:?}");
-    assert_eq!(prepared.views.len(), 1);
+    assert_eq!(prepared.views.len(), 3);
     for view in &prepared.views {
         assert!((1..=MAX_SIDE_PX).contains(&view.width_px.max(view.height_px)));
         let jpeg = view.jpeg.decoded();

@@ -249,22 +249,34 @@ pub struct Plan {
     /// How views are encoded.
     pub encode: Encoding,
     /// Whether somebody goes by more than the checks say. Where nobody does, [`Measurements`] are all
-    /// `None`, and where no check looks at pixels either, a JPEG that is small enough is not decoded:
-    /// judges see its own data, without metadata.
+    /// `None`, and where no check looks at pixels and no view is cut around what is found in them
+    /// either, a JPEG that is small enough is not decoded: judges see its own data, without metadata.
     pub measures: bool,
 }
 
 impl Plan {
     /// Whether everything but the views comes from the header.
     fn wants_no_pixels(&self) -> bool {
-        let is_size = |check: &CheckSpec| matches!(check.kind, CheckKind::Size { .. });
-        !self.measures && !self.wants_landmarks() && self.checks.iter().all(is_size)
+        !self.measures && !looks_at_pixels(&self.checks, &self.views)
     }
 
     /// Whether a view is cut around what is found in the image.
     fn wants_landmarks(&self) -> bool {
-        self.views.iter().any(|view| view.around.is_some())
+        wants_landmarks(&self.views)
     }
+}
+
+/// Whether one of `checks` or `views` needs more of every image than its header.
+pub(crate) fn looks_at_pixels<'a>(
+    checks: impl IntoIterator<Item = &'a CheckSpec>,
+    views: &[ViewSpec],
+) -> bool {
+    let is_size = |check: &CheckSpec| matches!(check.kind, CheckKind::Size { .. });
+    wants_landmarks(views) || !checks.into_iter().all(is_size)
+}
+
+fn wants_landmarks(views: &[ViewSpec]) -> bool {
+    views.iter().any(|view| view.around.is_some())
 }
 
 /// What was made of one candidate.

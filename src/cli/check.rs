@@ -85,6 +85,9 @@ pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
     if args.explain.is_some() && args.images.len() != 1 {
         return Err(AppError::Usage("--explain draws one image; name one".to_owned()));
     }
+    if args.views.is_some() {
+        refuse_equal_names(&args.images)?;
+    }
     let _logs = install_logs(&LogFilter::warnings(), true);
     let kept = args.source.data.is_some() || Environment::process().get("VLMGATE_DATA").is_some();
     // without --data the records of this run are of no use to anybody: they go with it
@@ -104,6 +107,23 @@ pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
     ended?
 }
 
+/// Views are named by their image's file name: two of one name would be written over each other.
+fn refuse_equal_names(images: &[PathBuf]) -> Result<(), AppError> {
+    let mut named = BTreeMap::new();
+    for image in images {
+        if let Some(other) = named.insert(view_prefix(image), image) {
+            let (one, two) = (other.display(), image.display());
+            return Err(AppError::Usage(format!("--views: {one} and {two} have one file name")));
+        }
+    }
+    Ok(())
+}
+
+/// What the views of an image are named after.
+fn view_prefix(image: &Path) -> String {
+    image.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppError> {
     let mut exit = Exit::Done;
     let mut unreadable = false;
@@ -121,20 +141,21 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
             Some(Decision::Review) if !args.strict => {}
             Some(Decision::Review | Decision::Fail) | None => exit = Exit::Rejected,
         }
-        if let (Some(target), Ending::Checked(record)) = (&args.explain, &ending) {
-            explain(app, file, record, target)?;
-        }
-        if let (Some(folder), Ending::Checked(record)) = (&args.views, &ending) {
-            show(app, file, record, folder)?;
-        }
-        match (ending, args.json) {
-            (Ending::Checked(record), true) => put(&json_line(&name, &record, kept)?)?,
-            (Ending::Checked(record), false) => put(&table::render(&name, &record))?,
+        // the verdict first: it is true even where a picture cannot be written
+        match (&ending, args.json) {
+            (Ending::Checked(record), true) => put(&json_line(&name, record, kept)?)?,
+            (Ending::Checked(record), false) => put(&table::render(&name, record))?,
             (Ending::Refused(why), true) => {
                 put(&json!({ "file": name, "verdict": "refused", "detail": why }).to_string())?;
             }
             (Ending::Refused(why), false) => put(&format!("REFUSED {name}  {why}"))?,
             (Ending::Unreadable, _) => {}
+        }
+        if let (Some(target), Ending::Checked(record)) = (&args.explain, &ending) {
+            explain(app, file, record, target)?;
+        }
+        if let (Some(folder), Ending::Checked(record)) = (&args.views, &ending) {
+            show(app, file, record, folder)?;
         }
     }
     Ok(if unreadable { Exit::Failed } else { exit })
@@ -226,7 +247,7 @@ fn show(app: &App, file: &Path, record: &Record, folder: &Path) -> Result<(), Ap
     let views = imaging::show(&candidate, &plan).map_err(|why| not_done("--views", &why))?;
     std::fs::create_dir_all(folder)
         .map_err(|why| AppError::Usage(format!("{}: {why}", folder.display())))?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let name = view_prefix(file);
     for View { id, width_px, height_px, jpeg } in views {
         let target = folder.join(format!("{name}.{id}.jpg"));
         let bytes = jpeg.decoded();

@@ -249,7 +249,13 @@ impl Outline {
             return Err(corrupt(&format!("{scans} scans of {pixels} pixels are too much work")));
         }
         let held = if self.coding == PROGRESSIVE || self.scans > 1 { 2 * self.samples } else { 0 };
-        let given = pixels * self.components.max(3);
+        // planes come in one piece, and while they are cut apart one colour is there twice
+        let cut = if cfg!(feature = "fast-codecs") && self.components == 3 {
+            self.samples + self.samples / 3
+        } else {
+            0
+        };
+        let given = (pixels * self.components.max(3)).max(cut);
         let converted = self.components == 4 || !self.profile.is_empty();
         let copied = if converted { pixels * 3 } else { 0 };
         let lean = self.lean.len() as u64;

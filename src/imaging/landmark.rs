@@ -45,7 +45,7 @@ impl Landmarks {
     pub(crate) fn of(sample: &Sample, subject: &Subject) -> Option<Self> {
         let cover = cover(subject)?;
         let (width, height) = subject.mask.size();
-        let lowest = foot(sample, subject).unwrap_or(cover.bottom);
+        let lowest = foot(sample, subject, &cover).unwrap_or(cover.bottom);
         Some(Self {
             frame: (f64::from(width), f64::from(height)),
             across: (f64::from(cover.left), f64::from(cover.right + 1)),
@@ -76,11 +76,14 @@ impl Landmarks {
     }
 }
 
-/// Start and length of what is kept of a side, as shares of it.
+/// Start and length of what is kept of a side, as shares of it: what lies in the frame, and where
+/// that is too little as much around it, moved away from an edge that it would reach past.
 fn kept((from, to): (f64, f64), side: f64) -> (f64, f64) {
-    let lacking = (LEAST * side - (to - from)).max(0.0) / 2.0;
-    let (from, to) = ((from - lacking).max(0.0), (to + lacking).min(side));
-    (from / side, (to - from) / side)
+    let (from, to) = (from.max(0.0), to.min(side));
+    let lacking = (LEAST * side - (to - from)).max(0.0);
+    let length = to - from + lacking;
+    let from = (from - lacking / 2.0).min(side - length).max(0.0);
+    (from / side, length / side)
 }
 
 /// The views as they are to be cut from an image with these landmarks.
@@ -94,7 +97,10 @@ pub(crate) fn placed(views: &[ViewSpec], landmarks: Option<&Landmarks>) -> Vec<V
 
 #[cfg(test)]
 mod tests {
+    use image::metadata::Orientation;
+
     use super::*;
+    use crate::imaging::picture::{Picture, Pixels};
 
     /// A mug in the middle of a wide frame, its shadow to the right of it and below.
     const MUG: Landmarks = Landmarks {
@@ -131,14 +137,41 @@ mod tests {
     #[test]
     fn a_view_ends_where_the_frame_does() {
         let low = Landmarks { down: (120.0, 200.0), foot: 200.0, ..MUG };
-        assert_eq!(pixels(&low, Landmark::Contact), "135 180 130 20");
+        assert_eq!(pixels(&low, Landmark::Contact), "135 175 130 25");
         let full = Landmarks { across: (0.0, 400.0), down: (0.0, 200.0), ..MUG };
         assert_eq!(full.part(Landmark::Subject), Region::WHOLE);
     }
 
     #[test]
     fn a_speck_is_shown_with_an_eighth_of_the_frame() {
-        let speck = Landmarks { across: (10.0, 12.0), down: (100.0, 102.0), foot: 102.0, ..MUG };
-        assert_eq!(pixels(&speck, Landmark::Subject), "0 88 36 25");
+        let speck = Landmarks { across: (10.0, 12.0), down: (100.0, 101.0), foot: 101.0, ..MUG };
+        assert_eq!(pixels(&speck, Landmark::Subject), "0 88 50 25");
+        let below = Landmarks { across: (398.0, 400.0), down: (198.0, 200.0), foot: 200.0, ..MUG };
+        for landmark in [Landmark::Subject, Landmark::Contact] {
+            assert_eq!(pixels(&below, landmark), "350 175 50 25");
+        }
+    }
+
+    #[test]
+    fn litter_below_a_floating_product_hides_neither_its_foot_nor_the_gap() {
+        const SHADOW: [u8; 10] = [236, 222, 208, 194, 190, 190, 194, 208, 222, 236];
+        // a box that floats 40 rows above its soft shadow, a speck under it and one beside it
+        let pixel = |x: u32, y: u32| match (x, y) {
+            (60..140, 60..110) => [20, 40, 160],
+            (98..102, 190..193) | (20..23, 120..123) => [20; 3],
+            (60..140, 150..160) => [SHADOW[y as usize - 150]; 3],
+            _ => [250; 3],
+        };
+        let pixels = (0..200).flat_map(|y| (0..200).flat_map(move |x| pixel(x, y))).collect();
+        let upright = Orientation::NoTransforms;
+        let picture = Picture::upright((200, 200), Pixels::Rgb(pixels), upright).unwrap();
+        let sample = Sample::of(&picture).unwrap();
+        let found = Landmarks::of(&sample, &Subject::of(&sample)).unwrap();
+        assert_eq!((found.across, found.down.0), ((60.0, 140.0), 60.0));
+        assert!((150.0..=160.0).contains(&found.down.1), "the shadow is within: {found:?}");
+        assert!((110.0..=111.0).contains(&found.foot), "{found:?}");
+        let Region { top, height, .. } = found.part(Landmark::Contact);
+        let (first, last) = (top * 200.0, (top + height) * 200.0);
+        assert!(first < 100.0 && 160.0 < last && last < 190.0, "rows {first} to {last}");
     }
 }

@@ -7,6 +7,7 @@
 use crate::imaging::grid::Grid;
 use crate::imaging::marks::Marks;
 use crate::imaging::mask::{Mask, columns};
+use crate::imaging::parts::Part;
 use crate::imaging::sample::{Sample, luma};
 use crate::imaging::subject::{Ground, Subject};
 
@@ -39,7 +40,7 @@ pub(crate) fn contact(sample: &Sample, subject: &Subject, marks: &mut Marks) -> 
         return None;
     }
     let tints = Tints::of(sample, colour);
-    let columns = tints.columns();
+    let columns = tints.columns(sample.rgba.height());
     let lowest = columns.iter().map(|column| column.foot).max()?;
     let highest = columns.iter().map(|column| column.top).min()?;
     let height = lowest - highest;
@@ -63,15 +64,18 @@ pub(crate) fn contact(sample: &Sample, subject: &Subject, marks: &mut Marks) -> 
     Some((f64::from(gap) / f64::from(height)).min(1.0))
 }
 
-/// The lowest row of a subject on a light ground that is no shadow; `None` where shadows cannot be
-/// told from it: with alpha, in a scene, on a dark ground, or without an edge.
-pub(crate) fn foot(sample: &Sample, subject: &Subject) -> Option<i32> {
+/// The lowest row of a subject on a light ground that is no shadow, of what `cover` takes in: litter
+/// beside or below it has no foot. `None` where shadows cannot be told from the subject: with alpha,
+/// in a scene, on a dark ground, or without an edge.
+pub(crate) fn foot(sample: &Sample, subject: &Subject, cover: &Part) -> Option<i32> {
     let Ground::Plain(colour) = subject.ground else { return None };
     let [red, green, blue] = colour;
     if luma([red, green, blue, 255]) < LIGHT_GROUND {
         return None;
     }
-    Tints::of(sample, colour).columns().iter().map(|column| column.foot).max()
+    let columns = Tints::of(sample, colour).columns(cover.bottom + 1);
+    let covered = columns.iter().filter(|column| (cover.left..=cover.right).contains(&column.x));
+    covered.map(|column| column.foot).max()
 }
 
 /// Whether a pixel of this luma is the ground under a soft shadow: its hue, and not much darker.
@@ -112,10 +116,10 @@ impl<'a> Tints<'a> {
         Self { sample, ground, other, solid }
     }
 
-    /// The columns that have a foot, the lowest row below the first that is solid, and above it a row
-    /// that is something else.
-    fn columns(&self) -> Vec<Column> {
-        let (width, height) = self.other.size();
+    /// The columns that have a foot in the first `height` rows, the lowest below the first that is
+    /// solid, and above it a row that is something else.
+    fn columns(&self, height: i32) -> Vec<Column> {
+        let (width, _) = self.other.size();
         let wide = usize::try_from(width).unwrap_or(0);
         let (mut feet, mut tops) = (vec![None; wide], vec![None; wide]);
         find(&self.solid, (1..height).rev(), &mut feet);

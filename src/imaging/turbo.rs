@@ -31,18 +31,26 @@ pub(crate) fn planes(bytes: &[u8], size: (u32, u32), shrink: u32) -> Option<Plan
     let mut image = YuvImage { pixels: &mut pixels[..], width, align: 1, height, subsamp };
     let (luma_size, chroma_size) = (image.y_size(), image.uv_size());
     decompressor.decompress_to_yuv(bytes, image.as_deref_mut()).ok()?;
-    let mut cut = |(width, height): (usize, usize)| {
-        let rest = pixels.split_off((width * height).min(pixels.len()));
-        let levels: Cow<'static, [u8]> = std::mem::replace(&mut pixels, rest).into();
-        let (width_px, height_px) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
-        (levels.len() == width * height).then_some(Plane { width_px, height_px, levels })
-    };
-    let luma = cut(luma_size)?;
     if subsamp == Subsamp::Gray {
-        return Some(Planes { luma, chroma: None });
+        return Some(Planes { luma: plane(pixels, luma_size)?, chroma: None });
     }
-    let (blue, red) = (cut(chroma_size)?, cut(chroma_size)?);
+    // from the end: what is left in front gives back the room of what was cut off, so that for a
+    // moment one colour is there twice and never more
+    let mut cut = || {
+        let levels = pixels.split_off(pixels.len().checked_sub(chroma_size.0 * chroma_size.1)?);
+        pixels.shrink_to_fit();
+        plane(levels, chroma_size)
+    };
+    let (red, blue) = (cut()?, cut()?);
+    let luma = plane(pixels, luma_size)?;
     Some(Planes { luma, chroma: Some(Chroma { blue, red, across, down }) })
+}
+
+/// A plane of exactly these levels.
+fn plane(levels: Vec<u8>, (width, height): (usize, usize)) -> Option<Plane<'static>> {
+    let (width_px, height_px) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+    let levels: Cow<'static, [u8]> = levels.into();
+    (levels.len() == width * height).then_some(Plane { width_px, height_px, levels })
 }
 
 /// The same as RGB, for what a profile converts.
@@ -148,4 +156,31 @@ fn padded<'a>(
         levels.extend_from_within(levels.len().checked_sub(wide)?..);
     }
     (levels.len() == wide * high).then_some(Cow::Owned(levels))
+}
+
+#[cfg(test)]
+mod tests {
+    use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+
+    use super::*;
+
+    #[test]
+    fn planes_hold_no_more_than_their_levels() {
+        let pixels: Vec<u8> = (0..64 * 48).flat_map(|_| [200, 20, 60]).collect();
+        for factor in [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_2_2] {
+            let mut bytes = Vec::new();
+            let mut encoder = Encoder::new(&mut bytes, 95);
+            encoder.set_sampling_factor(factor);
+            encoder.encode(&pixels, 64, 48, ColorType::Rgb).unwrap();
+            let Planes { luma, chroma } = planes(&bytes, (64, 48), 1).unwrap();
+            let Chroma { blue, red, .. } = chroma.unwrap();
+            for plane in [&luma, &blue, &red] {
+                let Cow::Owned(levels) = &plane.levels else { panic!("its own") };
+                assert_eq!(levels.capacity(), levels.len(), "{factor:?}");
+            }
+            // light, less blue than grey has, and far more red
+            let level = |plane: &Plane<'_>| plane.levels[plane.levels.len() / 2];
+            assert!(level(&blue) < NO_COLOUR && NO_COLOUR + 40 < level(&red), "{factor:?}");
+        }
+    }
 }

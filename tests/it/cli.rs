@@ -73,6 +73,28 @@ fn what_judges_are_shown_can_be_looked_at() {
     let (width, height) = size("foot");
     assert!(height < width && width <= 512 && 100 < height, "{width} x {height}");
     assert!(text(&output.stderr).contains(&format!("{width} x {height}")));
+    // a file where the folder should be: the verdict is told all the same
+    fs::write(folder.path().join("taken"), b"").unwrap();
+    let arguments = ["check", &image, "--policies", "close", "--views", "taken"];
+    let output = vlmgate(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("taken"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("PASS"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn views_of_two_files_of_one_name_are_not_written_over_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::copy(fixture("mug.jpg"), folder.path().join(name).join("mug.jpg")).unwrap();
+    }
+    let arguments = ["check", "a/mug.jpg", "b/mug.jpg", "--views", "shown"];
+    let output = vlmgate(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("a/mug.jpg") && said.contains("b/mug.jpg"), "{said}");
+    assert!(output.stdout.is_empty() && !folder.path().join("shown").exists());
 }
 
 #[test]
