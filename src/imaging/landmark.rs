@@ -76,8 +76,8 @@ impl Landmarks {
     }
 }
 
-/// Start and length of what is kept of a side, as shares of it: what lies in the frame, and where that
-/// is too little as much as has to be around it, further from an edge that it would reach past.
+/// Start and length of what is kept of a side, as shares of it: what lies in the frame, and where
+/// that is too little as much around it, moved away from an edge that it would reach past.
 fn kept((from, to): (f64, f64), side: f64) -> (f64, f64) {
     let (from, to) = (from.max(0.0), to.min(side));
     let lacking = (LEAST * side - (to - from)).max(0.0);

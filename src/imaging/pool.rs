@@ -29,11 +29,11 @@ use crate::imaging::pool::forecast::pixels;
 use crate::imaging::pool::job::{Answer, Errand, Image, Job, Reply, Task};
 use crate::imaging::{Plan, PrepareError, Prepared, Settings};
 
-/// How far a thread that works on pixels stands back. While an async thread wants the same core it gets
-/// a third as much of it (Linux weighs 335 to 1,024), and so it does beside other processes, where no
-/// cgroup of its own divides the cores among them. An async thread that wakes up then runs at once,
-/// where among equals it waits until the one at work had its slice, which is most of a full gate's
-/// event-loop lag.
+/// How far a thread that works on pixels stands back. While an async thread wants the same core it
+/// gets a third as much of it (Linux weighs 335 to 1,024), and so it does beside other processes,
+/// where no cgroup of its own divides the cores among them. An async thread that wakes up then runs
+/// at once, where among equals it waits until the one at work had its slice, which is most of a full
+/// gate's event-loop lag.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 

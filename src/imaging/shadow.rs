@@ -65,8 +65,8 @@ pub(crate) fn contact(sample: &Sample, subject: &Subject, marks: &mut Marks) -> 
 }
 
 /// The lowest row of a subject on a light ground that is no shadow, of what `cover` takes in: litter
-/// beside or below it has no foot. `None` where shadows cannot be told from the subject: with alpha, in
-/// a scene, on a dark ground, or without an edge.
+/// beside or below it has no foot. `None` where shadows cannot be told from the subject: with alpha,
+/// in a scene, on a dark ground, or without an edge.
 pub(crate) fn foot(sample: &Sample, subject: &Subject, cover: &Part) -> Option<i32> {
     let Ground::Plain(colour) = subject.ground else { return None };
     let [red, green, blue] = colour;
