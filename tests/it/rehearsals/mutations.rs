@@ -214,7 +214,7 @@ const CHECKS: &[Row] = &[
         &["what a check flags is for the judge and the record, and settles nothing: washed out"],
     ),
     Row(
-        "min_laplacian_var: 49",
+        "min_laplacian_var: 44",
         "min_laplacian_var: 3",
         &["what a check flags is for the judge and the record, and settles nothing: out of focus"],
     ),
