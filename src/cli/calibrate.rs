@@ -109,25 +109,22 @@ fn span(text: &str) -> Result<Duration, String> {
 
 /// A number of pairs that an offset may rest on.
 fn pairs(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(pairs) if MIN_PAIRS <= pairs => Ok(pairs),
-        Ok(_) => Err(format!(
-            "an offset that rests on fewer than {MIN_PAIRS} images does more harm than good; ask for \
-             {MIN_PAIRS} or more"
-        )),
-        Err(_) => Err(format!("not a whole number such as {MIN_PAIRS} or 8000")),
-    }
+    at_least(text, (MIN_PAIRS, "images"), 8_000)
 }
 
 /// A number of labels that an offset may rest on.
 fn labelled(text: &str) -> Result<u64, String> {
+    at_least(text, (MIN_LABELS, "labels"), 1_000)
+}
+
+fn at_least(text: &str, (least, of): (u64, &str), usual: u64) -> Result<u64, String> {
     match text.parse() {
-        Ok(labels) if MIN_LABELS <= labels => Ok(labels),
+        Ok(number) if least <= number => Ok(number),
         Ok(_) => Err(format!(
-            "an offset that rests on fewer than {MIN_LABELS} labels does more harm than good; ask for \
-             {MIN_LABELS} or more"
+            "an offset that rests on fewer than {least} {of} does more harm than good; ask for \
+             {least} or more"
         )),
-        Err(_) => Err(format!("not a whole number such as {MIN_LABELS} or 1000")),
+        Err(_) => Err(format!("not a whole number such as {least} or {usual}")),
     }
 }
 

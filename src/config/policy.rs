@@ -313,14 +313,11 @@ fn input(raw: &PolicyFile) -> Option<Input> {
 }
 
 fn view(form: &ViewForm) -> Option<ViewSpec> {
+    let crop = form.crop.filled()?.as_ref();
     Some(ViewSpec {
         id: form.id.filled().map(|id| id.text.clone()).unwrap_or_default(),
-        around: form
-            .crop
-            .filled()?
-            .as_ref()
-            .and_then(|crop| crop.around.filled().copied().flatten()),
-        region: form.crop.filled()?.as_ref().map_or(Region::WHOLE, region),
+        around: crop.and_then(|crop| crop.around.filled().copied().flatten()),
+        region: crop.map_or(Region::WHOLE, region),
         max_side_px: form.max_side.filled()?.0,
     })
 }

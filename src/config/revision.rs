@@ -189,8 +189,11 @@ fn input_json(input: &Input) -> Json {
 fn view_json(view: &ViewSpec) -> Json {
     let ViewSpec { id, around, region, max_side_px } = view;
     let shown = json!([id, region.left, region.top, region.width, region.height, max_side_px]);
-    // a view of always the same part keeps the digest that it had before there were others
-    around.map_or(shown.clone(), |around| json!([shown, around.label()]))
+    match around {
+        // such a view keeps the digest that it had before there were others
+        None => shown,
+        Some(around) => json!([shown, around.label()]),
+    }
 }
 
 fn encode_json(input: &Input) -> Json {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::cli::calibrate::evidence::{Evidence, Judges, LeftOut};
-use crate::cli::calibrate::report::{estimate_json, grouped, paste, points, rounded, yaml};
+use crate::cli::calibrate::report::{end, estimate_json, grouped, paste, points, rounded, yaml};
 use crate::clock::Timestamp;
 use crate::clock::dates::{day_of, show_date};
 use crate::domain::policy::Offset;
@@ -229,10 +229,7 @@ impl LabelReport<'_> {
             writeln!(text)?;
             judge.write(text)?;
         }
-        match self.paste() {
-            Some(paste) => write!(text, "\nPaste into the policy:\n\n{paste}"),
-            None => writeln!(text, "\nNothing to paste."),
-        }
+        end(text, self.paste())
     }
 }
 

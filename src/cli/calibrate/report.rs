@@ -113,10 +113,7 @@ impl<'a> Report<'a> {
         if self.judges.is_empty() {
             return writeln!(text, "nobody but {primary} is asked: there is nothing to calibrate");
         }
-        match self.paste() {
-            Some(paste) => write!(text, "\nPaste into the policy:\n\n{paste}"),
-            None => writeln!(text, "\nNothing to paste."),
-        }
+        end(text, self.paste())
     }
 
     /// The part of the policy file, with what stays as it is; `None` where nothing is new.
@@ -125,6 +122,14 @@ impl<'a> Report<'a> {
         let fresh =
             fresh.filter_map(|one| Some((one.name.as_str(), (one.entry.as_ref()?, one.data))));
         paste(self.policy, &fresh.collect())
+    }
+}
+
+/// Ends what is said to people with what to paste.
+pub(super) fn end(text: &mut String, paste: Option<String>) -> fmt::Result {
+    match paste {
+        Some(paste) => write!(text, "\nPaste into the policy:\n\n{paste}"),
+        None => writeln!(text, "\nNothing to paste."),
     }
 }
 
