@@ -354,6 +354,24 @@ fn score(arguments: &[&str]) -> Option<String> {
     Some(said)
 }
 
+/// How far from the policy's line the fit may propose one, as a share of it, in the build with
+/// libjpeg-turbo; the lines are those of the other build. It is half of what `codecs` allows a value,
+/// since a line lies in the middle of two. That build makes a picture smaller before it cuts off what
+/// lies beyond white, so that of a bright one a tenth more runs into white.
+const BUILDS_APART: f64 = if cfg!(feature = "fast-codecs") { 0.075 } else { 0.0 };
+
+/// The rows of the fit's table whose lines are not the policy's, nor as near as the builds agree.
+fn other_lines(said: &str) -> Vec<&str> {
+    let is_near = |row: &str| {
+        let words = row.split_whitespace().skip(3);
+        let numbers: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
+        let (now, fitted) = numbers.split_at(numbers.len() / 2);
+        assert!(!now.is_empty() && now.len() == fitted.len(), "{row}");
+        now.iter().zip(fitted).all(|(now, fitted)| (fitted - now).abs() <= now * BUILDS_APART)
+    };
+    said.lines().filter(|line| line.ends_with("OTHER") && !is_near(line)).collect()
+}
+
 /// Nobody tunes a line by hand: see `policies/fits/product-photo.csv`. What leaving out a source does
 /// is held loosely: it may only get better.
 #[test]
@@ -365,7 +383,7 @@ fn the_shipped_lines_are_those_of_the_fit_and_reach_what_was_asked() {
         "good pictures: 123, stopped 0, flagged 2 (beside: 16 of 122",
         "stated defects caught: 54 of 54",
         "caught less than nine times in ten: none",
-        "lines of the policy that are not the fitted ones: 0",
+        "lines of the policy that are not the fitted ones: ",
         // a known bad picture is one within 6 bits
         "fingerprints: 48 pairs of duplicates, 11100 of different pictures",
         "  farthest duplicates 4 bits",
@@ -373,6 +391,7 @@ fn the_shipped_lines_are_those_of_the_fit_and_reach_what_was_asked() {
     ] {
         assert!(said.lines().any(|one| one.starts_with(line)), "{line}");
     }
+    assert_eq!(other_lines(&said), [""; 0]);
     let apart = said.lines().find_map(|line| line.strip_prefix("(all of these)")).unwrap();
     let [good, raised, caught, "of", stated] = apart.split_whitespace().collect::<Vec<_>>()[..]
     else {
