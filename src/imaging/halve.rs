@@ -121,9 +121,17 @@ fn halve<const PX: usize>(
     for pair in rows.chunks((2 * wide).max(1)) {
         let (above, below) = both(pair, wide);
         mean_row(above.as_flattened(), below.as_flattened(), means);
-        let (pairs, last) = means.as_chunks::<PX>().0.as_chunks::<2>();
-        into.extend(pairs.iter().map(|[left, right]| mean(word(left), word(right)).to_le_bytes()));
-        into.extend(last.iter().map(|last| word(last).to_le_bytes()));
+        let mut rest = means.as_slice();
+        if PX == 4 {
+            // two pixels that are one word are halved several at a time
+            let (pairs, last) = means.as_chunks::<8>();
+            into.extend(pairs.iter().map(|pair| lower(mean_of_pair(u64::from_le_bytes(*pair)))));
+            rest = last;
+        }
+        let (pairs, last) = rest.as_chunks::<PX>().0.as_chunks::<2>();
+        let pair = |[left, right]: &[[u8; PX]; 2]| word(left) | (word(right) << 32);
+        into.extend(pairs.iter().map(|two| lower(mean_of_pair(pair(two)))));
+        into.extend(last.iter().map(|last| lower(word(last))));
     }
 }
 
@@ -160,18 +168,26 @@ fn mean_row(above: &[u8], below: &[u8], means: &mut Vec<u8>) {
     }));
 }
 
-/// The means of the bytes of two words, rounded down.
-fn mean(one: u32, other: u32) -> u32 {
-    (one & other) + (((one ^ other) & 0xFEFE_FEFE) >> 1)
+/// The means of the bytes of a word's two halves, rounded down, in the lower one.
+fn mean_of_pair(pair: u64) -> u64 {
+    let right = pair >> 32;
+    (pair & right) + (((pair ^ right) & 0xFEFE_FEFE) >> 1)
 }
 
-/// A pixel as a word, 255 for what it has not.
-fn word<const PX: usize>(pixel: &[u8; PX]) -> u32 {
-    match pixel.as_slice() {
+/// The pixel in the lower half of a word.
+fn lower(pair: u64) -> [u8; 4] {
+    let [one, two, three, four, ..] = pair.to_le_bytes();
+    [one, two, three, four]
+}
+
+/// A pixel as half a word, 255 for what it has not.
+fn word<const PX: usize>(pixel: &[u8; PX]) -> u64 {
+    let word = match pixel.as_slice() {
         [one, two, three, four] => u32::from_le_bytes([*one, *two, *three, *four]),
         [one, two, three] => u32::from_le_bytes([*one, *two, *three, u8::MAX]),
         _ => 0,
-    }
+    };
+    u64::from(word)
 }
 
 #[cfg(test)]

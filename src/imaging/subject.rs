@@ -117,8 +117,9 @@ pub(crate) fn band_px(side_px: i32, band: f64) -> i32 {
 }
 
 fn plain_ground(sample: &Sample) -> Ground {
-    let pieces = band_pieces(&sample.rgba, BAND);
-    let band: Vec<[u8; 4]> = pieces.flat_map(|(_, pixels)| pixels).copied().collect();
+    // piece by piece: pixel by pixel takes as long as all that is told from it
+    let mut band: Vec<[u8; 4]> = Vec::new();
+    band_pieces(&sample.rgba, BAND).for_each(|(_, pixels)| band.extend_from_slice(pixels));
     let median = |channel: fn(&[u8; 4]) -> u8| {
         Levels::of(band.iter().map(channel)).nth(band.len() / 2).unwrap_or(0)
     };
