@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::drift::configs::Configs;
-use crate::drift::event::Event;
+use crate::drift::event::{Event, Watched};
 use crate::drift::judged::{Judged, Route};
 use crate::drift::monitor::{Monitor, Settings};
 
@@ -31,6 +31,31 @@ pub struct Told<'a> {
     pub reject: bool,
     /// Risk by the local pre-check, 0 to 1.
     pub risk: f64,
+}
+
+/// What an operator makes of what was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// It was seen: watch again, against what was usual before.
+    #[default]
+    Watch,
+    /// It is usual from now on: learn that.
+    Learn,
+}
+
+impl Then {
+    /// Every way to go on.
+    pub const ALL: [Self; 2] = [Self::Watch, Self::Learn];
+
+    /// The word of requests and answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Learn => "learn",
+        }
+    }
 }
 
 /// What is known of one policy.
@@ -86,6 +111,21 @@ impl Standing {
             (true, Some(_)) | (false, None) => {}
         }
         events
+    }
+
+    /// An operator has seen what was told; whom that was about. A baseline that is to be learnt anew is
+    /// learnt from `now_ms` on, milliseconds since 1970, over `baseline_days` times 24 hours.
+    pub fn acknowledge(&mut self, then: Then, now_ms: i64, baseline_days: u32) -> Vec<Watched> {
+        match then {
+            Then::Watch => self.monitor.acknowledge(),
+            Then::Learn => {
+                let told = self.monitor.told();
+                let lasts_ms = DAY_MS.saturating_mul(baseline_days.into());
+                self.monitor.learn_anew(now_ms.saturating_add(lasts_ms));
+                (self.learnt_since_ms, self.learnt_until_ms) = (now_ms, None);
+                told
+            }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::ledger::reader::Reader;
 mod adjusted;
 mod judging;
 mod pairs;
-mod watching;
+pub(super) mod watching;
 
 /// What is compared with where there is no baseline.
 const BEFORE_US: i64 = 7 * 86_400 * 1_000_000;

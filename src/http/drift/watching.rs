@@ -28,7 +28,7 @@ pub(super) fn watch(view: Option<&View>, false_alarms: f64) -> Value {
     let Some(view) = view else {
         return json!({ "phase": "none", "since": null, "baseline": null, "learning": null,
             "detectors": [], "threshold_days": null, "false_alarms_per_30_days": false_alarms,
-            "mix_now": null, "looking_into": null });
+            "mix_now": null, "looking_into": null, "told": [] });
     };
     let since_ms = view.learnt_until_ms.unwrap_or(view.learnt_since_ms);
     let detectors = view.detecting.iter().map(|one| {
@@ -36,14 +36,11 @@ pub(super) fn watch(view: Option<&View>, false_alarms: f64) -> Value {
         json!({ "detector": detector, "judge": judge, "ratio": one.ratio, "n": one.n,
             "alarm_at": one.alarm_at_ms.map(moment) })
     });
-    let learning = view
-        .learning
-        .map(|(n, needs, until_ms)| json!({ "n": n, "needs": needs, "until": moment(until_ms) }));
     json!({
         "phase": if view.baseline.is_some() { "watching" } else { "learning" },
         "since": moment(since_ms),
         "baseline": view.baseline.as_ref().map(|baseline| baseline_json(view, baseline)),
-        "learning": learning,
+        "learning": view.learning.map(learning_json),
         "detectors": detectors.collect::<Vec<_>>(),
         "threshold_days": view.threshold_days,
         "false_alarms_per_30_days": false_alarms,
@@ -52,7 +49,19 @@ pub(super) fn watch(view: Option<&View>, false_alarms: f64) -> Value {
             let (detector, judge) = named(watched);
             json!({ "detector": detector, "judge": judge, "since": moment(*at_ms) })
         }),
+        "told": view.told.iter().map(watched_json).collect::<Vec<_>>(),
     })
+}
+
+/// How far learning has come: verdicts served, how many are needed, until when at least.
+pub(in crate::http) fn learning_json((n, needs, until_ms): (u64, u64, i64)) -> Value {
+    json!({ "n": n, "needs": needs, "until": moment(until_ms) })
+}
+
+/// Who is watched, as it is answered.
+pub(in crate::http) fn watched_json(watched: &Watched) -> Value {
+    let (detector, judge) = named(watched);
+    json!({ "detector": detector, "judge": judge })
 }
 
 fn baseline_json(view: &View, baseline: &Baseline) -> Value {
