@@ -110,8 +110,8 @@ pub(super) fn acknowledged(stored: &StoredAcknowledgement) -> (String, Value) {
         .collect();
     let until = until_ms.map(|ms| Timestamp(ms.saturating_mul(1_000)).to_string());
     let sentence = match then {
-        Then::Watch => format!("{by} has seen it: watched again, {}", whom.join(", ")),
-        Then::Learn => format!("{by} calls it the new normal: what is usual is learnt anew"),
+        Then::Watch => format!("seen by {by}, watched again: {}", whom.join(", ")),
+        Then::Learn => format!("the new normal by {by}, learnt anew"),
     };
     let detail = json!({ "then": then.label(), "by": by, "note": note, "until": until,
         "told": told.iter().map(watched_json).collect::<Vec<_>>() });

@@ -190,9 +190,7 @@ impl ProblemKind {
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something broke on our side")
             }
-            Self::NotConfirmed => {
-                (AWAY, "not_confirmed", "It is not known whether this was done")
-            }
+            Self::NotConfirmed => (AWAY, "not_confirmed", "It is not known whether this was done"),
             Self::Overloaded => (AWAY, "overloaded", "The gate has no room"),
             Self::Draining => (AWAY, "draining", "The gate is about to stop"),
         }

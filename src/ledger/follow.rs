@@ -23,15 +23,14 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Late, Stopwatch, Timestamp};
-use crate::domain::Route as Asked;
 use crate::drift::event::Event;
-use crate::drift::judged::{Route, image_key};
+use crate::drift::judged::image_key;
 use crate::drift::monitor;
 use crate::drift::standing::{Standing, Told};
 use crate::ledger::follow::acknowledge::{Acknowledging, Ask, MOST_WAITING};
 use crate::ledger::follow::keeping::Keeping;
 use crate::ledger::follow::shown::{READ_EVERY, Shown};
-use crate::ledger::follow::stretch::{Aside, Counted, Stretch};
+use crate::ledger::follow::stretch::{Aside, Counted, Stretch, drift_route};
 use crate::ledger::follow::told::{event_mark, revision_mark};
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
@@ -425,7 +424,9 @@ impl Following {
             self.means.chores.send(chore).await.map_err(|_| End::Closed)?;
             match told.await {
                 Ok(Ok(_)) => return Ok(()),
-                Ok(Err(why)) => tracing::warn!(why, "what was counted cannot be written, trying again"),
+                Ok(Err(why)) => {
+                    tracing::warn!(why, "what was counted cannot be written, trying again")
+                }
                 Err(_) if self.means.chores.is_closed() => return Err(End::Closed),
                 Err(_) => tracing::warn!("the writer broke over what was counted, trying again"),
             }
@@ -459,17 +460,6 @@ impl Following {
         if let Err(why) = read.await {
             tracing::warn!(%why, "the last hour's reject rates cannot be read");
         }
-    }
-}
-
-/// A probe that is told of as one was the verdict: it stood in, for whoever was asked beside it.
-fn drift_route(asked: Asked) -> Route {
-    match asked {
-        Asked::Primary => Route::Primary,
-        Asked::Hedge => Route::Hedge,
-        Asked::Failover | Asked::Probe => Route::Failover,
-        Asked::SecondOpinion => Route::SecondOpinion,
-        Asked::Shadow => Route::Shadow,
     }
 }
 

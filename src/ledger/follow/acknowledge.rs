@@ -201,3 +201,33 @@ fn log(wish: &Wish, done: &Done) {
         "drift that was told is acknowledged"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn wish() -> Wish {
+        let (policy, by) = ("product-photo".to_owned(), "root".to_owned());
+        Wish { policy, then: Then::Watch, by, note: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_that_is_busy_or_gone_is_waited_for_no_longer_than_it_may_be() {
+        let (ask, mut asked) = mpsc::channel(1);
+        let acknowledging = Acknowledging(ask);
+        let shortly = || Deadline::after(Duration::from_secs(1));
+        let late = acknowledging.acknowledge(wish(), shortly()).await;
+        assert!(matches!(late, Err(NotDone::Unsure)), "{late:?}");
+        let full = acknowledging.acknowledge(wish(), shortly()).await;
+        assert!(matches!(full, Err(NotDone::Busy)), "{full:?}");
+        assert!(asked.recv().await.is_some_and(|one| one.reply.is_closed()), "nobody waits for it");
+        let breaks = async { drop(asked.recv().await) };
+        let (broken, ()) = tokio::join!(acknowledging.acknowledge(wish(), shortly()), breaks);
+        assert!(matches!(broken, Err(NotDone::Unsure)), "{broken:?}");
+        drop(asked);
+        let gone = acknowledging.acknowledge(wish(), shortly()).await;
+        assert!(matches!(gone, Err(NotDone::Closed)), "{gone:?}");
+    }
+}
