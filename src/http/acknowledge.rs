@@ -52,7 +52,7 @@ pub(super) async fn post(
         return Err(Problem::internal());
     };
     let done = acknowledging.acknowledge(wish.clone(), Deadline::after(WITHIN)).await;
-    let Done { at, told, stands, learning } = done.map_err(|why| refused(&wish, why))?;
+    let Done { at, told, stands, learning } = done.map_err(|why| refused(&wish, &why))?;
     let all = |some: &[Watched]| some.iter().map(watched_json).collect::<Vec<_>>();
     Ok(Json(json!({
         "policy": wish.policy,
@@ -74,7 +74,7 @@ fn then(word: Option<&str>) -> Result<Then, Problem> {
     })
 }
 
-fn refused(wish: &Wish, why: NotDone) -> Problem {
+fn refused(wish: &Wish, why: &NotDone) -> Problem {
     match why {
         NotDone::Unknown => {
             let detail = format!("there is no verdict under a policy {:?}", wish.policy);

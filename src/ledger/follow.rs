@@ -424,11 +424,9 @@ impl Following {
             self.means.chores.send(chore).await.map_err(|_| End::Closed)?;
             match told.await {
                 Ok(Ok(_)) => return Ok(()),
-                Ok(Err(why)) => {
-                    tracing::warn!(why, "what was counted cannot be written, trying again")
-                }
+                Ok(Err(why)) => tracing::warn!(why, "what counts cannot be written, trying again"),
                 Err(_) if self.means.chores.is_closed() => return Err(End::Closed),
-                Err(_) => tracing::warn!("the writer broke over what was counted, trying again"),
+                Err(_) => tracing::warn!("the writer broke over what counts, trying again"),
             }
             self.pause().await?;
         }

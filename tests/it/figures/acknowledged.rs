@@ -289,11 +289,14 @@ async fn gate() -> (TempDir, Gate, Vec<loadtest::SimulatedProvider>) {
     let follower = ledger.follow(read.follow_settings()).unwrap();
     let began_us = Timestamp::now().0 - 8 * DAY_US;
     for n in 0..USUAL + OTHER {
-        let (images, day) = match n.checked_sub(USUAL) {
-            None => (Images::Usual, f64::from(n) / f64::from(USUAL) * 7.0),
-            Some(more) => (Images::Risky, 7.0 + f64::from(more) / f64::from(OTHER) * 0.9),
+        // a week as usual, then almost a day
+        let (images, after_us) = match n.checked_sub(USUAL) {
+            None => (Images::Usual, i64::from(n) * (7 * DAY_US / i64::from(USUAL))),
+            Some(more) => {
+                (Images::Risky, 7 * DAY_US + i64::from(more) * (DAY_US / i64::from(OTHER + 100)))
+            }
         };
-        let at_us = began_us + (day * DAY_US as f64) as i64;
+        let at_us = began_us + after_us;
         let written = ledger.append(ledger.reserve().unwrap(), verdict(n, at_us, images), soon());
         if n % 50 == 49 {
             assert!(written.await.recorded);
