@@ -278,7 +278,7 @@ async fn while_the_store_takes_nothing_nobody_says_that_it_was_done() {
 }
 
 /// A gate over a store in which other images have come since yesterday, and that was told.
-async fn gate() -> (TempDir, Gate, Vec<loadtest::SimulatedProvider>) {
+async fn gate() -> (TempDir, Gate, Config) {
     const DAY_US: i64 = 86_400_000_000;
     let folder = tempfile::tempdir().unwrap();
     let providers = start_providers();
@@ -304,7 +304,7 @@ async fn gate() -> (TempDir, Gate, Vec<loadtest::SimulatedProvider>) {
     }
     counted(&follower, USUAL + OTHER).await;
     end(ledger, follower).await;
-    (folder, Gate::start(&config), providers)
+    (folder, Gate::start(&config), read)
 }
 
 async fn ask(gate: &Gate, body: &str) -> (u16, Value) {
@@ -327,7 +327,7 @@ async fn active(gate: &Gate, detector: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sees_what_was_told_and_then_it_is_told_no_more() {
-    let (_folder, gate, _providers) = gate().await;
+    let (_folder, gate, config) = gate().await;
     let spec = get(&gate, "/openapi.json").await;
     let input = json!([{ "detector": "input", "judge": null }]);
     let watch = async || get(&gate, "/v1/drift").await["watch"].take();
@@ -392,4 +392,17 @@ async fn an_operator_sees_what_was_told_and_then_it_is_told_no_more() {
         text.push_str(&String::from_utf8_lossy(&piece.expect("the stream goes on")));
     }
     assert!(text.contains("\"kind\":\"acknowledged\""), "{text}");
+    drop(gate);
+    check_killed(&config).await;
+}
+
+/// What a gate that was killed knew is what its store says, whatever its file says.
+async fn check_killed(config: &Config) {
+    let (state, usual) = (config.store.drift_file(), config.follow_settings());
+    follow(config.ledger_settings(), usual.clone()).await;
+    let known = fs::read(&state).unwrap();
+    assert!(view(&state).learning.is_some());
+    fs::remove_file(&state).unwrap();
+    follow(config.ledger_settings(), usual).await;
+    assert!(fs::read(&state).unwrap() == known, "the state is the same to the last bit");
 }
