@@ -403,7 +403,7 @@ test('what was told of the images is seen on Why, and then it is told no more', 
   t.after(() => gate.stop());
   await gate.seed('--day', '400', '--minute', '20', '--risky', '22');
   const told = async () => (await gate.get('/v1/drift')).watch.told.map(one => one.detector);
-  await until('the images to be told', async () => (await told()).includes('input'));
+  await until('the images to be told', async () => (await told()).includes('input'), 60_000);
   const page = await browser.open(`${gate.url}/ui/why?since=30m`);
   await ready(page, 'why');
   const stands = page.locator('.stands');
@@ -442,7 +442,8 @@ test('what was told of the images is seen on Why, and then it is told no more', 
   assert.equal((await told()).includes('input'), false);
   const now = await browser.open(`${gate.url}/ui/?since=30m`);
   await ready(now, 'now');
-  assert.match(await now.locator('main').innerText(), /seen by anonymous, watched again: the images/);
+  const seen = /seen by anonymous, watched again: the images/;
+  await until('the mark', async () => seen.test(await now.locator('main').innerText()));
   for (const one of [page, now]) await one.context().close();
 });
 
