@@ -47,7 +47,6 @@ use crate::http::idempotency::Running;
 use crate::http::{Face, Metrics, router, streams};
 use crate::imaging::Imaging;
 use crate::ledger::follow::Follower;
-use crate::ledger::follow::view::Known;
 use crate::ledger::retention::Keeping;
 use crate::ledger::{Ledger, LedgerError};
 use crate::panel::{Care, Judge, Panel};
@@ -270,8 +269,8 @@ impl App {
         self.start_chores(exporter.clone());
         let follower = self.follow();
         let known = follower.as_ref().map(Follower::looking).unwrap_or_default();
-        self.chore(working::work(Arc::clone(&self.gate), Arc::clone(&known)));
-        let face = self.face(exporter, known);
+        self.chore(working::work(Arc::clone(&self.gate), known));
+        let face = self.face(exporter, follower.as_ref());
         let accepting = CancellationToken::new();
         let settings = listen::Settings::default();
         let served = listen::serve(listener, router(face), settings, accepting.clone());
@@ -348,7 +347,7 @@ impl App {
         }
     }
 
-    fn face(&self, exporter: Option<Exporter>, known: Arc<ArcSwap<Known>>) -> Arc<Face> {
+    fn face(&self, exporter: Option<Exporter>, follower: Option<&Follower>) -> Arc<Face> {
         let reloading = Arc::clone(&self.reloading);
         Arc::new(Face {
             gate: Arc::clone(&self.gate),
@@ -360,7 +359,8 @@ impl App {
                 async move { reloading.reload().await }.boxed()
             }),
             drills: Arc::clone(&self.drills),
-            known,
+            known: follower.map(Follower::looking).unwrap_or_default(),
+            acknowledging: follower.map(Follower::acknowledging),
             streams: streams(),
             metrics: exporter.map(|exporter| Box::new(move || exporter.render()) as Metrics),
         })

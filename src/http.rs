@@ -10,6 +10,7 @@
 //! they were refused, [`presence`] whether they are still there, [`problem`] how a refusal reads;
 //! `verdicts`, `records`, `drills` and `admin` are the handlers, `page` what a browser is shown.
 
+mod acknowledge;
 mod admin;
 pub mod auth;
 pub mod body;
@@ -31,6 +32,7 @@ pub mod problem;
 pub mod query;
 pub(crate) mod range;
 mod records;
+mod sent;
 pub(crate) mod sentence;
 pub(crate) mod stats;
 pub mod upload;
@@ -62,6 +64,7 @@ use crate::http::headers::identify;
 use crate::http::idempotency::Running;
 use crate::http::linger::linger;
 use crate::http::problem::{Problem, ProblemKind};
+use crate::ledger::follow::acknowledge::Acknowledging;
 use crate::ledger::follow::view::Known;
 use crate::telemetry;
 
@@ -120,6 +123,8 @@ pub struct Face {
     pub drills: Arc<Drills>,
     /// What is known of drift.
     pub known: Arc<ArcSwap<Known>>,
+    /// How it is said that what drift told was seen; `None` where nothing follows the records.
+    pub acknowledging: Option<Acknowledging>,
     /// Leave to stream events.
     pub streams: Arc<Streams>,
     /// Renders the metrics; `None` where no recorder is installed.
@@ -161,6 +166,7 @@ pub fn router(face: Arc<Face>) -> Router {
         .route("/v1/drift", allow(get(drift::get), "GET"))
         .route("/v1/events", allow(get(events::get), "GET"))
         .route("/admin/reload", allow(post(admin::reload), "POST"))
+        .route("/admin/drift:acknowledge", allow(post(acknowledge::post), "POST"))
         .route("/admin/drills", allow(get(drills::list).post(drills::start), "GET, POST"))
         .route("/admin/drills/{id}", allow(get(drills::one).delete(drills::stop), "GET, DELETE"))
         .route("/livez", allow(get(async || admin::livez()), "GET"))

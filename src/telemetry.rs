@@ -129,7 +129,10 @@ pub const METRICS: &[(&str, &str)] = &[
     ),
     ("vlmgate_drift_mix_shift_se_ratio", "The standard error of that; NaN without a baseline"),
     ("vlmgate_drift_events_total", "Drift events by label"),
-    ("vlmgate_drift_event_active", "1 while what a detector told of stands"),
+    (
+        "vlmgate_drift_event_active",
+        "1 while what a detector told of stands: until it is acknowledged, routing until the share is back",
+    ),
     (
         "vlmgate_drift_baseline_reject_ratio",
         "Share of first verdicts of each judge that would not pass, in the baseline; NaN without one",

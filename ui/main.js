@@ -36,7 +36,7 @@ async function open() {
     const root = Object.assign(document.createElement('div'), { className: `view-${here.view}` });
     main.className = `is-${here.view}`;
     main.replaceChildren(root);
-    view = OPEN[here.view].open({ root, known, go, push, keep, seen, complain });
+    view = OPEN[here.view].open({ root, known, go, push, keep, seen, complain, again: refresh });
   }
   await refresh();
 }

@@ -297,6 +297,11 @@ export function event(mark) {
       icon: 'policy',
       words: html`${mark.policy} <code>${digest(mark.detail?.revision ?? mark.text.replace('revision ', ''))}</code> in force`,
     };
+  if (mark.kind === 'acknowledged')
+    return {
+      icon: 'person',
+      words: html`${mark.text}${mark.detail?.note ? html` <span class="q">${mark.detail.note}</span>` : ''}`,
+    };
   if (mark.kind === 'drill') return { icon: 'drill', words: html`${mark.judge}: ${mark.text}` };
   if (mark.detail?.label === 'policy_annotation') return { icon: 'policy', words: mark.text };
   const [head, ...rest] = mark.text.replace(/ since .*$/, '').split(': ');

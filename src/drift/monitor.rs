@@ -270,11 +270,23 @@ impl Monitor {
         }
     }
 
-    /// An operator has seen what was told: it is watched again, from here.
-    pub fn acknowledge(&mut self) {
-        if let Phase::Watching(watch) = &mut self.phase {
-            watch.muted.clear();
-            watch.rearm();
+    /// An operator has seen what was told of judges and images: it is watched again over the same
+    /// baseline, with evidence from here on. What is still so is told again. Returns whom that is
+    /// about; where nothing was told, nothing changes.
+    pub fn acknowledge(&mut self) -> Vec<Watched> {
+        match &mut self.phase {
+            Phase::Watching(watch) => watch.acknowledge(),
+            Phase::Learning(_) => Vec::new(),
         }
+    }
+
+    /// What is judged from here on is the new normal: a baseline is learnt from it, until a moment at
+    /// least, and until then nothing is watched. Whatever was told or looked into ends.
+    pub fn learn_anew(&mut self, until_ms: i64) {
+        // from whole days, as the first one: what is usual has its hours
+        self.phase = Phase::Learning(Learning::new(until_ms, MIN_BASELINE, false));
+        self.known_configs.clear();
+        // an image of before, seen by a second judge only now, says nothing of the new normal
+        self.recent = Recent::default();
     }
 }

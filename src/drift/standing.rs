@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::drift::configs::Configs;
-use crate::drift::event::Event;
+use crate::drift::event::{Event, Watched};
 use crate::drift::judged::{Judged, Route};
 use crate::drift::monitor::{Monitor, Settings};
 
@@ -31,6 +31,31 @@ pub struct Told<'a> {
     pub reject: bool,
     /// Risk by the local pre-check, 0 to 1.
     pub risk: f64,
+}
+
+/// What an operator makes of what was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// It was seen: watch again, against what was usual before.
+    #[default]
+    Watch,
+    /// It is usual from now on: learn that.
+    Learn,
+}
+
+impl Then {
+    /// Every way to go on.
+    pub const ALL: [Self; 2] = [Self::Watch, Self::Learn];
+
+    /// The word of requests and answers.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::Learn => "learn",
+        }
+    }
 }
 
 /// What is known of one policy.
@@ -87,14 +112,32 @@ impl Standing {
         }
         events
     }
+
+    /// An operator has seen what was told; whom that was about. A baseline that is to be learnt anew is
+    /// learnt from `now_ms` on, milliseconds since 1970, over `baseline_days` times 24 hours.
+    pub fn acknowledge(&mut self, then: Then, now_ms: i64, baseline_days: u32) -> Vec<Watched> {
+        match then {
+            Then::Watch => self.monitor.acknowledge(),
+            Then::Learn => {
+                let told = self.monitor.told();
+                let lasts_ms = DAY_MS.saturating_mul(baseline_days.into());
+                self.monitor.learn_anew(now_ms.saturating_add(lasts_ms));
+                (self.learnt_since_ms, self.learnt_until_ms) = (now_ms, None);
+                told
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::drift::event::Label;
+    use crate::drift::interval::real;
     use crate::drift::judged::image_key;
 
     /// Judgement `n` of a stream whose first judge is away for a while, and then judges otherwise.
@@ -175,6 +218,102 @@ mod tests {
         }
         assert!((40..=600).contains(&shown), "{shown}");
         assert_eq!(standing.monitor.burst_judges(), Vec::<&str>::new());
+    }
+
+    /// A stretch in which the images look so risky, and the first judge rejects so many in a hundred;
+    /// a second judge, who stays as it was, looks at every fifth image too.
+    fn stretch(
+        standing: &mut Standing,
+        all: Range<u32>,
+        (risk, rejects): (f64, u64),
+    ) -> Vec<Label> {
+        let mut told = Vec::new();
+        for n in all {
+            let draw = |what: &str, of: u64| image_key(&format!("{n} {what}")) % of;
+            let one = |judge, route, rejects| Told {
+                image: image_key(&n.to_string()),
+                at_ms: 1_000_000 + i64::from(n) * 9_000,
+                judge,
+                config: "one",
+                route,
+                reject: draw(judge, 100) < rejects,
+                risk: risk + real(draw("risk", 31)) / 62.0,
+            };
+            told.extend(standing.observe(&one("openai-mini", Route::Primary, rejects)));
+            if n % 5 == 0 {
+                told.extend(standing.observe(&one("claude-haiku", Route::Shadow, 10)));
+            }
+        }
+        told.into_iter().map(|event| event.label).collect()
+    }
+
+    /// After a baseline and a stretch of other images, which was told.
+    fn told_of_images() -> Standing {
+        let mut standing = begun();
+        assert_eq!(stretch(&mut standing, 0..3_000, (0.0, 10)), []);
+        assert_eq!(stretch(&mut standing, 3_000..4_500, (0.5, 10)), [Label::InputDrift]);
+        assert_eq!(standing.monitor.told(), [Watched::Input]);
+        standing
+    }
+
+    #[test]
+    fn after_an_input_event_a_judge_that_drifts_is_told_once_that_was_acknowledged() {
+        let (mut mute, mut seen) = (told_of_images(), told_of_images());
+        assert_eq!(seen.acknowledge(Then::Watch, 0, 7), [Watched::Input]);
+        assert_eq!(seen.monitor.told(), []);
+        assert_eq!(seen.acknowledge(Then::Watch, 0, 7), [], "there is nothing more to see");
+        for standing in [&mut mute, &mut seen] {
+            assert_eq!(stretch(standing, 4_500..5_500, (0.0, 10)), [], "the images are back");
+        }
+        assert_eq!(stretch(&mut mute, 5_500..9_000, (0.0, 40)), []);
+        let told = stretch(&mut seen, 5_500..9_000, (0.0, 40));
+        assert_eq!(told, [Label::ProviderDrift("openai-mini".to_owned())]);
+        let judge = Watched::Judge("openai-mini".to_owned());
+        assert_eq!(seen.acknowledge(Then::Watch, 0, 7), std::slice::from_ref(&judge));
+        // and what is still so is told again
+        let told = stretch(&mut seen, 9_000..12_500, (0.0, 40));
+        assert_eq!(told, [Label::ProviderDrift("openai-mini".to_owned())]);
+        assert_eq!(seen.monitor.told(), [judge]);
+    }
+
+    #[test]
+    fn the_new_normal_is_learnt_over_whole_days_and_nothing_is_told_of_it() {
+        let mut standing = told_of_images();
+        let now_ms = 1_000_000 + 4_500 * 9_000;
+        assert_eq!(standing.acknowledge(Then::Learn, now_ms, 1), [Watched::Input]);
+        assert_eq!((standing.learnt_since_ms, standing.learnt_until_ms), (now_ms, None));
+        let day = 4_500..4_500 + 9_600;
+        assert_eq!(standing.monitor.learning(), Some((0, 2_000, now_ms + DAY_MS)));
+        assert_eq!(stretch(&mut standing, day.clone(), (0.5, 10)), []);
+        assert_eq!(standing.monitor.learning(), Some((9_600, 2_000, now_ms + DAY_MS)));
+        assert_eq!(stretch(&mut standing, day.end..day.end + 4_000, (0.5, 10)), []);
+        let baseline = standing.monitor.baseline().unwrap();
+        assert_eq!((baseline.served_elsewhere(), baseline.provisional), ((9_600, 0), false));
+        assert_eq!(standing.learnt_until_ms, Some(now_ms + DAY_MS));
+        let told = stretch(&mut standing, 18_200..20_000, (0.0, 10));
+        assert_eq!(told, [Label::InputDrift], "it is what was usual once that is other now");
+    }
+
+    #[test]
+    fn routing_stands_until_the_share_is_back_whoever_has_seen_it() {
+        let mut standing = begun();
+        assert_eq!(stretch(&mut standing, 0..2_300, (0.0, 10)), []);
+        let mut away = Vec::new();
+        for n in 2_300..2_500 {
+            let at_ms = 1_000_000 + i64::from(n) * 9_000;
+            let (judge, route) = ("claude-haiku", Route::Failover);
+            let image = image_key(&n.to_string());
+            let reject = n % 10 == 0;
+            let told = Told { image, at_ms, judge, config: "one", route, reject, risk: 0.2 };
+            away.extend(standing.observe(&told).into_iter().map(|event| event.label));
+        }
+        assert_eq!(away, [Label::Routing]);
+        let before = standing.clone();
+        assert_eq!(standing.acknowledge(Then::Watch, 0, 7), []);
+        assert_eq!(standing, before, "there is nothing to see");
+        assert_eq!(standing.monitor.told(), [Watched::Share]);
+        assert_eq!(standing.acknowledge(Then::Learn, 0, 0), [Watched::Share]);
+        assert_eq!(standing.monitor.told(), []);
     }
 
     proptest! {

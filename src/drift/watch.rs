@@ -233,6 +233,18 @@ impl Watch {
         share.map(|_| Watched::Share).into_iter().chain(muted.cloned()).collect()
     }
 
+    /// Watches again, from here, what was told of judges and images; who that is. Routing stands until
+    /// the share is back, and an alarm that is being looked into is not told yet: both go on.
+    pub(crate) fn acknowledge(&mut self) -> Vec<Watched> {
+        let mut seen = self.told();
+        seen.retain(|who| *who != Watched::Share);
+        if !seen.is_empty() {
+            self.muted.clear();
+            self.rearm();
+        }
+        seen
+    }
+
     /// Opens a case at an alarm; looks into an open one, when it is time to.
     pub(crate) fn look(
         &mut self,

@@ -34,7 +34,7 @@ use crate::ledger::reader::Reader;
 mod adjusted;
 mod judging;
 mod pairs;
-mod watching;
+pub(super) mod watching;
 
 /// What is compared with where there is no baseline.
 const BEFORE_US: i64 = 7 * 86_400 * 1_000_000;
@@ -107,7 +107,7 @@ pub(crate) async fn told(
     let windows = (before.first.as_slice(), after.first.as_slice());
     add("adjusted", adjusted((reader, &pairs), windows, &after.scope).await?);
     add("pairs", pairs.json());
-    add("watch", watch(view, known.false_alarms_per_30_days));
+    add("watch", watch(view, known));
     add("evidence", evidence(reader, &after.scope).await?);
     add("events", events(reader, policy, *until).await?);
     add("agreement", agreement(&pairs));

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::drill::form::DrillForm;
+use crate::http::acknowledge::acknowledged;
 use crate::http::sentence::event_sentence;
 use crate::ledger::LedgerError;
 use crate::ledger::drills::DrillRow;
 use crate::ledger::figures::Scope;
 use crate::ledger::follow::StoredEvent;
-use crate::ledger::marks::{BREAKER, DRIFT, MAX_MARKS, Mark, MarkFilter};
+use crate::ledger::marks::{ACKNOWLEDGED, BREAKER, DRIFT, MAX_MARKS, Mark, MarkFilter};
 use crate::ledger::reader::Reader;
 
 /// Drills that are looked at for a range.
@@ -103,6 +104,10 @@ fn told(mark: &Mark) -> (String, Value) {
                 let detail = json!({ "event": mark.id, "label": label, "severity": severity });
                 (event_sentence(&event), detail)
             }
+            Err(_) => (mark.kind.clone(), form),
+        },
+        ACKNOWLEDGED => match serde_json::from_str(&mark.form) {
+            Ok(stored) => acknowledged(&stored),
             Err(_) => (mark.kind.clone(), form),
         },
         BREAKER => {

@@ -37,7 +37,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 43] = files![
+const FILES: [(&str, &[u8]); 44] = files![
     "api.js",
     "base.css",
     "chart/adjusted.js",
@@ -78,6 +78,7 @@ const FILES: [(&str, &[u8]); 43] = files![
     "view/now.js",
     "view/review.js",
     "view/verdicts.js",
+    "view/stands.js",
     "view/why.js",
     "views.css",
     "words.js",

@@ -81,6 +81,8 @@ pub enum ProblemKind {
     ReloadFailed,
     /// A fault of ours.
     Internal,
+    /// The store did not say in time whether it has it.
+    NotConfirmed,
     /// No room: try again.
     Overloaded,
     /// The process is about to stop: try another replica.
@@ -89,7 +91,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -117,6 +119,7 @@ impl ProblemKind {
         Self::VerdictFailed,
         Self::ReloadFailed,
         Self::Internal,
+        Self::NotConfirmed,
         Self::Overloaded,
         Self::Draining,
     ];
@@ -187,6 +190,7 @@ impl ProblemKind {
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something broke on our side")
             }
+            Self::NotConfirmed => (AWAY, "not_confirmed", "It is not known whether this was done"),
             Self::Overloaded => (AWAY, "overloaded", "The gate has no room"),
             Self::Draining => (AWAY, "draining", "The gate is about to stop"),
         }

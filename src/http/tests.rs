@@ -102,6 +102,7 @@ fn the_description_lists_these_routes() {
         "get /v1/drift",
         "get /v1/events",
         "post /admin/reload",
+        "post /admin/drift:acknowledge",
         "post /admin/drills",
         "get /admin/drills",
         "get /admin/drills/{id}",

@@ -19,34 +19,36 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Late, Stopwatch, Timestamp};
-use crate::domain::Route as Asked;
 use crate::drift::event::Event;
-use crate::drift::judged::{Route, image_key};
+use crate::drift::judged::image_key;
 use crate::drift::monitor;
 use crate::drift::standing::{Standing, Told};
+use crate::ledger::follow::acknowledge::{Acknowledging, Ask, MOST_WAITING};
 use crate::ledger::follow::keeping::Keeping;
 use crate::ledger::follow::shown::{READ_EVERY, Shown};
-use crate::ledger::follow::stretch::{Aside, Counted, Stretch};
+use crate::ledger::follow::stretch::{Aside, Counted, Stretch, drift_route};
+use crate::ledger::follow::told::{event_mark, revision_mark};
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
 use crate::ledger::inbox::Chore;
-use crate::ledger::marks::{DRIFT, Mark, REVISION};
 use crate::ledger::reader::Reader;
 use crate::ledger::rollup::{Cells, judged, said_aside};
 use crate::ledger::writing::{Count, Followed, Writing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry;
 
+pub mod acknowledge;
 pub(crate) mod baselines;
 mod checkpoint;
 mod keeping;
 mod shown;
 mod start;
 mod stretch;
+mod told;
 pub mod view;
 
 /// Records in one step: bounds how long a record may wait for the chore.
@@ -102,6 +104,7 @@ pub struct StoredEvent {
 #[derive(Debug)]
 pub struct Follower {
     known: Arc<ArcSwap<Known>>,
+    acknowledging: Acknowledging,
     stop: CancellationToken,
     ended: oneshot::Receiver<()>,
 }
@@ -117,6 +120,12 @@ impl Follower {
     #[must_use]
     pub fn looking(&self) -> Arc<ArcSwap<Known>> {
         Arc::clone(&self.known)
+    }
+
+    /// How it is told what an operator has seen.
+    #[must_use]
+    pub fn acknowledging(&self) -> Acknowledging {
+        self.acknowledging.clone()
     }
 
     /// Counts what is there, keeps the state, and ends.
@@ -151,16 +160,18 @@ impl Ledger {
         let known = Arc::new(ArcSwap::from_pointee(Known::new(followed, &settings)));
         let stop = CancellationToken::new();
         let (ends, ended) = oneshot::channel();
+        let (ask, asked) = mpsc::channel(MOST_WAITING);
         let means = Means {
             reader,
             chores: self.chores.clone(),
             grown: self.grown(),
             known: Arc::clone(&known),
+            asked: Arc::new(Mutex::new(asked)),
             stop: stop.clone(),
             settings,
         };
         start(means, runtime, ends).map_err(broken)?;
-        Ok(Follower { known, stop, ended })
+        Ok(Follower { known, acknowledging: Acknowledging(ask), stop, ended })
     }
 }
 
@@ -193,9 +204,11 @@ async fn again<F: Future<Output = ()>>(stop: CancellationToken, mut run: impl Fn
 #[derive(Clone)]
 struct Means {
     reader: Reader,
-    chores: tokio::sync::mpsc::Sender<Chore>,
+    chores: mpsc::Sender<Chore>,
     grown: watch::Receiver<i64>,
     known: Arc<ArcSwap<Known>>,
+    /// Held by the one that runs: it takes the place of one that broke.
+    asked: Arc<Mutex<mpsc::Receiver<Ask>>>,
     stop: CancellationToken,
     settings: Settings,
 }
@@ -242,8 +255,9 @@ impl Following {
         if let Err(End::Closed | End::Stopped) = self.take_up().await {
             return;
         }
+        let mut asked = Arc::clone(&self.means.asked).lock_owned().await;
         loop {
-            if let Err(End::Closed) = self.advance().await {
+            if let Err(End::Closed) = self.advance(&mut asked).await {
                 return;
             }
             self.show_rates().await;
@@ -251,6 +265,10 @@ impl Following {
             let next_rates = Deadline::after(READ_EVERY);
             tokio::select! {
                 () = stopped.cancelled() => break,
+                Some(ask) = asked.recv() => match self.acknowledge(ask).await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
                 grown = next_rates.bound(self.means.grown.changed()) => match grown {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => break,
@@ -264,15 +282,18 @@ impl Following {
             // cut short by the end, which counts what is there
             Deadline::after(GATHER).bound(stopped.cancelled()).await.ok();
         }
-        if self.advance().await.is_ok() {
+        if self.advance(&mut asked).await.is_ok() {
             self.keep();
         }
     }
 
     /// Counts everything that is there, step by step; between two of them others have the machine
     /// for as long as the step took.
-    async fn advance(&mut self) -> Result<(), End> {
+    async fn advance(&mut self, asked: &mut mpsc::Receiver<Ask>) -> Result<(), End> {
         loop {
+            if let Ok(ask) = asked.try_recv() {
+                self.acknowledge(ask).await?;
+            }
             let watch = Stopwatch::start();
             let stretch = self.read(self.followed.n, i64::MAX).await?;
             let Some(to) = stretch.to else { return Ok(()) };
@@ -392,15 +413,20 @@ impl Following {
     /// Hands the sums to the writer. They are one transaction: what failed is tried again whole.
     async fn store(&self, count: Count) -> Result<(), End> {
         let count = Arc::new(count);
+        self.write(|| Writing::Count(Arc::clone(&count))).await
+    }
+
+    /// Hands something to the writer until the store has it.
+    async fn write(&self, writing: impl Fn() -> Writing) -> Result<(), End> {
         loop {
             let (reply, told) = oneshot::channel();
-            let chore = Chore::Write(Writing::Count(Arc::clone(&count)), reply);
+            let chore = Chore::Write(writing(), reply);
             self.means.chores.send(chore).await.map_err(|_| End::Closed)?;
             match told.await {
                 Ok(Ok(_)) => return Ok(()),
-                Ok(Err(why)) => tracing::warn!(why, "sums cannot be written, trying again"),
+                Ok(Err(why)) => tracing::warn!(why, "what counts cannot be written, trying again"),
                 Err(_) if self.means.chores.is_closed() => return Err(End::Closed),
-                Err(_) => tracing::warn!("the writer broke over some sums, trying again"),
+                Err(_) => tracing::warn!("the writer broke over what counts, trying again"),
             }
             self.pause().await?;
         }
@@ -432,44 +458,6 @@ impl Following {
         if let Err(why) = read.await {
             tracing::warn!(%why, "the last hour's reject rates cannot be read");
         }
-    }
-}
-
-fn revision_mark(form: &RecordForm) -> Mark {
-    Mark {
-        id: 0,
-        kind: REVISION.to_owned(),
-        at: form.at,
-        until: None,
-        policy: Some(form.policy.name.clone()),
-        judge: None,
-        form: serde_json::json!({ "revision": form.policy.revision.to_string() }).to_string(),
-    }
-}
-
-/// An event that cannot be written as JSON holds a number that is none: a defect, and logged.
-fn event_mark(policy: &str, stored: &StoredEvent) -> Option<Mark> {
-    let form = serde_json::to_string(stored);
-    let form = form.inspect_err(|why| tracing::error!(%why, "a drift event cannot be kept"));
-    Some(Mark {
-        id: 0,
-        kind: DRIFT.to_owned(),
-        at: Timestamp(stored.event.at_ms.saturating_mul(1_000)),
-        until: None,
-        policy: Some(policy.to_owned()),
-        judge: None,
-        form: form.ok()?,
-    })
-}
-
-/// A probe that is told of as one was the verdict: it stood in, for whoever was asked beside it.
-fn drift_route(asked: Asked) -> Route {
-    match asked {
-        Asked::Primary => Route::Primary,
-        Asked::Hedge => Route::Hedge,
-        Asked::Failover | Asked::Probe => Route::Failover,
-        Asked::SecondOpinion => Route::SecondOpinion,
-        Asked::Shadow => Route::Shadow,
     }
 }
 

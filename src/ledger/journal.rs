@@ -386,7 +386,8 @@ impl Writer {
                     Writing::Count(count) => self.counters.counted(count.to.seq),
                     // it counts: who follows is to look
                     Writing::Shadow(_) => self.grown.send_modify(|_| {}),
-                    Writing::Mark(_)
+                    Writing::Acknowledgement(_)
+                    | Writing::Mark(_)
                     | Writing::EndMark { .. }
                     | Writing::EndMarks { .. }
                     | Writing::Label(_)

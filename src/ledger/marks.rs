@@ -1,5 +1,5 @@
 //! A mark is something that happened which a picture of the figures must show: a new revision, a
-//! breaker that was not closed for a while, drift.
+//! breaker that was not closed for a while, drift, and that somebody acknowledged it.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use crate::ledger::{Ledger, LedgerError};
 
 /// The kind of a drift event.
 pub const DRIFT: &str = "drift";
+/// The kind of an operator's word that what drift told is seen.
+pub const ACKNOWLEDGED: &str = "acknowledged";
 /// The kind of a stretch during which a breaker was not closed.
 pub const BREAKER: &str = "breaker";
 /// The kind of the first verdict under a revision.
@@ -29,9 +31,13 @@ const WRITE: Duration = Duration::from_secs(10);
 const INSERT: &str = "INSERT INTO mark (kind, at_us, until_us, policy, judge, form) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
+const INSERT_ONCE: &str = "INSERT INTO mark (kind, at_us, until_us, policy, judge, form) \
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM mark \
+    WHERE kind = ?1 AND at_us = ?2 AND policy IS ?4 AND form = ?6)";
+
 /// Marks of a policy, or of none, that were over by a moment; a breaker's lasts until it is ended.
 const DELETE: &str = "DELETE FROM mark WHERE id IN (SELECT id FROM mark \
-    WHERE kind IN ('drift', 'breaker') AND at_us < ?2 AND policy IS ?1 \
+    WHERE kind IN ('drift', 'acknowledged', 'breaker') AND at_us < ?2 AND policy IS ?1 \
     AND coalesce(until_us, CASE kind WHEN 'breaker' THEN ?2 ELSE at_us END) < ?2 LIMIT ?3)";
 
 /// Something that happened.
@@ -39,7 +45,7 @@ const DELETE: &str = "DELETE FROM mark WHERE id IN (SELECT id FROM mark \
 pub struct Mark {
     /// The order in which they were written; 0 until it is.
     pub id: i64,
-    /// [`DRIFT`], [`BREAKER`] or [`REVISION`].
+    /// [`DRIFT`], [`ACKNOWLEDGED`], [`BREAKER`] or [`REVISION`].
     pub kind: String,
     /// When, or from when.
     pub at: Timestamp,
@@ -135,7 +141,23 @@ impl Reader {
 
 /// Writes one mark; its id.
 pub(crate) async fn insert(conn: &mut SqliteConnection, mark: &Mark) -> Result<i64, sqlx::Error> {
-    let insert = sqlx::query(INSERT)
+    run(conn, INSERT, mark).await
+}
+
+/// Writes one mark unless the very same is there: what is tried again is one word, not two.
+pub(crate) async fn insert_once(
+    conn: &mut SqliteConnection,
+    mark: &Mark,
+) -> Result<i64, sqlx::Error> {
+    run(conn, INSERT_ONCE, mark).await
+}
+
+async fn run(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+    mark: &Mark,
+) -> Result<i64, sqlx::Error> {
+    let insert = sqlx::query(statement)
         .bind(&mark.kind)
         .bind(mark.at.0)
         .bind(mark.until.map(|at| at.0))
@@ -145,7 +167,7 @@ pub(crate) async fn insert(conn: &mut SqliteConnection, mark: &Mark) -> Result<i
     Ok(insert.execute(conn).await?.last_insert_rowid())
 }
 
-/// Deletes at most `most` marks of breakers and of drift that were over `before`; how many.
+/// Deletes at most `most` marks of breakers, of drift and of who acknowledged it that were over `before`; how many.
 pub(crate) async fn delete(
     conn: &mut SqliteConnection,
     policy: Option<&str>,

@@ -46,7 +46,7 @@ pub struct Swept {
     pub images: u64,
     /// Picture files that no record speaks of any more.
     pub files: u64,
-    /// Marks of breakers and of drift.
+    /// Marks of breakers, of drift and of who acknowledged it.
     pub marks: u64,
     /// Keys of repeated requests.
     pub keys: u64,

@@ -8,6 +8,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::Timestamp;
+use crate::ledger::follow::acknowledge::Acknowledgement;
 use crate::ledger::follow::baselines::KeptBaseline;
 use crate::ledger::labels::{self, NewLabel};
 use crate::ledger::listing::Listing;
@@ -54,6 +55,7 @@ pub(crate) struct Count {
 #[derive(Debug)]
 pub(crate) enum Writing {
     Count(Arc<Count>),
+    Acknowledgement(Arc<Acknowledgement>),
     Mark(Box<Mark>),
     EndMark {
         id: i64,
@@ -89,6 +91,10 @@ impl Writing {
                     }
                 }
                 n
+            }
+            Self::Acknowledgement(one) => {
+                one.kept.insert(&mut tx).await?;
+                marks::insert_once(&mut tx, &one.mark).await?
             }
             Self::Mark(mark) => marks::insert(&mut tx, mark).await?,
             Self::EndMark { id, at } => {

@@ -1,5 +1,6 @@
 //! Figures, drift and events as the page asks for them, and what a kill does to them: nothing.
 
+mod acknowledged;
 mod copied;
 pub(crate) mod counting;
 mod restored;

@@ -10,7 +10,7 @@ use crate::crash::Gate;
 use crate::world::{Plan, client, mug, start_providers, write_files};
 
 /// Series (name and labels) with their values.
-async fn scrape(url: &str) -> BTreeMap<String, f64> {
+pub(crate) async fn scrape(url: &str) -> BTreeMap<String, f64> {
     let text = client().get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let series = lines.map(|line| line.rsplit_once(' ').unwrap());

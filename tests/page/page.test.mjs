@@ -398,6 +398,55 @@ test('lines that served none before were told of nowhere', async () => {
   await page.context().close();
 });
 
+test('what was told of the images is seen on Why, and then it is told no more', async t => {
+  const gate = await World.start();
+  t.after(() => gate.stop());
+  await gate.seed('--day', '400', '--minute', '20', '--risky', '22');
+  const told = async () => (await gate.get('/v1/drift')).watch.told.map(one => one.detector);
+  await until('the images to be told', async () => (await told()).includes('input'), 60_000);
+  const page = await browser.open(`${gate.url}/ui/why?since=30m`);
+  await ready(page, 'why');
+  const stands = page.locator('.stands');
+  assert.match(await stands.innerText(), /Told of the images, and not seen yet/);
+  assert.deepEqual(await serious(page), []);
+  // who may not is told why, and nothing changes
+  await page.evaluate(() => {
+    const real = globalThis.fetch;
+    globalThis.fetch = (path, options) => {
+      if (!String(path).startsWith('/admin')) return real(path, options);
+      globalThis.fetch = real;
+      const problem = JSON.stringify({ detail: 'the key has no role admin' });
+      const headers = { 'content-type': 'application/problem+json' };
+      return Promise.resolve(new Response(problem, { status: 403, headers }));
+    };
+  });
+  const said = page.locator('[data-part="said"]');
+  await stands.getByRole('button', { name: 'Seen, watch on' }).click();
+  await until('the refusal', async () => /no role admin/.test(await said.innerText()));
+  assert.equal((await told()).includes('input'), true);
+  // what takes days is asked twice, and by keyboard only
+  const focused = () => page.evaluate(() => document.activeElement.textContent);
+  await stands.getByRole('button', { name: 'This is the new normal' }).focus();
+  await page.keyboard.press('Enter');
+  assert.match(await stands.innerText(), /For 7 days and 2,000 verdicts at least nothing is watched/);
+  assert.equal(await focused(), 'Learn it anew');
+  assert.deepEqual(await serious(page), []);
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  assert.match(await focused(), /This is the new normal/);
+  await page.keyboard.press('Shift+Tab');
+  assert.equal(await focused(), 'Seen, watch on');
+  await page.keyboard.press('Enter');
+  await until('what stood to go', async () => stands.isHidden());
+  assert.match(await said.innerText(), /^Seen: it is watched again from here/);
+  assert.equal((await told()).includes('input'), false);
+  const now = await browser.open(`${gate.url}/ui/?since=30m`);
+  await ready(now, 'now');
+  const seen = /seen by anonymous, watched again: the images/;
+  await until('the mark', async () => seen.test(await now.locator('main').innerText()));
+  for (const one of [page, now]) await one.context().close();
+});
+
 test('a report opens from a disk, draws its charts and asks nobody, in light, dark and on paper', async () => {
   const { world: gate, said } = await failover();
   const url = gate.report('--since', said.began, '--until', said.ended);

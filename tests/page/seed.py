@@ -1,7 +1,7 @@
 """Seeds a gate's store with made-up verdicts: more than a week as usual, then an hour in which the primary
 refuses calls for six minutes and its second steps in, who rejects more. Every reason says that it is simulated.
 
-    seed.py STORE.db TEMPLATE.json [--day N] [--minute N] [--findings N] [--seed N]
+    seed.py STORE.db TEMPLATE.json [--day N] [--minute N] [--findings N] [--risky N] [--seed N]
 
 STORE.db is a store that the gate has opened once, TEMPLATE.json a record of it as `GET /v1/verdicts/{id}`
 answers. Prints as JSON when the outage was and what it did to the rate. The law: an image has one quality for
@@ -103,8 +103,8 @@ def said_of(rejected, worst):
     return "review" if worst == "contact_shadow" else "fail"
 
 
-def record(template, chance, at_us, is_out):
-    """One verdict."""
+def record(template, chance, at_us, is_out, is_risky):
+    """One verdict. A risky image only looks so to the pre-check."""
     image = Image(chance)
     usual = chance.choices(list(USUAL), USUAL.values())[0]
     attempts, started, judge = [], 9, usual
@@ -190,7 +190,7 @@ def record(template, chance, at_us, is_out):
         "seq": None,
         "at": moment,
         "first_verdict": said,
-        "pre": round(chance.betavariate(2, 5), 3),
+        "pre": round((0.9 if is_risky else 0) + chance.betavariate(2, 5) * (0.1 if is_risky else 1), 3),
     }
 
 
@@ -246,6 +246,7 @@ def main():
     read.add_argument("--day", type=float, default=3000, help="images a day as usual")
     read.add_argument("--minute", type=float, default=240, help="images a minute in the last hour")
     read.add_argument("--findings", type=int, default=8, help="findings a record")
+    read.add_argument("--risky", type=float, default=0, help="minutes at the end of risky images")
     read.add_argument("--seed", type=int, default=20261121)
     asked = read.parse_args()
     with open(asked.template, encoding="utf-8") as file:
@@ -273,7 +274,8 @@ def main():
     for at, chance in moments(now_s, asked.day, asked.minute, asked.seed):
         is_out = began <= at < ended
         at_us = int(at * 1e6)
-        form = record(template, chance, at_us, is_out)
+        is_risky = now_s - asked.risky * 60 <= at
+        form = record(template, chance, at_us, is_out, is_risky)
         seq = store.execute(insert, row(form, at_us)).lastrowid
         store.execute("INSERT INTO counted (seq) VALUES (?)", (seq,))
         if form["route"]:

@@ -112,7 +112,8 @@ function marksOf(stats, x, right) {
   );
   const last = [0, 0, 0, 0];
   for (const mark of [...stats.marks].reverse()) {
-    const row = ROWS.findIndex(([kind]) => kind === mark.kind);
+    const isWord = mark.kind === 'acknowledged';
+    const row = ROWS.findIndex(([kind]) => kind === (isWord ? 'drift' : mark.kind));
     if (row < 0) continue;
     const y = 10 + row * ROW;
     const at = x(Date.parse(mark.at));
@@ -130,7 +131,7 @@ function marksOf(stats, x, right) {
       );
     else
       parts.push(
-        html`<g transform="translate(${px(at - 6)} ${px(y - 6)})" color="var(--ink)"><rect width="13" height="12" fill="var(--bg)"/><svg width="12" height="12" viewBox="0 0 16 16">${icon(mark.kind === 'revision' ? 'policy' : 'drill')}</svg></g>`,
+        html`<g transform="translate(${px(at - 6)} ${px(y - 6)})" color="var(--ink)"><rect width="13" height="12" fill="var(--bg)"/><svg width="12" height="12" viewBox="0 0 16 16">${icon(isWord ? 'person' : mark.kind === 'revision' ? 'policy' : 'drill')}</svg></g>`,
       );
     const start = (isSpan && mark.kind !== 'drill' ? to : at + 6) + 5;
     const long = words.length * 6;

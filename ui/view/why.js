@@ -12,6 +12,7 @@ import { colour, judge, sorted } from '/ui/palette.js';
 import { address, iso, shared } from '/ui/place.js';
 import { effectRows, evidenceRows, fallRows } from '/ui/reading.js';
 import * as story from '/ui/story.js';
+import * as stands from '/ui/view/stands.js';
 import {
   FEW,
   between,
@@ -30,7 +31,8 @@ import {
 const HALF_HOUR = 1_800_000;
 
 const skeleton = html`<h1 class="sr">Why the reject rate moved</h1><div class="windows" data-part="windows"></div>
-  <p class="told" data-part="told"></p><p class="told-more" data-part="more"></p><div data-part="empty"></div>
+  <p class="told" data-part="told"></p><p class="told-more" data-part="more"></p>
+  <section class="stands" data-part="stands" aria-label="Told, and not seen yet" hidden></section><p class="stands-said" data-part="said" role="status" tabindex="-1"></p><div data-part="empty"></div>
   <div class="why" data-part="body" hidden>
   <section><div class="head"><h2>Where the change comes from</h2><span class="small q">points of the rate of first judgements that would not pass; the parts add up exactly</span></div><div class="chart" data-part="fall"></div></section>
   <section><div class="head"><h2>Expected and observed</h2><span class="small q">points, 95 %</span></div><div class="chart" data-part="effects"></div>
@@ -40,13 +42,14 @@ const skeleton = html`<h1 class="sr">Why the reject rate moved</h1><div class="w
   <section class="all"><div class="head"><h2>What was found in 30 days</h2><span class="small q" data-part="found-note"></span></div><ol class="events wide" data-part="found"></ol></section></div>`;
 
 // Opens the view in `root`.
-export function open({ root, known }) {
+export function open({ root, known, again }) {
   paint(root, skeleton);
   const part = name => root.querySelector(`[data-part="${name}"]`);
   let place = null,
     drift = null,
     around = null,
     window_ = null;
+  const standing = stands.open({ node: part('stands'), status: part('said'), changed: again });
 
   const drawCharts = () => {
     const rows = fallRows(drift, window_);
@@ -84,6 +87,7 @@ export function open({ root, known }) {
     const { lead, rest } = story.answer(drift, window_);
     paint(part('told'), html`<em>${lead}</em> ${rest}`);
     paint(part('more'), more(drift));
+    standing.show(drift);
     const isEmpty = !drift.change;
     part('body').hidden = isEmpty;
     paint(part('empty'), isEmpty ? missing(drift) : '');

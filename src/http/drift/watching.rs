@@ -9,13 +9,14 @@ use crate::drift::baseline::Baseline;
 use crate::drift::event::Watched;
 use crate::drift::interval::Tally;
 use crate::drift::judged::is_hedge_stratum;
+use crate::drift::monitor::MIN_BASELINE;
 use crate::http::drift::parts;
 use crate::http::range::{EffectForm, RangeQuery, ShareForm};
 use crate::http::sentence::event_sentence;
 use crate::ledger::LedgerError;
 use crate::ledger::figures::Scope;
 use crate::ledger::follow::StoredEvent;
-use crate::ledger::follow::view::View;
+use crate::ledger::follow::view::{Known, View};
 use crate::ledger::marks::{DRIFT, Mark, MarkFilter};
 use crate::ledger::reader::Reader;
 
@@ -24,11 +25,13 @@ const EVENTS_US: i64 = 30 * 86_400 * 1_000_000;
 /// Events told at most.
 const MAX_EVENTS: usize = 100;
 
-pub(super) fn watch(view: Option<&View>, false_alarms: f64) -> Value {
+pub(super) fn watch(view: Option<&View>, known: &Known) -> Value {
+    let false_alarms = known.false_alarms_per_30_days;
+    let learns = json!({ "days": known.baseline_days, "verdicts": MIN_BASELINE });
     let Some(view) = view else {
         return json!({ "phase": "none", "since": null, "baseline": null, "learning": null,
             "detectors": [], "threshold_days": null, "false_alarms_per_30_days": false_alarms,
-            "mix_now": null, "looking_into": null });
+            "mix_now": null, "looking_into": null, "told": [], "learns": learns });
     };
     let since_ms = view.learnt_until_ms.unwrap_or(view.learnt_since_ms);
     let detectors = view.detecting.iter().map(|one| {
@@ -36,14 +39,11 @@ pub(super) fn watch(view: Option<&View>, false_alarms: f64) -> Value {
         json!({ "detector": detector, "judge": judge, "ratio": one.ratio, "n": one.n,
             "alarm_at": one.alarm_at_ms.map(moment) })
     });
-    let learning = view
-        .learning
-        .map(|(n, needs, until_ms)| json!({ "n": n, "needs": needs, "until": moment(until_ms) }));
     json!({
         "phase": if view.baseline.is_some() { "watching" } else { "learning" },
         "since": moment(since_ms),
         "baseline": view.baseline.as_ref().map(|baseline| baseline_json(view, baseline)),
-        "learning": learning,
+        "learning": view.learning.map(learning_json),
         "detectors": detectors.collect::<Vec<_>>(),
         "threshold_days": view.threshold_days,
         "false_alarms_per_30_days": false_alarms,
@@ -52,7 +52,20 @@ pub(super) fn watch(view: Option<&View>, false_alarms: f64) -> Value {
             let (detector, judge) = named(watched);
             json!({ "detector": detector, "judge": judge, "since": moment(*at_ms) })
         }),
+        "told": view.told.iter().map(watched_json).collect::<Vec<_>>(),
+        "learns": learns,
     })
+}
+
+/// How far learning has come: verdicts served, how many are needed, until when at least.
+pub(in crate::http) fn learning_json((n, needs, until_ms): (u64, u64, i64)) -> Value {
+    json!({ "n": n, "needs": needs, "until": moment(until_ms) })
+}
+
+/// Who is watched, as it is answered.
+pub(in crate::http) fn watched_json(watched: &Watched) -> Value {
+    let (detector, judge) = named(watched);
+    json!({ "detector": detector, "judge": judge })
 }
 
 fn baseline_json(view: &View, baseline: &Baseline) -> Value {

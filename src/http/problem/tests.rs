@@ -50,6 +50,7 @@ fn the_whole_table() {
     422 verdict_failed | The verdict is fail | /problems/verdict-failed
     422 reload_failed | The new configuration is invalid | /problems/reload-failed
     500 internal | Something broke on our side | /problems/internal
+    503 not_confirmed | It is not known whether this was done | /problems/not-confirmed
     503 overloaded | The gate has no room | /problems/overloaded
     503 draining | The gate is about to stop | /problems/draining
     ");

@@ -23,7 +23,7 @@ const MOST_BYTES: u64 = 1 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Folded {
     form: u32,
-    baseline_days: u32,
+    pub(super) baseline_days: u32,
     pub(super) false_alarms_per_30_days: f64,
     burst_images: u64,
 }

@@ -26,6 +26,8 @@ pub struct Known {
     pub followed: Followed,
     /// False alarms allowed in thirty days.
     pub false_alarms_per_30_days: f64,
+    /// Whole days that a baseline is learnt from.
+    pub baseline_days: u32,
     /// By policy.
     pub policies: BTreeMap<String, Arc<View>>,
 }
@@ -34,7 +36,8 @@ impl Known {
     /// Nothing yet.
     pub(super) fn new(followed: Followed, settings: &Settings) -> Self {
         let false_alarms_per_30_days = settings.false_alarms_per_30_days;
-        Self { followed, false_alarms_per_30_days, policies: BTreeMap::new() }
+        let baseline_days = settings.baseline_days;
+        Self { followed, false_alarms_per_30_days, baseline_days, policies: BTreeMap::new() }
     }
 
     /// What a gate knew when it last kept its state in `file`, and up to where its store counts:
@@ -51,6 +54,7 @@ impl Known {
         Ok(Self {
             followed,
             false_alarms_per_30_days: kept.folded.false_alarms_per_30_days,
+            baseline_days: kept.folded.baseline_days,
             policies: policies.collect(),
         })
     }

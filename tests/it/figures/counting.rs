@@ -57,7 +57,7 @@ pub(super) async fn dump(file: &Path) -> Vec<String> {
         told.extend(rows.into_iter().map(|row| format!("{table} {row}")));
     }
     let marks = "SELECT json_array(kind, at_us, policy, form) FROM mark \
-                 WHERE kind IN ('drift', 'revision') ORDER BY id";
+                 WHERE kind IN ('drift', 'revision', 'acknowledged') ORDER BY id";
     let marks: Vec<String> = sqlx::query_scalar(marks).fetch_all(&mut conn).await.unwrap();
     told.extend(marks.into_iter().map(|mark| format!("mark {mark}")));
     let baselines = "SELECT json_array(policy, n, at_us, hash) FROM baseline ORDER BY policy, n";
@@ -188,7 +188,7 @@ async fn a_baseline_outlives_the_records_it_was_learnt_from_and_a_lost_file() {
 }
 
 /// What stands in the file, of the one policy.
-fn view(state: &Path) -> Arc<View> {
+pub(super) fn view(state: &Path) -> Arc<View> {
     let known = Known::kept(state, Followed::default()).unwrap();
     Arc::clone(known.policies.values().next().unwrap())
 }
