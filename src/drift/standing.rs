@@ -277,6 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn a_judge_that_was_told_stands_beside_other_images_until_both_are_seen() {
+        let mut standing = begun();
+        assert_eq!(stretch(&mut standing, 0..3_000, (0.0, 10)), []);
+        let judge = Watched::Judge("openai-mini".to_owned());
+        let told = stretch(&mut standing, 3_000..6_500, (0.0, 40));
+        assert_eq!(told, [Label::ProviderDrift("openai-mini".to_owned())]);
+        assert_eq!(stretch(&mut standing, 6_500..9_000, (0.5, 40)), [Label::InputDrift]);
+        assert_eq!(standing.monitor.told(), [Watched::Input, judge.clone()]);
+        assert_eq!(standing.acknowledge(Then::Watch, 0, 7), [Watched::Input, judge]);
+        assert_eq!(standing.monitor.told(), []);
+    }
+
+    #[test]
     fn the_new_normal_is_learnt_over_whole_days_and_nothing_is_told_of_it() {
         let mut standing = told_of_images();
         let now_ms = 1_000_000 + 4_500 * 9_000;

@@ -44,6 +44,9 @@ pub(crate) struct Watch {
     pub(crate) share: Detector,
     /// Told, and not acknowledged: what is known is not told again.
     pub(crate) muted: BTreeSet<Watched>,
+    /// Of these the judges that nothing was told of: other images mute them all.
+    #[serde(default)]
+    by_images: BTreeSet<Watched>,
     pub(crate) case: Option<Case>,
     rerouted: Option<Rerouted>,
     pub(crate) policy: Option<NewPolicy>,
@@ -101,6 +104,7 @@ impl Watch {
             input: Detector::new(Vec::new(), threshold_days),
             share: Detector::new(Vec::new(), threshold_days),
             muted: BTreeSet::new(),
+            by_images: BTreeSet::new(),
             case: None,
             rerouted: None,
             policy: None,
@@ -227,10 +231,8 @@ impl Watch {
     /// What was told and stands.
     pub(crate) fn told(&self) -> Vec<Watched> {
         let share = self.rerouted.as_ref().filter(|rerouted| rerouted.told);
-        // other images mute every judge: that is no word against one of them
-        let is_input = self.muted.contains(&Watched::Input);
-        let muted = self.muted.iter().filter(|who| !is_input || **who == Watched::Input);
-        share.map(|_| Watched::Share).into_iter().chain(muted.cloned()).collect()
+        let told = self.muted.difference(&self.by_images).cloned();
+        share.map(|_| Watched::Share).into_iter().chain(told).collect()
     }
 
     /// Watches again, from here, what was told of judges and images; who that is. Routing stands until
@@ -240,6 +242,7 @@ impl Watch {
         seen.retain(|who| *who != Watched::Share);
         if !seen.is_empty() {
             self.muted.clear();
+            self.by_images.clear();
             self.rearm();
         }
         seen
@@ -266,8 +269,11 @@ impl Watch {
             None => self.case = Some(case),
             Some(event) => {
                 if event.label == Label::InputDrift {
+                    let judges = self.judges.keys().cloned().map(Watched::Judge);
+                    let untold = judges.filter(|judge| !self.muted.contains(judge)).collect();
+                    self.by_images = &self.by_images | &untold;
+                    self.muted.extend(untold);
                     self.muted.insert(Watched::Input);
-                    self.muted.extend(self.judges.keys().cloned().map(Watched::Judge));
                 } else {
                     self.muted.insert(case.watched);
                 }

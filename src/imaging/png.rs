@@ -18,9 +18,10 @@ use crate::imaging::picture::{Buffer, Held, Picture, WrongSize, premultiply};
 use crate::imaging::planes::Planes;
 use crate::imaging::png::rows::{MOST_ROW_BYTES, Rows};
 
-/// Memory the decoder may take for rows and metadata, beside the picture itself. An inflated
-/// profile counts, so a profile bomb ends here.
-const SIDE_BYTES: u64 = 24 << 20;
+/// Memory the decoder may take for rows and metadata, beside the picture itself. A larger profile is
+/// none: those in use take up to two megabytes. It is inflated before anybody knows what the picture
+/// needs, so each worker may hold as much again while that is found out.
+const SIDE_BYTES: u64 = 8 << 20;
 
 /// Samples that are multiplied by their alpha at a time: few enough to stay in the cache.
 const BATCH_BYTES: usize = 128 << 10;
@@ -51,11 +52,13 @@ pub(crate) fn decode(
     }
     let form = Form::of(reader.output_color_type())?;
     let icc = info.icc_profile.as_deref();
+    let profile_bytes = icc.map_or(0, <[u8]>::len) as u64;
     let profile = icc.and_then(|icc| Profile::read(icc, form.space()));
     let orientation = orientation(&reader).unwrap_or(Orientation::NoTransforms);
     let given = pixels * form.channels() as u64;
     let twice = reader.info().interlaced || profile.is_some();
-    check_bytes(given * if twice { 2 + u64::from(form.is_deep) } else { 1 }, limits)?;
+    let held = given * if twice { 2 + u64::from(form.is_deep) } else { 1 };
+    check_bytes(held + profile_bytes, limits)?;
     let rows =
         form.is_stored(reader.info()).then(|| Rows::of(bytes, size, form.channels(), allowance));
     let samples = form.read((&mut reader, rows), size, profile.is_none())?;

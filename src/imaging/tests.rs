@@ -397,17 +397,25 @@ async fn what_is_too_large_is_refused_from_its_header() {
         };
         assert_eq!(limit_px, 1_000_000);
     }
-    // 998 x 998 pixels with alpha are few enough, but not in 3 MiB
-    let deep = png_of(&[(b"IHDR", header(998, 998, 16, 6)), (b"IDAT", stored(&[0; 9]))]);
-    let candidate = Candidate::admit(deep.into(), &Format::ALL, 1 << 20).unwrap();
-    let small = Imaging::new(Settings { max_decoded_bytes: 3 << 20, ..settings() }).unwrap();
-    let deadline = Deadline::after(Duration::from_secs(30));
-    let refused = small.prepare(candidate, plan(Vec::new(), [0; 3]), deadline).await.unwrap_err();
-    let memory = matches!(
-        refused,
-        PrepareError::Inadmissible(Inadmissible::TooMuchMemory { limit_bytes: 3_145_728, .. })
-    );
-    assert!(memory, "{refused}");
+    // 998 x 998 pixels with alpha are few enough, but not in 3 MiB; nor are those without, and a profile
+    let no_pixels = || (b"IDAT", stored(&[0; 9]));
+    let profile = [b"p\0\0".as_slice(), &stored(&[0; 60_000]), &[0; 9]].concat();
+    let deep = png_of(&[(b"IHDR", header(998, 998, 16, 6)), no_pixels()]);
+    let plain = png_of(&[(b"IHDR", header(1000, 1000, 8, 2)), no_pixels()]);
+    let profiled = png_of(&[(b"IHDR", header(1000, 1000, 8, 2)), (b"iCCP", profile), no_pixels()]);
+    for (bytes, max_decoded_bytes, is_too_much) in
+        [(deep, 3 << 20, true), (plain, 3_050_000, false), (profiled, 3_050_000, true)]
+    {
+        let candidate = Candidate::admit(bytes.into(), &Format::ALL, 1 << 20).unwrap();
+        let small = Imaging::new(Settings { max_decoded_bytes, ..settings() }).unwrap();
+        let deadline = Deadline::after(Duration::from_secs(30));
+        let prepared = small.prepare(candidate, plan(Vec::new(), [0; 3]), deadline).await;
+        let refused = prepared.unwrap_err();
+        let PrepareError::Inadmissible(why) = &refused else { panic!("{refused}") };
+        let memory = matches!(why, Inadmissible::TooMuchMemory { limit_bytes, .. }
+            if *limit_bytes == max_decoded_bytes);
+        assert_eq!(memory, is_too_much, "{refused}");
+    }
 }
 
 #[tokio::test]

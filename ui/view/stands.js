@@ -88,8 +88,9 @@ function offer(all, isBusy) {
 
 function question(watch, isBusy) {
   const { days, verdicts } = watch.learns;
+  const isAway = watch.told.some(one => one.detector === 'share');
   const long = `${days ? `${plural(days, 'day')} and ` : ''}${count(verdicts)} verdicts`;
-  return html`<p>Learn what is usual anew? For <b>${long}</b> at least nothing is watched, and no drift is told; what was usual before is forgotten.</p>
+  return html`<p>Learn what is usual anew? For <b>${long}</b> at least nothing is watched, and no drift is told; what was usual before is forgotten.${isAway ? html` <b>Other judges serve now what the first one usually does</b>: that would be learnt as usual.` : ''}</p>
     <div class="act">${button('learn', 'Learn it anew', isBusy, true)}${button('back', 'Not now', isBusy)}</div>`;
 }
 
