@@ -80,6 +80,6 @@ fn what_is_wrong_with_the_policy_itself_is_told_in_its_own_file() {
     let output = policy(folder.path(), &["test", "."]);
     assert_eq!(output.status.code(), Some(3));
     let said = text(&output.stderr);
-    assert!(said.contains("product-photo.yaml:130:3: route.max_attemps: is not a key"), "{said}");
+    assert!(said.contains("product-photo.yaml:131:3: route.max_attemps: is not a key"), "{said}");
     assert_eq!(text(&output.stdout), "");
 }

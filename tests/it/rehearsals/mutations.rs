@@ -239,9 +239,17 @@ const CHECKS: &[Row] = &[
         &["a picture on the list of known bad"],
     ),
     Row(
-        "when: vars.background == 'white'",
-        "when: vars.background != 'transparent'",
+        "seen as well\n    when: vars.background in ['white', 'transparent']",
+        "seen as well\n    when: vars.background in ['white', 'transparent', 'scene']",
         &["a grey ground is nobody's concern"],
+    ),
+    Row(
+        "seen as well\n    when: vars.background in ['white', 'transparent']",
+        "seen as well\n    when: vars.background == 'white'",
+        &[
+            "what a check flags is for the judge and the record, and settles nothing: a ground that \
+           should be see-through",
+        ],
     ),
 ];
 
