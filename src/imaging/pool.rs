@@ -32,8 +32,7 @@ use crate::imaging::{Plan, PrepareError, Prepared, Settings};
 /// How far a thread that works on pixels stands back. While an async thread wants the same core it
 /// gets a third as much of it (Linux weighs 335 to 1,024), and so it does beside other processes,
 /// where no cgroup of its own divides the cores among them. An async thread that wakes up then runs
-/// at once, where among equals it waits until the one at work had its slice, which is most of a full
-/// gate's event-loop lag.
+/// at once, where among equals it may wait until the one at work had its slice.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 
