@@ -167,7 +167,8 @@ async fn run(
     Ok(insert.execute(conn).await?.last_insert_rowid())
 }
 
-/// Deletes at most `most` marks of breakers, of drift and of who acknowledged it that were over `before`; how many.
+/// Deletes at most `most` marks of breakers, of drift and of who acknowledged it that were over
+/// `before`; how many.
 pub(crate) async fn delete(
     conn: &mut SqliteConnection,
     policy: Option<&str>,
