@@ -1,4 +1,5 @@
-//! The only reader of either clock: [`Deadline`] is monotonic, [`Timestamp`] is wall time.
+//! The only reader of any clock: [`Deadline`] is monotonic, [`Timestamp`] is wall time, [`RunTime`] is a
+//! thread's own.
 //!
 //! A deadline is an instant, made once at the door, and only gets earlier. Relative timeouts add
 //! up: three nested ones of 5 s wait 15 s, and a fallback behind a hung primary is never reached.
@@ -163,6 +164,46 @@ impl Stopwatch {
     }
 }
 
+/// Time that one thread ran: what its work cost, however long it had to wait for a core.
+///
+/// Where the system does not tell (it does on Unix), it is the time that passed.
+#[derive(Clone, Copy, Debug)]
+pub struct RunTime {
+    #[cfg(unix)]
+    ran: Duration,
+    #[cfg(not(unix))]
+    watch: Stopwatch,
+}
+
+impl RunTime {
+    /// Starts now, for the calling thread.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            #[cfg(unix)]
+            ran: thread_ran(),
+            #[cfg(not(unix))]
+            watch: Stopwatch::start(),
+        }
+    }
+
+    /// How long the thread ran since. Asked on another thread it says nothing.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        #[cfg(unix)]
+        return thread_ran().saturating_sub(self.ran);
+        #[cfg(not(unix))]
+        return self.watch.elapsed();
+    }
+}
+
+/// How long the calling thread ran since it began.
+#[cfg(unix)]
+fn thread_ran() -> Duration {
+    let ran = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(ran).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +222,19 @@ mod tests {
         let hung = Deadline::after(Duration::from_secs(5)).bound(std::future::pending::<()>());
         assert_eq!(hung.await, Err(Late));
         assert_eq!(watch.elapsed().as_secs(), 5);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_thread_that_waits_does_not_run() {
+        let (ran, passed) = (RunTime::start(), Stopwatch::start());
+        let (_held, never) = std::sync::mpsc::channel::<()>();
+        never.recv_timeout(Duration::from_millis(300)).unwrap_err();
+        assert!(ran.elapsed() < Duration::from_millis(100), "{:?}", ran.elapsed());
+        let before = ran.elapsed();
+        while ran.elapsed() < before + Duration::from_millis(5) {
+            assert!(passed.elapsed() < Duration::from_secs(60), "it never runs");
+        }
     }
 
     #[test]

@@ -213,7 +213,8 @@ pub struct Settings {
     /// Most memory that all images being worked on may take together; less than
     /// `max_decoded_bytes` is the most for one, too.
     pub max_decoding_bytes: u64,
-    /// Longest that decoding one image may take. Out for twice as long, its thread is left behind.
+    /// Longest that a thread may run to decode one image. Out for twice as long by the clock, it is left
+    /// behind.
     pub max_decode_time: Duration,
 }
 

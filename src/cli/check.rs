@@ -74,7 +74,8 @@ person).";
 enum Ending {
     Checked(Box<Record>),
     Refused(String),
-    Unreadable,
+    /// It cannot be read, or the gate failed on it, and that was said.
+    Unjudged,
 }
 
 /// Checks every file in turn.
@@ -126,17 +127,17 @@ fn view_prefix(image: &Path) -> String {
 
 async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppError> {
     let mut exit = Exit::Done;
-    let mut unreadable = false;
+    let mut failed = false;
     for file in &args.images {
         let ending = check_one(app, args, file).await?;
         let name = file.display().to_string();
         let decision = match &ending {
             Ending::Checked(record) => Some(record.verdict.decision),
-            Ending::Refused(_) | Ending::Unreadable => None,
+            Ending::Refused(_) | Ending::Unjudged => None,
         };
         match decision {
-            // a file that cannot be read is the tool's failure, and the others are still judged
-            None if matches!(ending, Ending::Unreadable) => unreadable = true,
+            // that is the tool's failure and not the image's, and the others are still judged
+            None if matches!(ending, Ending::Unjudged) => failed = true,
             Some(Decision::Pass) => {}
             Some(Decision::Review) if !args.strict => {}
             Some(Decision::Review | Decision::Fail) | None => exit = Exit::Rejected,
@@ -149,7 +150,7 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
                 put(&json!({ "file": name, "verdict": "refused", "detail": why }).to_string())?;
             }
             (Ending::Refused(why), false) => put(&format!("REFUSED {name}  {why}"))?,
-            (Ending::Unreadable, _) => {}
+            (Ending::Unjudged, _) => {}
         }
         if let (Some(target), Ending::Checked(record)) = (&args.explain, &ending) {
             explain(app, file, record, target)?;
@@ -158,20 +159,23 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
             show(app, file, record, folder)?;
         }
     }
-    Ok(if unreadable { Exit::Failed } else { exit })
+    Ok(if failed { Exit::Failed } else { exit })
 }
 
 async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, AppError> {
     let arrived = Stopwatch::start();
+    let unjudged = |why: &dyn fmt::Display| {
+        say(&format!("vlmgate: {}: {why}", file.display()));
+        Ok(Ending::Unjudged)
+    };
     let bytes = match read(file, app.gate.policies.load().max_bytes()) {
         Ok(bytes) => bytes,
-        Err(why) => {
-            say(&format!("vlmgate: {}: {why}", file.display()));
-            return Ok(Ending::Unreadable);
-        }
+        Err(why) => return unjudged(&why),
     };
-    let admission = app.gate.door.admit(bytes.len(), &app.gate.ledger);
-    let admission = admission.map_err(AppError::Shed)?;
+    let admission = match app.gate.door.admit(bytes.len(), &app.gate.ledger) {
+        Ok(admission) => admission,
+        Err(reason) => return unjudged(&AppError::Shed(reason)),
+    };
     let digest = Digest::of(&bytes);
     let submission = Submission {
         bytes,
@@ -196,13 +200,11 @@ async fn check_one(app: &App, args: &CheckArgs, file: &Path) -> Result<Ending, A
             let lines = problems.iter().map(|(name, what)| format!("--var {name}: {what}"));
             Err(AppError::Usage(lines.collect::<Vec<_>>().join("; ")))
         }
-        Err(Refusal::BodyLate | Refusal::Broken) => {
-            Err(AppError::Internal("a worker broke on this image".to_owned()))
-        }
+        Err(Refusal::BodyLate | Refusal::Broken) => unjudged(&"a worker broke on this image"),
         Err(why @ (Refusal::UnknownPolicy { .. } | Refusal::BelowFloor { .. })) => {
             Err(AppError::Usage(why.to_string()))
         }
-        Err(Refusal::Shed(reason)) => Err(AppError::Shed(reason)),
+        Err(Refusal::Shed(reason)) => unjudged(&AppError::Shed(reason)),
     }
 }
 

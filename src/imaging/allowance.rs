@@ -4,6 +4,9 @@
 //! A decoder cannot be interrupted from outside, but it has to read: a reader that fails after the
 //! allowed time ends a picture made to be slow. What reads nothing for long is bounded before it
 //! starts, by pixels and by scans.
+//!
+//! What decoding may take is counted in the time that its thread ran. A thread that other work keeps from
+//! its core is late, and says nothing about the image.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
@@ -11,7 +14,7 @@ use std::time::Duration;
 
 use zune_jpeg::zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZCursor, ZSeekFrom};
 
-use crate::clock::{Deadline, Stopwatch};
+use crate::clock::{Deadline, RunTime, Stopwatch};
 use crate::domain::Inadmissible;
 use crate::imaging::PrepareError;
 use crate::imaging::memory::Memory;
@@ -27,17 +30,18 @@ const WINDOW_BYTES: usize = 16 * 1_024;
 pub(crate) struct Allowance {
     deadline: Deadline,
     watch: Stopwatch,
+    ran: RunTime,
     decode_time: Duration,
     tripped: Cell<bool>,
     memory: Memory,
 }
 
 impl Allowance {
-    /// Starts now; decoding ends at the earlier of `deadline` and `decode_time` from now. Its memory
-    /// is shared with nobody.
+    /// Starts now, on the thread that will decode; that ends at `deadline`, or before that once the thread
+    /// ran for longer than `decode_time`. Its memory is shared with nobody.
     pub(crate) fn start(deadline: Deadline, decode_time: Duration) -> Self {
-        let (watch, tripped) = (Stopwatch::start(), Cell::new(false));
-        Self { deadline, watch, decode_time, tripped, memory: Memory::unshared() }
+        let (watch, ran, tripped) = (Stopwatch::start(), RunTime::start(), Cell::new(false));
+        Self { deadline, watch, ran, decode_time, tripped, memory: Memory::unshared() }
     }
 
     /// The same within `memory`.
@@ -53,7 +57,7 @@ impl Allowance {
     /// Whether decoding has to stop; once true it stays true.
     pub(crate) fn is_spent(&self) -> bool {
         if !self.tripped.get() {
-            let spent = self.decode_time < self.watch.elapsed() || self.deadline.is_past();
+            let spent = self.decode_time < self.ran.elapsed() || self.deadline.is_past();
             self.tripped.set(spent);
         }
         self.tripped.get()

@@ -65,21 +65,22 @@ struct Phases {
 impl Phases {
     fn of(tile: &Tile, block_px: usize) -> Self {
         let mut phases = Self::default();
-        let mut across = [0_u32; TILE_PX - 1];
+        // 64 of the highest steps fit into 16 bits
+        let mut across = [0_u16; TILE_PX - 1];
         for row in &tile.rows {
             let after = row.get(1..).unwrap_or_default();
             for (sum, (before, after)) in across.iter_mut().zip(row.iter().zip(after)) {
-                *sum += u32::from(before.abs_diff(*after).min(MOST_STEP));
+                *sum += u16::from(before.abs_diff(*after).min(MOST_STEP));
             }
         }
         let high = u32::try_from(tile.rows.len()).unwrap_or(0);
         for (place, sum) in across.into_iter().enumerate() {
-            raise(&mut phases.rows, place % block_px, (sum, high));
+            raise(&mut phases.rows, place % block_px, (sum.into(), high));
         }
         for (place, [above, row]) in tile.rows.array_windows().enumerate() {
             let steps = above.iter().zip(row).map(|(above, level)| above.abs_diff(*level));
-            let sum = steps.map(|step| u32::from(step.min(MOST_STEP))).sum();
-            raise(&mut phases.columns, place % block_px, (sum, 64));
+            let sum: u16 = steps.map(|step| u16::from(step.min(MOST_STEP))).sum();
+            raise(&mut phases.columns, place % block_px, (sum.into(), 64));
         }
         phases
     }
@@ -144,8 +145,14 @@ fn grain(tile: &Tile) -> f64 {
             *bend = i16::from(*above) - 2 * i16::from(*level) + i16::from(*below);
         }
         let (next, last) = (bends.get(1..).unwrap_or_default(), bends.get(2..).unwrap_or_default());
-        let along = bends.iter().zip(next).zip(last);
-        sum += along.map(|((a, b), c)| u32::from((a - 2 * b + c).unsigned_abs())).sum::<u32>();
+        let mut strengths = [0_u16; TILE_PX];
+        let three = bends.iter().zip(next).zip(last);
+        for (strength, ((a, b), c)) in strengths.iter_mut().zip(three) {
+            *strength = (a - 2 * b + c).unsigned_abs();
+        }
+        // each is 8 x 255 at most: 32 of them fit into 16 bits
+        let halves = strengths.as_chunks::<32>().0.iter();
+        sum += halves.map(|half| u32::from(half.iter().sum::<u16>())).sum::<u32>();
         count += 62;
     }
     (PI / 2.0).sqrt() / 6.0 * f64::from(sum) / f64::from(count.max(1))

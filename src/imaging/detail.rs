@@ -1,10 +1,8 @@
 //! Detail is what the subject's edges show of its focus, at the sample's scale.
 
-use std::slice;
-
 use crate::imaging::grid::{Grid, spread};
 use crate::imaging::marks::Marks;
-use crate::imaging::mask::{Mask, columns};
+use crate::imaging::mask::Mask;
 use crate::imaging::sample::Sample;
 use crate::imaging::subject::{Ground, Subject};
 
@@ -16,6 +14,9 @@ const LEAST_SLOPE: u8 = 8;
 
 /// All slopes: what is steeper than the last is taken for it, and is sharp beyond doubt.
 const SLOPES: usize = 256;
+
+/// Rows after which it is looked again which slopes need not be counted any more.
+const ROWS_BETWEEN_LOOKS: usize = 8;
 
 /// Variance of the Laplacian of luma over the subject's strongest edges.
 ///
@@ -43,7 +44,7 @@ pub(crate) fn sharpness(sample: &Sample, subject: &Subject, marks: &mut Marks) -
     let (line, mut spare) = line(&slopes, &counted, steep)?;
     let mut laplacians = Vec::with_capacity(steep);
     let mut steepest = 0;
-    for (x, y) in steep_places(&slopes, &counted, line) {
+    for (x, y) in Mask::of(&slopes, |slope| line <= slope).and(&counted).places() {
         let slope = slopes.at(x, y);
         if slope == line && spare == 0 {
             continue;
@@ -62,57 +63,78 @@ pub(crate) fn sharpness(sample: &Sample, subject: &Subject, marks: &mut Marks) -
 /// The slope that the `steep` steepest counted places reach, and how many of those on it are among
 /// them.
 fn line(slopes: &Grid<u8>, counted: &Mask, steep: usize) -> Option<(u8, usize)> {
-    // slopes that are alike are neighbours, and raising one counter twice is slower than raising two
-    let mut lanes = [[0_u32; SLOPES]; 2];
-    let [even, odd] = &mut lanes;
-    let raise = |lane: &mut [u32; SLOPES], slope: u8| {
-        if let Some(count) = lane.get_mut(usize::from(slope)) {
-            *count += 1;
+    let mut counts = Counts::default();
+    // what lies below what so many have reached already is not counted
+    let mut lowest = 0;
+    for (y, (row, words)) in slopes.rows().zip(counted.rows()).enumerate() {
+        if y % ROWS_BETWEEN_LOOKS == 0 {
+            lowest = counts.reached(steep).map_or(0, |(line, _)| line);
         }
-    };
-    for (row, words) in slopes.rows().zip(counted.rows()) {
-        for (slopes, word) in row.chunks(64).zip(words) {
-            // most words are full or empty
-            if *word == u64::MAX {
-                for pair in slopes.as_chunks::<2>().0 {
-                    let [one, other] = *pair;
-                    raise(even, one);
-                    raise(odd, other);
+        for (slopes, word) in row.chunks(64).zip(words).filter(|(_, word)| **word != 0) {
+            for (at, slopes) in (0..).step_by(16).zip(slopes.chunks(16)) {
+                let inside = word >> at & 0xFFFF;
+                // hardly any 16 places hold one
+                if slopes.iter().fold(0, |most, slope| most.max(*slope)) < lowest || inside == 0 {
+                    continue;
                 }
-            } else if *word != 0 {
-                let numbered = slopes.iter().enumerate();
-                let inside = numbered.filter(|(at, _)| *word >> *at & 1 == 1);
-                inside.for_each(|(_, slope)| raise(even, *slope));
+                match slopes.as_chunks::<16>() {
+                    ([slopes], _) if inside == 0xFFFF => counts.add_all(slopes),
+                    _ => {
+                        let numbered = slopes.iter().enumerate();
+                        let inside = numbered.filter(|(at, _)| inside >> *at & 1 == 1);
+                        inside.for_each(|(_, slope)| counts.add(*slope));
+                    }
+                }
             }
         }
     }
-    let mut above = 0;
-    for (slope, (even, odd)) in even.iter().zip(odd).enumerate().rev() {
-        let here = (*even + *odd) as usize;
-        if steep <= above + here {
-            return Some((u8::try_from(slope).ok()?, steep - above));
-        }
-        above += here;
-    }
-    None
+    counts.reached(steep)
 }
 
-/// The counted places whose slope is at least `line`, row after row.
-fn steep_places(slopes: &Grid<u8>, counted: &Mask, line: u8) -> Vec<(i32, i32)> {
-    let mut places = Vec::new();
-    for (y, (row, words)) in (0..).zip(slopes.rows().zip(counted.rows())) {
-        for (left, (slopes, word)) in (0..).step_by(64).zip(row.chunks(64).zip(words)) {
-            // hardly any 64 places hold one
-            if *word == 0 || slopes.iter().fold(0, |most, slope| most.max(*slope)) < line {
-                continue;
-            }
-            for at in columns(slice::from_ref(word)) {
-                let slope = usize::try_from(at).ok().and_then(|at| slopes.get(at));
-                places.extend(slope.filter(|slope| line <= **slope).map(|_| (left + at, y)));
-            }
+/// How often each slope occurs. Slopes that are alike are neighbours, and raising one counter twice is
+/// slower than raising two.
+struct Counts {
+    even: [u32; SLOPES],
+    odd: [u32; SLOPES],
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { even: [0; SLOPES], odd: [0; SLOPES] }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, slope: u8) {
+        raise(&mut self.even, slope);
+    }
+
+    fn add_all(&mut self, slopes: &[u8; 16]) {
+        for [one, other] in slopes.as_chunks::<2>().0 {
+            raise(&mut self.even, *one);
+            raise(&mut self.odd, *other);
         }
     }
-    places
+
+    /// The slope that the `steep` steepest reach, and how many of those on it are among them; `None`
+    /// where there are fewer.
+    fn reached(&self, steep: usize) -> Option<(u8, usize)> {
+        let mut above = 0;
+        for (slope, (even, odd)) in self.even.iter().zip(&self.odd).enumerate().rev() {
+            let here = (*even + *odd) as usize;
+            if steep <= above + here {
+                return Some((u8::try_from(slope).ok()?, steep - above));
+            }
+            above += here;
+        }
+        None
+    }
+}
+
+fn raise(counts: &mut [u32; SLOPES], slope: u8) {
+    if let Some(count) = counts.get_mut(usize::from(slope)) {
+        *count += 1;
+    }
 }
 
 /// The slope at every place, in levels over two pixels, both ways together; 0 at the frame's border.
@@ -152,3 +174,35 @@ const DEEP: [(i32, i32); 9] =
 
 /// Places in a mask or two pixels beside it: one of these belongs to it.
 const NEAR: [(i32, i32); 5] = [(0, 0), (-2, 0), (2, 0), (0, -2), (0, 2)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_that_of_all_slopes_sorted() {
+        let size = (150, 70);
+        let noise = |n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0];
+        // few steep ones first, last, and everywhere
+        let fields: [fn(u32, u8) -> u8; 3] = [
+            |_, noise| noise,
+            |n, noise| noise >> (n / 1_500),
+            |n, noise| noise >> (7 - n / 1_500),
+        ];
+        for field in fields {
+            let slopes = Grid::new(size, (0..150 * 70).map(|n| field(n, noise(n))).collect());
+            let spotted = Mask::of(&slopes, |slope| slope % 7 != 3);
+            for counted in [Mask::rectangle((150, 70), (1, 1), (149, 69)), spotted] {
+                let inside = counted.places().map(|(x, y)| slopes.at(x, y));
+                let mut sorted: Vec<u8> = inside.collect();
+                sorted.sort_unstable_by(|one, other| other.cmp(one));
+                for steep in [1, 64, sorted.len() / 50, sorted.len()] {
+                    let known = sorted[steep - 1];
+                    let above = sorted.iter().filter(|slope| known < **slope).count();
+                    assert_eq!(line(&slopes, &counted, steep), Some((known, steep - above)));
+                }
+                assert_eq!(line(&slopes, &counted, sorted.len() + 1), None);
+            }
+        }
+    }
+}

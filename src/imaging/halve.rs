@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::imaging::planes::{Chroma, Planes};
+use crate::imaging::words::{put_means, put_together};
 
 /// Pixels of four channels.
 #[derive(Debug)]
@@ -41,8 +42,7 @@ impl Quads {
         };
         let light = |rows: &Range<usize>| luma.levels.get(rows.start * wide..rows.end * wide);
         let colours = |first: usize, last: usize| {
-            let blue = blue.levels.get(first..last).unwrap_or_default();
-            blue.iter().zip(red.levels.get(first..last).unwrap_or_default())
+            [&blue.levels, &red.levels].map(|of| of.get(first..last).unwrap_or_default())
         };
         let mut means = Vec::new();
         match (across, down) {
@@ -50,9 +50,9 @@ impl Quads {
                 let mut whole = Vec::new();
                 Some(by_blocks(size, times, |rows, into| {
                     let light = light(&rows).unwrap_or_default();
-                    let colours = colours(rows.start * wide, rows.end * wide);
+                    let [blue, red] = colours(rows.start * wide, rows.end * wide);
                     whole.clear();
-                    whole.extend(light.iter().zip(colours).map(quad));
+                    put_together([light, blue, red], &mut whole);
                     halve(&whole, wide, &mut means, into);
                 }))
             }
@@ -62,19 +62,13 @@ impl Quads {
                     light_means.clear();
                     let light = light(&rows).unwrap_or_default();
                     halve_levels(light, wide, &mut means, &mut light_means);
-                    let colours = colours(rows.start / 2 * half, rows.end.div_ceil(2) * half);
-                    into.extend(light_means.iter().zip(colours).map(quad));
+                    let [blue, red] = colours(rows.start / 2 * half, rows.end.div_ceil(2) * half);
+                    put_together([&light_means, blue, red], into);
                 }))
             }
             _ => None,
         }
     }
-}
-
-fn quad((light, (blue, red)): (&u8, (&u8, &u8))) -> [u8; 4] {
-    // as a word: several are put together at a time
-    let [light, blue, red] = [*light, *blue, *red].map(u32::from);
-    (light | blue << 8 | red << 16 | 0xFF00_0000).to_le_bytes()
 }
 
 fn halved((width, height): (u32, u32)) -> (u32, u32) {
@@ -140,13 +134,7 @@ fn halve_levels(rows: &[u8], wide: usize, means: &mut Vec<u8>, into: &mut Vec<u8
     for pair in rows.chunks((2 * wide).max(1)) {
         let (above, below) = both(pair, wide);
         mean_row(above, below, means);
-        let (pairs, last) = means.as_chunks::<2>();
-        into.extend(pairs.iter().map(|pair| {
-            let [left, right] = pair.map(u16::from);
-            let [mean, _] = ((left + right) >> 1).to_le_bytes();
-            mean
-        }));
-        into.extend_from_slice(last);
+        put_means(means, into);
     }
 }
 
@@ -240,6 +228,10 @@ mod tests {
     fn plane((width_px, height_px): (u32, u32), seed: u32) -> Plane<'static> {
         let levels: Vec<u8> = (0..width_px * height_px).map(|n| level(n + seed)).collect();
         Plane { width_px, height_px, levels: levels.into() }
+    }
+
+    fn quad((light, (blue, red)): (&u8, (&u8, &u8))) -> [u8; 4] {
+        [*light, *blue, *red, 255]
     }
 
     #[test]

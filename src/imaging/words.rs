@@ -1,7 +1,7 @@
 //! Pixels of four channels are looked at as words, several at a time: bytes that lie four apart would be
 //! picked up one by one.
 
-use wide::{i16x8, i32x4, u8x16, u32x4};
+use wide::{i16x8, i32x4, u8x16, u16x8, u32x4};
 
 /// Rec. 601 luma of the colours of `pixels`, alpha aside, as many as `levels` has room for.
 pub(crate) fn read_luma(pixels: &[[u8; 4]], levels: &mut [u8]) {
@@ -20,14 +20,51 @@ pub(crate) fn read_luma_on_white(pixels: &[[u8; 4]], levels: &mut [u8]) {
 /// `pixels` of light and blue and red less light in RGB, and 255 for alpha.
 pub(crate) fn opaque(pixels: &[[u8; 4]]) -> Vec<[u8; 4]> {
     let mut made = Vec::with_capacity(pixels.len());
-    let (fours, last) = pixels.as_chunks::<4>();
-    for four in fours {
-        made.extend_from_slice(&opaque_four(four));
+    let (eights, last) = pixels.as_chunks::<8>();
+    for eight in eights {
+        made.extend_from_slice(&opaque_eight(eight));
     }
-    let mut four = [[0; 4]; 4];
-    four.iter_mut().zip(last).for_each(|(pixel, last)| *pixel = *last);
-    made.extend(opaque_four(&four).into_iter().take(last.len()));
+    let mut eight = [[0; 4]; 8];
+    eight.iter_mut().zip(last).for_each(|(pixel, last)| *pixel = *last);
+    made.extend(opaque_eight(&eight).into_iter().take(last.len()));
     made
+}
+
+/// Adds to `into` the pixels that have these three channels, as many as the shortest has, and 255.
+pub(crate) fn put_together(channels: [&[u8]; 3], into: &mut Vec<[u8; 4]>) {
+    let count = channels.iter().map(|of| of.len()).min().unwrap_or(0);
+    let [(one, last_one), (two, last_two), (three, last_three)] =
+        channels.map(|of| of.get(..count).unwrap_or_default().as_chunks::<16>());
+    for ((one, two), three) in one.iter().zip(two).zip(three) {
+        let [one, two, three] = [*one, *two, *three].map(u8x16::new);
+        let full = u8x16::splat(u8::MAX);
+        let low = [u8x16::unpack_low(one, three), u8x16::unpack_low(two, full)];
+        let high = [u8x16::unpack_high(one, three), u8x16::unpack_high(two, full)];
+        into.extend_from_slice(&woven(low));
+        into.extend_from_slice(&woven(high));
+    }
+    let last = last_one.iter().zip(last_two).zip(last_three);
+    into.extend(last.map(|((one, two), three)| [*one, *two, *three, u8::MAX]));
+}
+
+/// Adds to `into` the mean of every two `levels`, rounded down, and a last one that is alone.
+pub(crate) fn put_means(levels: &[u8], into: &mut Vec<u8>) {
+    let (many, rest) = levels.as_chunks::<32>();
+    for pairs in many {
+        let pairs: [u16x8; 2] = bytemuck::cast(*pairs);
+        let [one, other] = pairs.map(|pair| -> i16x8 {
+            bytemuck::cast(((pair & u16x8::splat(255)) + (pair >> 8_u32)) >> 1_u32)
+        });
+        into.extend_from_slice(&u8x16::narrow_i16x8(one, other).to_array());
+    }
+    let (pairs, last) = rest.as_chunks::<2>();
+    into.extend(pairs.iter().map(|[one, other]| one.midpoint(*other)));
+    into.extend_from_slice(last);
+}
+
+/// First and third, and second and fourth channels as pixels.
+fn woven([odd, even]: [u8x16; 2]) -> [[u8; 4]; 8] {
+    bytemuck::cast([u8x16::unpack_low(odd, even), u8x16::unpack_high(odd, even)])
 }
 
 fn read(pixels: &[[u8; 4]], levels: &mut [u8], level: impl Fn(u32x4) -> i32x4) {
@@ -58,8 +95,22 @@ fn weighed(words: u32x4) -> i32x4 {
 }
 
 /// As [`rgb_of`](crate::imaging::planes::rgb_of) makes it.
-fn opaque_four(pixels: &[[u8; 4]; 4]) -> [[u8; 4]; 4] {
-    let words = u32x4::new(pixels.map(u32::from_le_bytes));
+fn opaque_eight(pixels: &[[u8; 4]; 8]) -> [[u8; 4]; 8] {
+    let [a, b, c, d, e, f, g, h] = pixels.map(u32::from_le_bytes);
+    let [one, other] = [[a, b, c, d], [e, f, g, h]].map(|four| sums_of_four(u32x4::new(four)));
+    // what lies below 0 or above 255 is cut off on the way from 32 bits to 8
+    let level = |one: i32x4, other: i32x4| {
+        let levels = i16x8::from_i32x8_saturate(bytemuck::cast([one, other]));
+        u8x16::narrow_i16x8(levels, levels)
+    };
+    let [red, green, blue] =
+        [level(one[0], other[0]), level(one[1], other[1]), level(one[2], other[2])];
+    let full = u8x16::splat(u8::MAX);
+    woven([u8x16::unpack_low(red, blue), u8x16::unpack_low(green, full)])
+}
+
+/// Red, green and blue before they are cut off.
+fn sums_of_four(words: u32x4) -> [i32x4; 3] {
     let luma: i32x4 = bytemuck::cast(words & u32x4::splat(255));
     let blue = (words >> 8_u32) & u32x4::splat(255);
     let colours: i16x8 = bytemuck::cast(blue | (words & u32x4::splat(0x00FF_0000)));
@@ -68,13 +119,11 @@ fn opaque_four(pixels: &[[u8; 4]; 4]) -> [[u8; 4]; 4] {
     let part =
         |blue: i16, red: i16| colours.dot(i16x8::new([blue, red, blue, red, blue, red, blue, red]));
     let rounded = |part: i32x4| (part + i32x4::splat(1 << 15)) >> 16_u32;
-    let level =
-        |sum: i32x4| -> u32x4 { bytemuck::cast(sum.max(i32x4::splat(0)).min(i32x4::splat(255))) };
-    let red = level(luma + part(0, 1) + rounded(part(0, 26_345)));
-    let green = level(luma - part(0, 1) + rounded(part(-22_554, 18_734)));
-    let blue = level(luma + part(2, 0) + rounded(part(-14_942, 0)));
-    let made = red | (green << 8_u32) | (blue << 16_u32) | u32x4::splat(0xFF00_0000);
-    made.to_array().map(u32::to_le_bytes)
+    [
+        luma + part(0, 1) + rounded(part(0, 26_345)),
+        luma - part(0, 1) + rounded(part(-22_554, 18_734)),
+        luma + part(2, 0) + rounded(part(-14_942, 0)),
+    ]
 }
 
 #[cfg(test)]
@@ -117,12 +166,44 @@ mod tests {
     #[test]
     fn colours_are_those_of_one_pixel_after_the_other() {
         let pixels = pixels();
-        for count in [0, 1, 3, 4, 5, pixels.len()] {
+        for count in [0, 1, 7, 8, 9, pixels.len()] {
             let known = pixels[..count].iter().map(|[luma, blue, red, _]| {
                 let [r, g, b] = rgb_of(*luma, *blue, *red);
                 [r, g, b, 255]
             });
             assert_eq!(opaque(&pixels[..count]), known.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn channels_are_put_together_as_they_stand() {
+        let bytes: Vec<u8> = pixels().into_iter().flatten().take(1_000).collect();
+        for count in [0, 1, 15, 16, 17, 100] {
+            let of = |first: usize| &bytes[first..first + count];
+            let mut made = vec![[7; 4]];
+            put_together([of(0), of(300), of(600)], &mut made);
+            let known = (0..count).map(|at| [bytes[at], bytes[300 + at], bytes[600 + at], 255]);
+            let known: Vec<_> = [[7; 4]].into_iter().chain(known).collect();
+            assert_eq!(made, known);
+            made.truncate(1);
+            put_together([&bytes[..count + 40], of(300), &bytes[600..]], &mut made);
+            assert_eq!(made, known, "as many as the shortest has");
+        }
+    }
+
+    #[test]
+    fn means_of_two_are_rounded_down_and_a_last_one_stays() {
+        let every: Vec<u8> =
+            (0..=255).flat_map(|one| (0..=255).flat_map(move |n| [one, n])).collect();
+        for levels in [&every[..], &every[..1], &every[5..36], &every[300..333], &[]] {
+            let mut made = vec![9];
+            put_means(levels, &mut made);
+            let known = levels.chunks(2).map(|two| match two {
+                [one, other] => (u16::from(*one) + u16::from(*other)) / 2,
+                _ => u16::from(two[0]),
+            });
+            assert_eq!(made[0], 9);
+            assert!(made[1..].iter().map(|one| u16::from(*one)).eq(known), "{}", levels.len());
         }
     }
 }
