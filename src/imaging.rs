@@ -13,6 +13,7 @@ mod baked;
 mod blown;
 mod coding;
 mod colour;
+mod curve;
 mod cutout;
 mod decode;
 mod decoded;

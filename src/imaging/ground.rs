@@ -1,11 +1,13 @@
 //! The ground is what the subject stands before: is it as white as it was ordered, and is it clean.
 
 use crate::imaging::grid::{Grid, share};
+use crate::imaging::levels::Levels;
 use crate::imaging::marks::Marks;
 use crate::imaging::mask::Mask;
 use crate::imaging::parts::{Part, Parts};
 use crate::imaging::sample::Sample;
 use crate::imaging::subject::{Ground, Subject, band_pieces, band_px};
+use crate::imaging::words::put_extremes;
 
 /// Level of the darkest channel from which most of the band must be, to be a white ground at all.
 /// The grey squares of a painted checkerboard (204) lie below.
@@ -34,39 +36,70 @@ pub(crate) const LITTER_SHARE: f64 = 0.02;
 /// a white page is not. A stain counts wherever it lies: its pixels are added to the band's.
 pub(crate) fn white(sample: &Sample, subject: &Subject, band: f64, marks: &mut Marks) -> f64 {
     let grid = &sample.rgba;
-    let mut parts: Vec<Vec<u8>> = vec![Vec::new(); PARTS];
+    let mut parts: Vec<Band> = (0..PARTS).map(|_| Band::default()).collect();
     each_in_band(grid, band, |part, _, pixels| {
-        if let Some(levels) = parts.get_mut(part) {
-            levels.extend(pixels.iter().copied().map(darkest));
+        if let Some(part) = parts.get_mut(part) {
+            part.add(pixels, sample.is_opaque);
         }
     });
     // the lighter quarter tells what the part was before somebody spilled on it
-    let mut lines: Vec<u8> = parts.iter_mut().map(|levels| quantile(levels, 3, 4)).collect();
-    let is_light = WHITE_LEVEL <= quantile(&mut lines.clone(), 1, 2);
+    let mut lines: Vec<u8> = parts.iter().map(|part| quantile(&part.darkest, 3, 4)).collect();
+    let is_light = WHITE_LEVEL <= quantile(&lines, 1, 2);
     for line in &mut lines {
         let lowest = if is_light { FALL_OFF_LEVEL } else { WHITE_LEVEL };
         *line = line.saturating_sub(STAIN_LEVELS).max(lowest);
     }
-    let (mut white, mut all) = (0, 0);
-    each_in_band(grid, band, |part, (x, y), pixels| {
-        let line = lines.get(part).copied().unwrap_or(WHITE_LEVEL);
-        all += pixels.len();
-        white += pixels.iter().filter(|pixel| is_white(**pixel, line)).count();
-        if marks.is_wanted() {
-            let stained = (x..).zip(pixels).filter(|(_, pixel)| !is_white(**pixel, line));
+    let all: usize = parts.iter().map(|part| part.darkest.len()).sum();
+    let white = parts.iter().zip(&lines).map(|(part, line)| part.white(*line)).sum();
+    if marks.is_wanted() {
+        each_in_band(grid, band, |part, (x, y), pixels| {
+            let line = lines.get(part).copied().unwrap_or(WHITE_LEVEL);
+            let stained = (x..)
+                .zip(pixels)
+                .filter(|(_, pixel)| !is_white(darkest(**pixel), tint(**pixel), line));
             stained.for_each(|(x, _)| marks.place(grid.size(), (x, y)));
-        }
-    });
+        });
+    }
     let stains = if is_light { stains(subject, marks) } else { 0 };
     share(white, all + stains)
 }
 
+/// The pixels of one part of the band.
+#[derive(Debug, Default)]
+struct Band {
+    darkest: Vec<u8>,
+    tints: Vec<u8>,
+}
+
+impl Band {
+    fn add(&mut self, pixels: &[[u8; 4]], are_opaque: bool) {
+        if are_opaque {
+            put_extremes(pixels, &mut self.darkest, &mut self.tints);
+            return;
+        }
+        self.darkest.extend(pixels.iter().copied().map(darkest));
+        self.tints.extend(pixels.iter().copied().map(tint));
+    }
+
+    /// How many are white.
+    fn white(&self, line: u8) -> usize {
+        let pixels = self.darkest.iter().zip(&self.tints);
+        pixels.filter(|(darkest, tint)| is_white(**darkest, **tint, line)).count()
+    }
+}
+
 /// Whether a pixel is as light as its part's line asks, and without a tint.
-fn is_white(pixel: [u8; 4], line: u8) -> bool {
-    let [red, green, blue, alpha] = pixel;
-    let tint = red.max(green).max(blue) - red.min(green).min(blue);
+fn is_white(darkest: u8, tint: u8, line: u8) -> bool {
     // both are asked at once: whole rows of pixels are
-    (line <= darkest(pixel)) & ((tint <= TINT_LEVELS) | (alpha < 128))
+    (line <= darkest) & (tint <= TINT_LEVELS)
+}
+
+/// How far the channels of a pixel lie apart; 0 where it is rather seen through.
+fn tint([red, green, blue, alpha]: [u8; 4]) -> u8 {
+    if alpha < 128 {
+        return 0;
+    }
+    red.max(green).max(blue) - red.min(green).min(blue)
 }
 
 /// The darkest channel of a pixel laid on white.
@@ -114,9 +147,9 @@ fn part(side: i32, place: i32, length: i32) -> usize {
     side * PARTS_A_SIDE + (place * PARTS_A_SIDE / length.max(1)).min(PARTS_A_SIDE - 1)
 }
 
-fn quantile(levels: &mut [u8], part: usize, whole: usize) -> u8 {
-    let at = levels.len() * part / whole;
-    if at < levels.len() { *levels.select_nth_unstable(at).1 } else { 0 }
+/// The level that `part` of `whole` of these lie below; 0 where there are none.
+fn quantile(levels: &[u8], part: usize, whole: usize) -> u8 {
+    Levels::of_pieces([levels]).nth(levels.len() * part / whole).unwrap_or(0)
 }
 
 /// Share of a plain or transparent ground that is littered: small parts that belong neither to

@@ -6,8 +6,10 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-/// Most memory for the intermediate rows of one strip. Every strip computes its filter anew (0.3 ms
-/// for 1,024 columns), so a large picture has a handful of them.
+use crate::imaging::curve::tabled;
+
+/// Most memory for the intermediate rows of one strip. Every strip asks its filter anew for the weights of
+/// all columns, so a large picture has a handful of them.
 const STRIP_BYTES: u64 = 2 << 20;
 
 /// The samples do not fill the size they are said to have.
@@ -118,7 +120,7 @@ impl Source<'_> {
         let width = width.min(f64::from(self.size.0) - left);
         let height = height.min(f64::from(self.size.1) - top);
         let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
+            .resize_alg(ResizeAlg::Convolution(tabled(filter)))
             .crop(left, top, width, height)
             .use_alpha(false);
         resizer.resize(&source, &mut target, &options).map_err(|_| WrongSize)

@@ -62,6 +62,30 @@ pub(crate) fn put_means(levels: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(last);
 }
 
+/// Adds the darkest of the three colours of each of `pixels`, and how far the lightest lies above it.
+pub(crate) fn put_extremes(pixels: &[[u8; 4]], darkest: &mut Vec<u8>, apart: &mut Vec<u8>) {
+    let (eights, last) = pixels.as_chunks::<8>();
+    for eight in eights {
+        let [a, b, c, d, e, f, g, h] = eight.map(u32::from_le_bytes);
+        let fours = [u32x4::new([a, b, c, d]), u32x4::new([e, f, g, h])];
+        let [red, green, blue] = [0_u32, 8, 16].map(|by| {
+            let of = fours.map(|four| (four >> by) & u32x4::splat(255));
+            i16x8::from_i32x8_saturate(bytemuck::cast(of))
+        });
+        let least = red.min(green).min(blue);
+        let most = red.max(green).max(blue);
+        let both = u8x16::narrow_i16x8(least, most - least);
+        let [least, more]: [[u8; 8]; 2] = bytemuck::cast(both);
+        darkest.extend_from_slice(&least);
+        apart.extend_from_slice(&more);
+    }
+    for [red, green, blue, _] in last {
+        let least = *red.min(green).min(blue);
+        darkest.push(least);
+        apart.push(*red.max(green).max(blue) - least);
+    }
+}
+
 /// First and third, and second and fourth channels as pixels.
 fn woven([odd, even]: [u8x16; 2]) -> [[u8; 4]; 8] {
     bytemuck::cast([u8x16::unpack_low(odd, even), u8x16::unpack_high(odd, even)])
@@ -188,6 +212,20 @@ mod tests {
             made.truncate(1);
             put_together([&bytes[..count + 40], of(300), &bytes[600..]], &mut made);
             assert_eq!(made, known, "as many as the shortest has");
+        }
+    }
+
+    #[test]
+    fn extremes_are_those_of_one_pixel_after_the_other() {
+        let pixels = pixels();
+        for count in [0, 1, 7, 8, 9, pixels.len()] {
+            let (mut darkest, mut apart) = (vec![1], vec![2]);
+            put_extremes(&pixels[..count], &mut darkest, &mut apart);
+            let colours = pixels[..count].iter().map(|[colours @ .., _]| colours);
+            let least = colours.clone().map(|of| *of.iter().min().unwrap());
+            let more = colours.map(|of| of.iter().max().unwrap() - of.iter().min().unwrap());
+            assert!([1].into_iter().chain(least).eq(darkest), "{count}");
+            assert!([2].into_iter().chain(more).eq(apart), "{count}");
         }
     }
 

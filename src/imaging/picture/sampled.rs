@@ -18,24 +18,30 @@ impl Picture {
         let held = self.lying_held_size();
         let times = (held.0.max(held.1) / lying.0.max(lying.1).max(1)).checked_ilog2().unwrap_or(0);
         let Some(quads) = self.halved(held, times) else { return self.filtered(size) };
-        let mut pixels = if quads.size == lying {
+        let made;
+        let pixels = if quads.size == lying {
             // pixel for pixel, the last column and row perhaps half outside
-            quads.pixels
+            quads.pixels.as_slice()
         } else {
             let bytes = quads.pixels.as_flattened();
             let source = Source { bytes, size: quads.size, kind: PixelType::U8x4 };
             let area = self.area(self.frame()).scaled(1 << times, 1 << times);
-            source.resized(area, lying, FilterType::Hamming)?.as_chunks::<4>().0.to_vec()
+            made = source.resized(area, lying, FilterType::Hamming)?;
+            made.as_chunks::<4>().0
         };
-        if self.orientation != Orientation::NoTransforms {
-            let bytes = Pixels::Rgba(pixels.into_flattened());
+        let upright;
+        let pixels = if self.orientation == Orientation::NoTransforms {
+            pixels
+        } else {
+            let bytes = Pixels::Rgba(pixels.as_flattened().to_vec());
             let (Pixels::Rgb(bytes) | Pixels::Rgba(bytes)) =
                 turned(lying, bytes, self.orientation)?;
-            pixels = bytes.as_chunks::<4>().0.to_vec();
-        }
+            upright = bytes;
+            upright.as_chunks::<4>().0
+        };
         Ok(match self.held {
-            Held::Rgb(_) | Held::Rgba(_) => pixels,
-            Held::Planes(_) => opaque(&pixels),
+            Held::Rgb(_) | Held::Rgba(_) => pixels.to_vec(),
+            Held::Planes(_) => opaque(pixels),
         })
     }
 
