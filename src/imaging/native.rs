@@ -129,13 +129,17 @@ impl<'a> Native<'a> {
         let mut sums = [0_u16; TILE_PX];
         for below in 0..self.held_px {
             self.picture.read_luma(left * self.held_px, y * self.held_px + below, row)?;
-            for (sum, held) in sums.iter_mut().zip(row.chunks_exact(side)) {
-                *sum += held.iter().map(|level| u16::from(*level)).sum::<u16>();
+            // sums of as many as are known beforehand, and shifts, are made for many pixels at once
+            match side {
+                2 => add::<2>(row, &mut sums),
+                4 => add::<4>(row, &mut sums),
+                _ => add::<MOST_HELD_PX>(row, &mut sums),
             }
         }
-        let count = u16::try_from(side * side).ok()?;
+        let power = 2 * self.held_px.ilog2();
         for (level, sum) in levels.iter_mut().zip(sums) {
-            *level = u8::try_from((sum + count / 2) / count).unwrap_or(u8::MAX);
+            let [mean, _] = ((sum + (1 << (power - 1))) >> power).to_le_bytes();
+            *level = mean;
         }
         Some(levels)
     }
@@ -157,6 +161,13 @@ impl<'a> Native<'a> {
             let row = self.picture.alpha_row(u32::try_from(y).ok()?)?;
             Some((y, row))
         })
+    }
+}
+
+/// Adds to every sum the next `SIDE` levels of a row.
+fn add<const SIDE: usize>(row: &[u8], sums: &mut [u16; TILE_PX]) {
+    for (sum, held) in sums.iter_mut().zip(row.as_chunks::<SIDE>().0) {
+        *sum += held.iter().map(|level| u16::from(*level)).sum::<u16>();
     }
 }
 
