@@ -176,7 +176,8 @@ function ribbon(stats, buckets, x, right, usual) {
   );
   const first = stats.judges.find(one => one.judge === usual);
   if (first)
-    parts.push(text(LEFT + 10, y(0.5) + 4, `${usual} ${percent(first.served.share ?? 0)}`, 'i'));
+    // at the foot, where it is its own area that it stands on unless it judged next to nothing
+    parts.push(text(LEFT + 10, y(0) - 8, `${usual} ${percent(first.served.share ?? 0)}`, 'i'));
   const second = order.at(-1);
   if (second && second !== usual)
     parts.push(

@@ -16,16 +16,21 @@ export function spark({ points, from, to, high, rule, marked, peak, filled, band
     const known = points.filter(([, value]) => value !== null);
     const drawn = known.map(([at, value]) => [x(at), y(value)]);
     const parts = [];
+    const highest = (best, one) => (one[1] > best[1] ? one : best);
+    const top = peak && known.length ? known.reduce(highest) : null;
     if (marked)
       parts.push(
         box(x(marked[0]), 0, Math.max(2, x(marked[1]) - x(marked[0])), HEIGHT, 'var(--mark)'),
       );
     if (band) parts.push(box(0, y(band[1]), width - 4, y(band[0]) - y(band[1]), 'var(--band)'));
-    if (rule)
+    if (rule) {
+      // away from the highest value's own words
+      const [at, anchor] = top && x(top[0]) < width / 2 ? [width - 4, 'end'] : [0, 'start'];
       parts.push(
         line(0, y(rule.at), width - 4, y(rule.at), 'var(--edge)', 1, '2 3'),
-        text(0, y(rule.at) + 12, rule.text, 'q halo'),
+        text(at, y(rule.at) + 12, rule.text, 'q halo', anchor),
       );
+    }
     if (!drawn.length) return html`${parts}${line(0, BOTTOM, width - 4, BOTTOM, 'var(--line-2)')}`;
     if (filled)
       parts.push(
@@ -40,7 +45,6 @@ export function spark({ points, from, to, high, rule, marked, peak, filled, band
     parts.push(stroke(through(drawn), 'var(--ink)', 1.4));
     const [endX, endY] = drawn.at(-1);
     parts.push(html`<circle cx="${px(endX)}" cy="${px(endY)}" r="2.6" fill="var(--ink)"/>`);
-    const top = peak && known.reduce((best, one) => (one[1] > best[1] ? one : best));
     if (top && top !== known.at(-1))
       parts.push(
         text(
