@@ -24,7 +24,7 @@ use crate::http::drift::judging::{agreement, calibration, hedges, people, scores
 use crate::http::drift::pairs::Pairs;
 use crate::http::drift::watching::{events, evidence, watch};
 use crate::http::problem::{Problem, ProblemKind};
-use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, unreadable, window, written};
+use crate::http::range::{AsOf, EffectForm, RangeQuery, ShareForm, compared, unreadable, written};
 use crate::http::sentence::{ENOUGH, SHOWN, Windows, change_sentence, moved_within};
 use crate::ledger::LedgerError;
 use crate::ledger::figures::{JudgedSum, Scope};
@@ -134,8 +134,7 @@ pub(crate) async fn moved(
 impl Sides {
     async fn of(reader: &Reader, view: Option<&View>, asked: &Asked) -> Result<Self, LedgerError> {
         let (against, is_baseline) = against(asked, view);
-        let after = window(&asked.policy, asked.window, asked.now);
-        let before = window(&asked.policy, against, asked.now);
+        let (before, after) = compared(&asked.policy, (against, asked.window), asked.now);
         let after = summed(reader, after, false).await?;
         let mut before = summed(reader, before, is_baseline).await?;
         let baseline = view.and_then(|view| view.baseline.as_ref()).filter(|_| is_baseline);

@@ -143,12 +143,25 @@ pub(crate) fn cut(
     Scope { policy, since_s, until_s: down(last_s) + bucket_s, bucket_s }
 }
 
-/// One bucket of a window that is compared: minutes while it is short and young, else hours.
-pub(super) fn window(
+/// A window and the one `before` it that it is compared with. Each is moved out to whole buckets, but two
+/// that are asked for apart stay apart: what is to be explained would else be a part of what is usual.
+pub(super) fn compared(
     policy: &str,
-    (since, until): (Timestamp, Timestamp),
+    (before, after): ((Timestamp, Timestamp), (Timestamp, Timestamp)),
     now: Timestamp,
-) -> Scope {
+) -> (Scope, Scope) {
+    let (mut earlier, later) = (window(policy, before, now), window(policy, after, now));
+    if before.1 <= after.0 {
+        let last_s = later.since_s - later.since_s.rem_euclid(earlier.bucket_s);
+        // a bucket is the least that there is
+        let least_s = earlier.since_s + earlier.bucket_s;
+        earlier.until_s = earlier.until_s.min(last_s).max(least_s);
+    }
+    (earlier, later)
+}
+
+/// The whole buckets of a window that is compared: minutes while it is short and young, else hours.
+fn window(policy: &str, (since, until): (Timestamp, Timestamp), now: Timestamp) -> Scope {
     let (range, old) = (until.0 - since.0, now.0 - since.0);
     let is_fine = range <= 36 * HOUR_S * 1_000_000 && old <= MINUTES_FOR_S * 1_000_000;
     let step_s = if is_fine { MINUTE_S } else { HOUR_S };
@@ -307,5 +320,45 @@ mod tests {
         assert!(stats("since=1h&until=2h").unwrap_err().starts_with("/until: is 2026-11-21T10"));
         assert!(stats("bucket=2m").unwrap_err().contains("expected auto or one of 1m, 5m"));
         assert!(stats("against_since=2d").unwrap_err().starts_with("unknown parameter"));
+    }
+
+    #[test]
+    fn half_of_an_outage_was_a_part_of_what_it_was_compared_with() {
+        let at = |text: &str| Timestamp::parse(&format!("2026-11-{text}Z")).unwrap();
+        let told = |before: [&str; 2], after: [&str; 2]| {
+            let [(since, until), later] = [before, after].map(|[a, b]| (at(a), at(b)));
+            let (before, after) = compared("mug", ((since, until), later), now());
+            let of = |scope: &Scope| {
+                [scope.since_s, scope.until_s]
+                    .map(|s| Timestamp(s * 1_000_000).to_string()[8..16].to_owned())
+            };
+            (of(&before), of(&after))
+        };
+        let both = |before: [&str; 2], after: [&str; 2]| {
+            (before.map(str::to_owned), after.map(str::to_owned))
+        };
+        // a week by the hour, and six minutes after it
+        assert_eq!(
+            told(["14T11:14:00", "21T11:14:00"], ["21T11:14:00", "21T11:20:00"]),
+            both(["14T11:00", "21T11:00"], ["21T11:14", "21T11:20"])
+        );
+        // two weeks by the hour, and two hours by the minute that begin within one
+        assert_eq!(
+            told(["07T11:14:00", "14T11:14:00"], ["14T11:14:00", "21T11:14:00"]),
+            both(["07T11:00", "14T11:00"], ["14T11:00", "21T12:00"])
+        );
+        assert_eq!(
+            told(["21T08:00:30", "21T10:00:30"], ["21T10:00:30", "21T12:00:30"]),
+            both(["21T08:00", "21T10:00"], ["21T10:00", "21T12:01"])
+        );
+        // what is asked for twice is counted twice, and less than a bucket is none
+        assert_eq!(
+            told(["14T11:14:00", "21T11:14:00"], ["21T11:10:00", "21T11:20:00"]),
+            both(["14T11:00", "21T12:00"], ["21T11:10", "21T11:20"])
+        );
+        assert_eq!(
+            told(["21T10:00:10", "21T10:00:20"], ["21T10:00:30", "21T10:05:00"]),
+            both(["21T10:00", "21T10:01"], ["21T10:00", "21T10:05"])
+        );
     }
 }
