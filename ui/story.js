@@ -118,28 +118,41 @@ function quiet(stats) {
 const isPart = (own, total) =>
   Math.sign(own) === Math.sign(total) && Math.abs(own) <= Math.abs(total) + 5e-4;
 
-// "2.8 of 3.1 points are", or both with their signs where one is no part of the other.
+// Points without a sign, where a word says which way: "2.8".
+const bare = ratio => plain(Math.abs(ratio) * 100);
+
+// "2.8 of 3.1 points are", "Of 3.1 points fewer, 2.8 are" where the rate fell, or both with signs
+// where one is no part of the other.
 function ofTotal(own, total) {
-  return isPart(own, total)
-    ? `${plain(Math.abs(own) * 100)} of ${plain(Math.abs(total) * 100)} points are`
-    : `${points(own)} points, of a change of ${points(total)}, are`;
+  if (!isPart(own, total)) return `${points(own)} points, of a change of ${points(total)}, are`;
+  return total < 0
+    ? `Of ${bare(total)} points fewer, ${bare(own)} are`
+    : `${bare(own)} of ${bare(total)} points are`;
+}
+
+// The images by which way they moved the rate: fewer rejects are as much of a drift as more.
+function images(effect) {
+  if (effect > 0) return 'harder images';
+  return effect < 0 ? 'easier images' : 'other images';
 }
 
 const CAUSES = {
-  input: 'harder images',
   routing: 'routing',
   policy: 'the policy',
   within: 'the judges themselves',
 };
 
-// The name of a drift label as words.
-export function label(text) {
+// The name of a cause that moved the rate by `effect`, as words.
+const causeOf = ({ cause, effect }) => (cause === 'input' ? images(effect) : CAUSES[cause]);
+
+// The name of a drift label as words, of a change by `effect`.
+export function label(text, effect) {
   if (text.startsWith('provider_drift:')) return `${text.split(':')[1]} itself`;
+  if (text === 'input_drift') return images(effect);
   return (
     {
       none: 'nothing moved',
       routing: 'routing',
-      input_drift: 'harder images',
       policy_change: 'the policy',
       mixed_drift: 'several causes',
       unattributed: 'not told apart yet',
@@ -218,16 +231,21 @@ export function answer(drift, window) {
   if (drift.label.startsWith('provider_drift:')) {
     const name = drift.label.split(':')[1];
     const own = drift.judges.find(one => one.judge === name);
+    const moved = own?.moved?.effect ?? part(drift, 'within').effect;
+    const difference = `${bare(moved)} points ${moved < 0 ? 'fewer' : 'more'}`;
     return {
       lead: `${name} itself changed:`,
-      rest: `it rejects ${points(own?.moved?.effect ?? part(drift, 'within').effect)} points more than it did; the others do not.`,
+      rest: `it rejects ${difference} than it did; the others do not.`,
     };
   }
-  if (drift.label === 'input_drift')
+  if (drift.label === 'input_drift') {
+    const [input, within] = ['input', 'within'].map(cause => part(drift, cause).effect);
+    const moved = Math.abs(within) > Math.abs(input) ? within : input;
     return {
-      lead: 'The images got harder:',
-      rest: `every judge rejects more, ${points(Math.abs(part(drift, 'within').effect) > Math.abs(part(drift, 'input').effect) ? part(drift, 'within').effect : part(drift, 'input').effect)} points in all.`,
+      lead: `The images got ${moved < 0 ? 'easier' : 'harder'}:`,
+      rest: `every judge rejects ${moved < 0 ? 'fewer' : 'more'}, ${bare(moved)} points in all.`,
     };
+  }
   if (drift.label === 'policy_change')
     return {
       lead: 'The policy moved it:',
@@ -239,7 +257,7 @@ export function answer(drift, window) {
       .slice(0, 2);
     return {
       lead: `${points(total.effect)} points, from more than one cause:`,
-      rest: `${list(by.map(one => `${CAUSES[one.cause]} ${points(one.effect)}`))}.`,
+      rest: `${list(by.map(one => `${causeOf(one)} ${points(one.effect)}`))}.`,
     };
   }
   if (drift.label === 'none' || (total.low <= 0 && total.high >= 0))
@@ -280,6 +298,9 @@ export function verdictOnJudges(drift) {
   return { lead: blame, rest: ` on their own images all moved ${points(within.effect)}`, range };
 }
 
+// The points that stand first in "−6.1 points (−9.5 to −1.5)", as they read.
+const effectIn = text => Number.parseFloat(text.replace('\u2212', '-'));
+
 // One mark as an event: {icon, words}.
 export function event(mark) {
   const at = Date.parse(mark.at),
@@ -307,6 +328,6 @@ export function event(mark) {
   const [head, ...rest] = mark.text.replace(/ since .*$/, '').split(': ');
   return {
     icon: 'drift',
-    words: html`<b>${label(mark.detail?.label ?? head)}</b>${mark.detail?.severity ? `, ${mark.detail.severity}` : ''}${rest.length ? `: ${rest.join(': ')}` : ''}`,
+    words: html`<b>${label(mark.detail?.label ?? head, effectIn(rest.join(': ')))}</b>${mark.detail?.severity ? `, ${mark.detail.severity}` : ''}${rest.length ? `: ${rest.join(': ')}` : ''}`,
   };
 }

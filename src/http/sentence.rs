@@ -102,10 +102,10 @@ fn cause_sentence(windows: Windows<'_>, compared: &Compared, between: &str) -> S
             let (input, within) = (change.part(Cause::Input), change.part(Cause::Within));
             let is_measured = within.whole.effect.abs() < input.whole.effect.abs();
             let effect = if is_measured { input.whole } else { within.whole };
-            let why = if is_measured {
-                "the local checks find more that is risky"
-            } else {
-                "every judge moved alike on images of the same risk"
+            let why = match (is_measured, effect.effect < 0.0) {
+                (true, true) => "the local checks find less that is risky",
+                (true, false) => "the local checks find more that is risky",
+                (false, _) => "every judge moved alike on images of the same risk",
             };
             format!("{} the images: {why} {between}.", of_total(effect, total))
         }
@@ -147,15 +147,20 @@ fn cause_sentence(windows: Windows<'_>, compared: &Compared, between: &str) -> S
     }
 }
 
-/// `2.8 of 3.1 points are`, or both with their signs where one is no part of the other.
+/// `2.8 of 3.1 points are`, `Of 3.1 points fewer, 2.8 are` of a rate that fell, or both with their
+/// signs where one is no part of the other.
 fn of_total(part: Estimate, total: Estimate) -> String {
     let is_part = part.effect.signum().total_cmp(&total.effect.signum()).is_eq()
         && part.effect.abs() <= total.effect.abs() + 0.000_5;
-    if is_part {
-        let (part, total) = (part.effect.abs() * 100.0, total.effect.abs() * 100.0);
-        return format!("{part:.1} of {total:.1} points are");
+    let (own, all) = (part.effect.abs() * 100.0, total.effect.abs() * 100.0);
+    match (is_part, total.effect < 0.0) {
+        (true, true) => format!("Of {all:.1} points fewer, {own:.1} are"),
+        (true, false) => format!("{own:.1} of {all:.1} points are"),
+        (false, _) => {
+            let (own, all) = (points(part.effect), points(total.effect));
+            format!("{own} points, of a change of {all}, are")
+        }
     }
-    format!("{} points, of a change of {}, are", points(part.effect), points(total.effect))
 }
 
 /// Which judge gained the most images.
@@ -266,6 +271,7 @@ fn told(at_ms: i64, form: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drift::event::{Severity, Watched};
     use crate::drift::judged::Route;
     use crate::drift::summed::compare;
 
@@ -315,6 +321,77 @@ mod tests {
             sentence(&before, &after),
             "2.9 of 3.0 points are routing: 41 % of images went to claude-haiku between 14:02 and \
              14:08 UTC, usually 1.6 %."
+        );
+    }
+
+    /// Windows of one judge whose images lie so often at five risks, the riskier the more rejected.
+    fn of_risks(scale: [u64; 5]) -> Vec<Sum> {
+        let risks = (0_u8..5).zip(scale);
+        let cell = |(risk, n): (u8, u64)| {
+            let rejects = n * (u64::from(risk) + 1) / 20;
+            Sum { risk: risk * 4, ..sum("a", Route::Primary, (n, rejects)) }
+        };
+        risks.map(cell).collect()
+    }
+
+    #[test]
+    fn a_rate_that_fell_is_told_as_fewer_whatever_the_cause() {
+        let before = [
+            sum("openai-mini", Route::Primary, (98_400, 13_087)),
+            sum("claude-haiku", Route::Failover, (1_600, 99)),
+        ];
+        let after = [
+            sum("openai-mini", Route::Primary, (2_570, 342)),
+            sum("claude-haiku", Route::Failover, (1_786, 111)),
+        ];
+        assert_eq!(
+            sentence(&before, &after),
+            "Of 2.8 points fewer, 2.8 are routing: 41 % of images went to claude-haiku between \
+             14:02 and 14:08 UTC, usually 1.6 %."
+        );
+        let before =
+            [sum("a", Route::Primary, (80_000, 8_000)), sum("b", Route::Failover, (20_000, 2_000))];
+        let after =
+            [sum("a", Route::Primary, (8_000, 400)), sum("b", Route::Failover, (2_000, 200))];
+        assert_eq!(
+            sentence(&before, &after),
+            "Of 4.0 points fewer, 4.0 are a judging differently: it rejects 5.0 % of its images, \
+             usually 10 %."
+        );
+    }
+
+    #[test]
+    fn easier_images_were_told_as_more_that_is_risky() {
+        let told = |scale| sentence(&of_risks([4_000; 5]), &of_risks(scale));
+        assert_eq!(
+            told([6_000, 1_000, 1_000, 1_000, 1_000]),
+            "Of 5.0 points fewer, 5.0 are the images: the local checks find less that is risky \
+             between 14:02 and 14:08 UTC."
+        );
+        assert_eq!(
+            told([1_000, 1_000, 1_000, 1_000, 6_000]),
+            "5.0 of 5.0 points are the images: the local checks find more that is risky between \
+             14:02 and 14:08 UTC."
+        );
+    }
+
+    #[test]
+    fn an_event_of_a_rate_that_fell_keeps_its_signs_and_its_interval_from_low_to_high() {
+        let event = Event {
+            at_ms: 60_000,
+            alarm_at_ms: 30_000,
+            onset_ms: 0,
+            watched: Watched::Input,
+            label: Label::InputDrift,
+            all: vec![Label::InputDrift],
+            severity: Severity::Warn,
+            effect: Estimate { effect: -0.061, se: 0.01 },
+            grounds: None,
+        };
+        assert_eq!(
+            event_sentence(&event),
+            "input_drift: \u{2212}6.1 points (\u{2212}8.1 to \u{2212}4.1) since 1 Jan 00:00:00 \
+             UTC, known at 1 Jan 00:01:00 UTC"
         );
     }
 

@@ -358,46 +358,6 @@ test('what the loser of a hedge says, and the money of the day, are told', async
   await now.context().close();
 });
 
-test('more of a change than all of it was told as a part of it', async () => {
-  const page = await browser.open(`${world.url}/ui/`);
-  const told = own =>
-    page.evaluate(async effect => {
-      const { size } = await import('/ui/story.js');
-      const change = { total: { effect: 0.019 }, parts: [{ cause: 'routing', effect }] };
-      return size({ label: 'routing', change });
-    }, own);
-  assert.match(await told(0.015), /moved by \+1\.9 points, \+1\.5 of them routing\.$/);
-  assert.match(await told(0.036), /moved by \+1\.9 points; routing alone is worth \+3\.6\.$/);
-  await page.context().close();
-});
-
-test('lines that served none before were told of nowhere', async () => {
-  const page = await browser.open(`${world.url}/ui/`);
-  const told = (unseen, judges) =>
-    page.evaluate(
-      async ([unseen_share, rows]) => {
-        const { unseen } = await import('/ui/story.js');
-        const own = ([judge, before, after]) => ({
-          judge,
-          share_before: { count: before },
-          share_after: { count: after, share: after / 1000 },
-        });
-        return unseen({ change: { unseen_share }, judges: rows.map(own) });
-      },
-      [unseen, judges],
-    );
-  const known = [['openai-mini', 9000, 1000]];
-  assert.equal(await told(0.1, known), null);
-  assert.match(await told(0.6, known), /^60\s% of the images were judged as none was in the time/);
-  const fresh = [
-    ['openai-mini', 9000, 500],
-    ['new', 0, 500],
-  ];
-  assert.match(await told(0.5, fresh), /^50\s% of the images went to new, which judged none[^%]+$/);
-  assert.match(await told(1, fresh), /went to new[\s\S]*50\s% of the images were judged as none was/);
-  await page.context().close();
-});
-
 test('what was told of the images is seen on Why, and then it is told no more', async t => {
   const gate = await World.start();
   t.after(() => gate.stop());

@@ -161,7 +161,7 @@ function windows(place, drift, window_) {
     : '';
   return html`<span>Compare</span><span class="span">${moment(window_.from, when)} – ${moment(window_.to, clock)} <span class="q">n ${count(drift.after.first_reject.n)}</span></span>
     <span>with</span><span class="span">${base} <span class="q">n ${count(before.frozen ?? before.first_reject.n)}</span></span><span class="q">intervals are 95 %</span>${own}
-    ${event ? html`<span class="end small s">${icon('drift', 'warn')} ${story.label(event.label)}, ${event.severity} · onset ${moment(Date.parse(event.onset), clockSeconds)}, seen ${moment(Date.parse(event.at), clockSeconds)}</span>` : ''}`;
+    ${event ? html`<span class="end small s">${icon('drift', 'warn')} ${story.label(event.label, event.effect?.effect)}, ${event.severity} · onset ${moment(Date.parse(event.onset), clockSeconds)}, seen ${moment(Date.parse(event.at), clockSeconds)}</span>` : ''}`;
 }
 
 function more(drift) {
@@ -344,6 +344,6 @@ function found(drift, place) {
       since: iso(onset),
       until: iso(Math.max(at, onset + 300_000)),
     });
-    return html`<li>${moment(at, when)}${icon('drift')}<span><b>${story.label(one.label)}</b>, ${one.severity}${effect} since ${moment(onset, clockSeconds)}${one.low_confidence ? ', low confidence' : ''} <a href="${href}">Why</a></span></li>`;
+    return html`<li>${moment(at, when)}${icon('drift')}<span><b>${story.label(one.label, one.effect?.effect)}</b>, ${one.severity}${effect} since ${moment(onset, clockSeconds)}${one.low_confidence ? ', low confidence' : ''} <a href="${href}">Why</a></span></li>`;
   });
 }

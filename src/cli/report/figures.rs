@@ -186,6 +186,7 @@ pub(super) struct Event {
     pub(super) onset: String,
     pub(super) label: String,
     pub(super) severity: String,
+    pub(super) effect: Effect,
     pub(super) sentence: String,
 }
 

@@ -261,7 +261,7 @@ fn events(page: &mut Html, found: &Findings) {
     page.mark("<ol class=\"told-events\">");
     for one in &found.events {
         page.mark("<li><time>").say(moment(one.at)).mark("</time><div><b>");
-        page.say(label(&one.event.label)).mark("</b> <span class=\"q\">");
+        page.say(label(&one.event.label, one.event.effect.effect)).mark("</b> <span class=\"q\">");
         page.say(&one.event.severity).mark("</span><p>");
         match &one.moved {
             Some(moved) => page.say(&moved.sentence),
@@ -276,14 +276,16 @@ fn events(page: &mut Html, found: &Findings) {
     }
 }
 
-/// A drift label in words.
-fn label(label: &str) -> String {
+/// A drift label in words, of a change by `effect`.
+fn label(label: &str, effect: f64) -> String {
     if let Some(judge) = label.strip_prefix("provider_drift:") {
         return format!("{judge} itself");
     }
     let words = match label {
         "routing" => "Routing",
-        "input_drift" => "Harder images",
+        "input_drift" if 0.0 < effect => "Harder images",
+        "input_drift" if effect < 0.0 => "Easier images",
+        "input_drift" => "Other images",
         "policy_change" | "policy_annotation" => "The policy",
         "mixed_drift" => "Several causes",
         "unattributed" => "Not told apart",
@@ -304,4 +306,17 @@ fn reading(page: &mut Html) {
          <i>policy</i> other questions, <i>within</i> the judges themselves on their own images. \
          Every number stands with its n; shares of fewer than 30 images are greyed.</p></section>\n",
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_which_fewer_are_rejected_were_told_as_harder_ones() {
+        let told = [0.055, -0.061, 0.0].map(|effect| label("input_drift", effect));
+        assert_eq!(told, ["Harder images", "Easier images", "Other images"]);
+        assert_eq!(label("provider_drift:openai-mini", -0.05), "openai-mini itself");
+        assert_eq!(label("routing", -0.03), "Routing");
+    }
 }

@@ -103,7 +103,7 @@ impl Onlookers {
         (truth, window, is_short): (f64, (u64, u64), bool),
     ) -> Vec<Row> {
         let Expected { step, ref label, began_ms, .. } = *event;
-        let asserted = [page::now_asserted(label), page::why_asserted(label)];
+        let asserted = [page::now_asserted(event), page::why_asserted(event)];
         let browser = match &self.browser {
             Ok(browser) => browser,
             Err(why) => {

@@ -54,28 +54,30 @@ pub(super) async fn read(
         .map_err(|why| RigError::Story(format!("what the page says cannot be read: {why}: {told}")))
 }
 
-/// What the page calls a cause, in an event and at the head of *Why*.
-fn words(label: &str) -> (String, String) {
+/// What the page calls a cause, in an event and at the head of *Why*. Images are told by which way
+/// they moved the rate.
+fn words(Expected { label, truth, .. }: &Expected) -> (String, String) {
     match label.strip_prefix("provider_drift:") {
         Some(judge) => (format!("{judge} itself"), format!("{judge} itself changed:")),
         None if label == "routing" => ("routing".to_owned(), "are routing:".to_owned()),
         None if label == "input_drift" => {
-            ("harder images".to_owned(), "The images got harder:".to_owned())
+            let than_usual = if *truth < 0.0 { "easier" } else { "harder" };
+            (format!("{than_usual} images"), format!("The images got {than_usual}:"))
         }
-        None => (label.to_owned(), label.to_owned()),
+        None => (label.clone(), label.clone()),
     }
 }
 
 /// *Now* tells the event, by the right name and with an interval that covers the truth, and no other.
 pub(super) fn now_row(expected: &Expected, shown: &Shown) -> Row {
-    let (name, _) = words(&expected.label);
+    let (name, _) = words(expected);
     let told: Vec<&String> = shown.events.iter().filter(|line| effect_in(line).is_some()).collect();
     let is_named = !told.is_empty() && told.iter().all(|line| line.contains(&name));
     let effect = told.first().and_then(|line| effect_in(line));
     let lines: Vec<&str> = told.iter().map(|line| line.trim_end_matches(" Why")).collect();
     Row {
         step: expected.step,
-        asserted: now_asserted(&expected.label),
+        asserted: now_asserted(expected),
         told: if lines.is_empty() { "nothing".to_owned() } else { lines.join("; ") },
         effect,
         truth: Some(expected.truth),
@@ -85,21 +87,21 @@ pub(super) fn now_row(expected: &Expected, shown: &Shown) -> Row {
 }
 
 /// What *Now* must say.
-pub(super) fn now_asserted(label: &str) -> String {
-    format!("the page, Now: an event \"{}\", its interval covers the truth", words(label).0)
+pub(super) fn now_asserted(expected: &Expected) -> String {
+    format!("the page, Now: an event \"{}\", its interval covers the truth", words(expected).0)
 }
 
 /// *Why* answers with the right cause. Of routing, the waterfall's interval covers what it was worth in
 /// that stretch.
 pub(super) fn why_row(expected: &Expected, shown: &Shown) -> Row {
-    let (_, head) = words(&expected.label);
+    let (_, head) = words(expected);
     let is_routing = expected.label == "routing";
     let part = shown.parts.iter().find(|row| row.first().is_some_and(|name| name == "routing"));
     let effect = part.filter(|_| is_routing).and_then(|row| effect_of(row.get(1)?, row.get(2)?));
     let is_covered = !is_routing || effect.is_some_and(|one| covers(one, expected.truth));
     Row {
         step: expected.step,
-        asserted: why_asserted(&expected.label),
+        asserted: why_asserted(expected),
         told: shown.why.clone(),
         effect,
         truth: is_routing.then_some(expected.truth),
@@ -109,9 +111,9 @@ pub(super) fn why_row(expected: &Expected, shown: &Shown) -> Row {
 }
 
 /// What *Why* must say.
-pub(super) fn why_asserted(label: &str) -> String {
-    let covers = if label == "routing" { ", its interval covers the truth" } else { "" };
-    format!("the page, Why: \"{}\"{covers}", words(label).1)
+pub(super) fn why_asserted(expected: &Expected) -> String {
+    let covers = if expected.label == "routing" { ", its interval covers the truth" } else { "" };
+    format!("the page, Why: \"{}\"{covers}", words(expected).1)
 }
 
 fn covers(effect: Effect, truth: f64) -> bool {
@@ -172,6 +174,13 @@ mod tests {
         assert_eq!(end("provider_drift:openai-mini", &[other]), End::Missed);
         let images = "08:32 harder images, notice: +5.5 points (\u{2212}1.5 to +9.5) Why";
         assert_eq!(end("input_drift", &[images]), End::Held);
+        let fell = Expected { truth: -0.05, ..expected("input_drift") };
+        let easier = "08:32 easier images, notice: \u{2212}5.5 points (\u{2212}9.5 to +1.5) Why";
+        assert_eq!(now_row(&fell, &shown(&[easier], "")).end, End::Held);
+        assert_eq!(now_row(&fell, &shown(&[images], "")).end, End::Missed);
+        let why = |told| why_row(&fell, &shown(&[], told)).end;
+        assert_eq!(why("The images got easier: every judge"), End::Held);
+        assert_eq!(why("The images got harder: every judge"), End::Missed);
     }
 
     #[test]
@@ -189,7 +198,7 @@ mod tests {
         assert_eq!(end("input_drift", routing), End::Missed);
         let row = why_row(&Expected { truth: 0.05, ..expected("routing") }, &shown(&[], routing));
         assert_eq!(row.end, End::Missed);
-        let judge = "openai-mini itself changed: it rejects +5.0 points more than it did";
+        let judge = "openai-mini itself changed: it rejects 5.0 points more than it did";
         assert_eq!(end("provider_drift:openai-mini", judge), End::Held);
         assert_eq!(end("provider_drift:claude-haiku", judge), End::Missed);
         assert_eq!(end("input_drift", "The images got harder: every judge"), End::Held);
