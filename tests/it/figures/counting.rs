@@ -288,7 +288,6 @@ async fn a_routing_event_is_stored_once_and_the_state_is_a_fold_over_the_store()
     follow(settings.clone(), usual).await;
     assert_eq!(dump(&settings.path).await, stopped);
     assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
-    records
 }
 
 /// What the other judge says of the `n`th behind its verdict, or a call that failed.
@@ -351,7 +350,8 @@ async fn kill_9_changes_no_sum_and_no_state() {
         for _ in 0..=round * 7 % 5 {
             let answer = check().await.unwrap();
             assert_eq!(answer.status(), 200);
-            let verdict: serde_json::Value = answer.json().await.unwrap();
+            let verdict: serde_json::Value =
+                serde_json::from_str(&answer.text().await.unwrap()).unwrap();
             assert_eq!(verdict["recorded"], true, "{verdict}");
             answered += 1;
         }
@@ -388,4 +388,5 @@ async fn check_fold(config: &Config) -> i64 {
     follow(store.clone(), usual).await;
     assert_eq!(dump(&store.path).await, killed);
     assert!(fs::read(&state).unwrap() == kept, "the state is the same to the last bit");
+    records
 }
