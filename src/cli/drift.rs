@@ -67,7 +67,8 @@ pre     risk by a local measurement, 0 to 1
 Records count in the order in which they did at their gate, each policy for itself, and judges have
 the names that policies use. Of verdicts a judge is provider/model, and all are watched together.
 
---json: {\"events\":[{\"at\",\"label\",\"labels\",\"onset\",\"severity\",\"effects\",\"llr\",...}],\"records\":N,...}
+--json: {\"events\":[{\"at\",\"label\",\"labels\",\"onset\",\"severity\",\"effects\",\"llr\",...}],
+\"records\":N,...}
 with times in milliseconds since 1970, effects by cause (input, routing, policy, within) as shares
 of 1, and llr null where no judge was compared with another.
 
