@@ -37,14 +37,8 @@ def told(vlmgate, scenario, lines):
     done = subprocess.run(command, input=lines, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"{scenario}: {done.stderr.decode()[-400:]}")
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    named = [(name(event["label"]), event["at_ms"]) for event in events]
+    named = [(event["label"], event["at"]) for event in json.loads(done.stdout)["events"]]
     return [event for event in named if event[0] != "policy_annotation"]
-
-
-def name(label):
-    """A label in one word: `provider_drift:openai`."""
-    return label if isinstance(label, str) else ":".join(next(iter(label.items())))
 
 
 def early(events, truth):

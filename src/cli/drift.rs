@@ -1,21 +1,25 @@
 //! `vlmgate drift replay`: verdicts from a file through the drift monitor, and what it would have
 //! told. It runs open loop: after an alarm nobody asks the other judges.
 
-use std::fmt::Display;
+mod fold;
+mod form;
+mod line;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 use crate::app::AppError;
-use crate::cli::import::line::parse;
-use crate::cli::import::unpacked;
+use crate::cli::drift::fold::{Folding, Known, Terms};
+use crate::cli::drift::form::ReplayForm;
+use crate::cli::drift::line::Line;
+use crate::cli::import::{each_line, unpacked};
 use crate::cli::{Exit, counted, put, say};
+use crate::clock::Timestamp;
 use crate::drift::event::{Event, Grounds, Label};
-use crate::drift::judged::{Judged, Route, image_key};
-use crate::drift::monitor::{Monitor, Settings};
+use crate::drift::monitor::Settings;
 
 /// Milliseconds of a day.
 const DAY_MS: f64 = 86_400_000.0;
@@ -31,26 +35,26 @@ pub enum DriftCommand {
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct ReplayArgs {
-    /// Verdicts, one JSON object a line, in the order in which they were stored, plain or gzip; `-`
-    /// for stdin
+    /// Records as `/v1/verdicts:export?format=ndjson` writes them, or verdicts in the order in which
+    /// they were stored, one JSON object a line, plain or gzip; `-` for stdin
     #[arg(value_name = "FILE")]
     file: String,
     /// What was normal: so many days from the first verdict's midnight (UTC)
-    #[arg(long, default_value = "7d", value_name = "DAYS", value_parser = days)]
+    #[arg(long, default_value = "2d", value_name = "DAYS", value_parser = days)]
     baseline: f64,
     /// False alarms allowed in thirty days, over all detectors together
     #[arg(long, default_value = "0.5", value_name = "NUMBER", value_parser = above_zero)]
     false_alarms: f64,
-    /// One JSON object an event
+    /// What was told as one JSON object
     #[arg(long)]
     json: bool,
 }
 
 const AFTER_HELP: &str = "\
 Example:
-  vlmgate drift replay verdicts.jsonl.gz --baseline 2d
+  vlmgate drift replay records.ndjson.gz --baseline 2d
 
-A line is one verdict of one judge:
+A line is a record of an export, with what shadows said of it, or one verdict of one judge:
 
   {\"image\":\"im1\",\"at\":1767225612883,\"provider\":\"openai\",\"model\":\"gpt-4o-mini\",
    \"policy\":\"product-photo\",\"policy_version\":1,\"route\":\"primary\",\"verdict\":\"pass\",\"pre\":0.42}
@@ -59,6 +63,14 @@ at      milliseconds since 1970
 route   primary, hedge, failover, second_opinion or shadow
 verdict pass, fail, review or reject; anything else is counted and left out
 pre     risk by a local measurement, 0 to 1
+
+Records count in the order in which they did at their gate, each policy for itself, and judges have
+the names that policies use. Of verdicts a judge is provider/model, and all are watched together.
+
+--json: {\"events\":[{\"at\",\"label\",\"labels\",\"onset\",\"severity\",\"effects\",\"llr\",...}],
+\"records\":N,...}
+with times in milliseconds since 1970, effects by cause (input, routing, policy, within) as shares
+of 1, and llr null where no judge was compared with another.
 
 Exit codes: 0 done, 1 stdout is closed, 2 the file cannot be read or is no file of verdicts.";
 
@@ -72,52 +84,6 @@ fn days(text: &str) -> Result<f64, String> {
 fn above_zero(text: &str) -> Result<f64, String> {
     let read = text.parse().ok().filter(|days: &f64| days.is_finite() && *days > 0.0);
     read.ok_or_else(|| format!("{text:?} is not a number above zero"))
-}
-
-/// A version, as a number or as text.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Version {
-    Number(u64),
-    Text(String),
-}
-
-/// One line of the file.
-#[derive(Debug, Deserialize)]
-struct Line {
-    image: String,
-    at: i64,
-    provider: String,
-    model: String,
-    policy: String,
-    policy_version: Version,
-    route: Route,
-    verdict: String,
-    pre: f64,
-}
-
-impl Line {
-    /// The verdict, if it is one.
-    fn judged(self) -> Option<Judged> {
-        let reject = match self.verdict.as_str() {
-            "pass" => false,
-            "fail" | "review" | "reject" => true,
-            _ => return None,
-        };
-        let version = match self.policy_version {
-            Version::Number(number) => number.to_string(),
-            Version::Text(text) => text,
-        };
-        Some(Judged {
-            image: image_key(&self.image),
-            at_ms: self.at,
-            judge: format!("{}/{}", self.provider, self.model),
-            config: format!("{}@{version}", self.policy),
-            route: self.route,
-            reject,
-            risk: self.pre,
-        })
-    }
 }
 
 /// Runs a command about drift.
@@ -138,51 +104,56 @@ pub fn run(command: &DriftCommand) -> Result<Exit, AppError> {
 }
 
 fn replay(args: &ReplayArgs, lines: impl BufRead) -> Result<Exit, AppError> {
-    let mut monitor: Option<Monitor> = None;
-    let (mut read, mut left_out) = (0_u64, 0_u64);
-    for (number, line) in (1_u64..).zip(lines.lines()) {
-        let wrong = |why: &dyn Display| AppError::Usage(format!("{}:{number}: {why}", args.file));
-        let line = line.map_err(|why| wrong(&why))?;
-        if line.trim().is_empty() {
-            continue;
+    let name = if args.file == "-" { "stdin" } else { &args.file };
+    let shown = |number: u64| format!("{name}:{number}");
+    let mut folding = Folding::new(terms(args));
+    let mut told = Vec::new();
+    let mut tell = |known: Known| {
+        if args.json {
+            told.push(known);
+            return Ok(());
         }
-        let line: Line = parse(line.as_bytes()).map_err(|why| wrong(&why))?;
-        let Some(judged) = line.judged() else {
-            left_out += 1;
-            continue;
-        };
-        read += 1;
-        let monitor = monitor.get_or_insert_with(|| begin(args, judged.at_ms));
-        for event in monitor.observe(&judged) {
-            tell(&event, args.json)?;
-        }
-    }
-    let Some(monitor) = monitor else {
-        return Err(AppError::Usage(format!("{}: no verdict in it", args.file)));
+        Ok::<_, AppError>(put(&sentence(&known))?)
     };
-    close(&monitor, read, left_out);
+    let now = Timestamp::now();
+    each_line(lines, shown, |number, bytes| {
+        let line = Line::read(bytes, now);
+        match line.map_err(|why| AppError::Usage(format!("{}: {why}", shown(number))))? {
+            Line::Exported(record) => folding.keep(number, *record, bytes)?,
+            Line::Short(Some(short)) => {
+                folding.short(&short).into_iter().try_for_each(&mut tell)?
+            }
+            Line::Short(None) => folding.left_out += 1,
+        }
+        Ok(())
+    })?;
+    folding.settle(&mut tell)?;
+    if folding.standings().next().is_none() {
+        return Err(AppError::Usage(format!("{name}: no verdict in it")));
+    }
+    if args.json {
+        let form = ReplayForm::of(&folding, &told);
+        put(&serde_json::to_string(&form).map_err(AppError::json)?)?;
+    } else {
+        close(&folding);
+    }
     Ok(Exit::Done)
 }
 
-/// A monitor whose baseline begins at the midnight before the first verdict.
-fn begin(args: &ReplayArgs, first_ms: i64) -> Monitor {
+/// Open loop: after an alarm nobody asks the other judges.
+fn terms(args: &ReplayArgs) -> Terms {
     let settings = Settings { false_alarms_per_30_days: args.false_alarms, burst_images: 0 };
     #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
-    let (day_ms, lasts_ms) = (DAY_MS as i64, (args.baseline * DAY_MS) as i64);
-    let midnight_ms = first_ms.div_euclid(day_ms).saturating_mul(day_ms);
-    Monitor::new(settings, midnight_ms.saturating_add(lasts_ms))
-}
-
-fn tell(event: &Event, json: bool) -> Result<(), AppError> {
-    let text =
-        if json { serde_json::to_string(event).map_err(AppError::json)? } else { sentence(event) };
-    Ok(put(&text)?)
+    let baseline_ms = (args.baseline * DAY_MS) as i64;
+    Terms { settings, baseline_ms }
 }
 
 /// One event as a line: when it was known, how much it matters, what moved and by how much.
-fn sentence(event: &Event) -> String {
+fn sentence(known: &Known) -> String {
+    let event = &known.event;
     let Event { label, severity, effect, .. } = event;
-    let head = format!("{}  {:<6}  {label}", moment(event.at_ms), severity.label());
+    let of = known.policy.as_ref().map_or(String::new(), |policy| format!(" of {policy}"));
+    let head = format!("{}  {:<6}  {label}{of}", moment(event.at_ms), severity.label());
     if *label == Label::PolicyAnnotation {
         return format!("{head}: a policy that was not seen before");
     }
@@ -223,17 +194,39 @@ fn evidence(grounds: &Grounds) -> String {
     text
 }
 
-fn close(monitor: &Monitor, read: u64, left_out: u64) {
-    let rest = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
-    say(&format!("{}{rest}", counted(read, "verdict")));
-    if monitor.baseline().is_none() {
-        say("the baseline was not complete: nothing was watched at the end");
+fn close(folding: &Folding) {
+    let rest = match folding.left_out {
+        0 => String::new(),
+        left_out => format!(", {left_out} left out"),
+    };
+    say(&format!("{}{rest}", counted(folding.records, "record")));
+    for (policy, standing) in folding.standings() {
+        if let Some(policy) = policy {
+            say(&format!("policy {policy}:"));
+        }
+        let monitor = &standing.monitor;
+        if monitor.baseline().is_none() {
+            say("the baseline was not complete: nothing was watched at the end");
+        }
+        for (watched, ratio) in monitor.evidence() {
+            say(&format!("evidence of {watched}: {}", of_an_alarm(ratio)));
+        }
+        if let Some(mix) = monitor.mix_now() {
+            let points = mix.effect * 100.0;
+            say(&format!("the mix of judges at the end is worth {points:+.2} points"));
+        }
     }
-    for (watched, ratio) in monitor.evidence() {
-        say(&format!("evidence of {watched}: {ratio:.4} of an alarm"));
-    }
-    if let Some(mix) = monitor.mix_now() {
-        say(&format!("the mix of judges at the end is worth {:+.2} points", mix.effect * 100.0));
+}
+
+/// Evidence as a share of an alarm. It grows exponentially once something moved, and how far beyond
+/// an alarm says nothing more.
+fn of_an_alarm(ratio: f64) -> String {
+    if ratio < 1.0 {
+        format!("{ratio:.4} of an alarm")
+    } else if ratio <= 1_000.0 {
+        format!("{ratio:.1} times an alarm")
+    } else {
+        "more than 1,000 times an alarm".to_owned()
     }
 }
 
@@ -242,5 +235,18 @@ fn moment(at_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(at_ms) {
         Ok(at) => at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         Err(_) => at_ms.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_beyond_a_thousand_alarms_is_not_spelled_out() {
+        assert_eq!(of_an_alarm(0.123_45), "0.1235 of an alarm");
+        assert_eq!(of_an_alarm(12.34), "12.3 times an alarm");
+        assert_eq!(of_an_alarm(7.2e104), "more than 1,000 times an alarm");
+        assert_eq!(of_an_alarm(f64::INFINITY), "more than 1,000 times an alarm");
     }
 }

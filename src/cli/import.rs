@@ -7,7 +7,7 @@
 //! from. Where there is no store yet, none is made before that.
 
 pub(super) mod line;
-mod spool;
+pub(super) mod spool;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -233,32 +233,48 @@ pub(super) fn unpacked<'a>(mut packed: impl BufRead + 'a) -> io::Result<Box<dyn 
 fn look_at(
     args: &ImportArgs,
     file: u32,
-    mut lines: Box<dyn BufRead + '_>,
+    lines: Box<dyn BufRead + '_>,
     (spool, told): (&mut Spool, &mut Told),
 ) -> Result<(), AppError> {
     let now = Timestamp::now();
-    let mut bytes = Vec::new();
-    for line in 1_u64.. {
+    let shown = |line| shown(args, At { file, line });
+    each_line(lines, shown, |line, bytes| {
         let at = At { file, line };
-        bytes.clear();
-        let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
-        let read = read.map_err(|why| AppError::Usage(format!("{}: {why}", shown(args, at))))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
-            let why = format!("{}: longer than {MAX_LINE_BYTES} bytes", shown(args, at));
-            return Err(AppError::Usage(why));
-        }
-        if bytes.trim_ascii().is_empty() {
-            continue;
-        }
-        match Line::read(&bytes, now) {
-            Ok(read) => spool.keep(at, read, &bytes)?,
+        match Line::read(bytes, now) {
+            Ok(read) => spool.keep(at, read, bytes)?,
             Err(why) => {
                 spool.count_bad();
                 told.line(args, at, &why);
             }
+        }
+        Ok(())
+    })
+}
+
+/// Hands every line that is not blank to `take`, with its number from 1; `shown` is what a line is
+/// called.
+///
+/// # Errors
+/// What `take` returns; a line that cannot be read, or is longer than a record can be.
+pub(super) fn each_line(
+    mut lines: impl BufRead,
+    shown: impl Fn(u64) -> String,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), AppError>,
+) -> Result<(), AppError> {
+    let mut bytes = Vec::new();
+    for line in 1_u64.. {
+        bytes.clear();
+        let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
+        let read = read.map_err(|why| AppError::Usage(format!("{}: {why}", shown(line))))?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
+            let why = format!("{}: longer than {MAX_LINE_BYTES} bytes", shown(line));
+            return Err(AppError::Usage(why));
+        }
+        if !bytes.trim_ascii().is_empty() {
+            take(line, &bytes)?;
         }
     }
     Ok(())

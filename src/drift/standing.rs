@@ -78,8 +78,14 @@ impl Standing {
     /// whole days from that day's midnight (UTC).
     #[must_use]
     pub fn new(settings: Settings, first_ms: i64, baseline_days: u32) -> Self {
+        Self::lasting(settings, first_ms, DAY_MS.saturating_mul(baseline_days.into()))
+    }
+
+    /// The same with a baseline of `lasts_ms` milliseconds from that midnight.
+    #[must_use]
+    pub fn lasting(settings: Settings, first_ms: i64, lasts_ms: i64) -> Self {
         let midnight_ms = first_ms.div_euclid(DAY_MS).saturating_mul(DAY_MS);
-        let until_ms = midnight_ms.saturating_add(DAY_MS.saturating_mul(baseline_days.into()));
+        let until_ms = midnight_ms.saturating_add(lasts_ms);
         Self {
             monitor: Monitor::new(settings, until_ms),
             configs: Configs::default(),

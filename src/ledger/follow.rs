@@ -24,19 +24,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Deadline, Late, Stopwatch, Timestamp};
 use crate::drift::event::Event;
-use crate::drift::judged::image_key;
 use crate::drift::monitor;
-use crate::drift::standing::{Standing, Told};
+use crate::drift::standing::Standing;
 use crate::ledger::follow::acknowledge::{Acknowledging, Ask, MOST_WAITING};
+use crate::ledger::follow::heard::Heard;
 use crate::ledger::follow::keeping::Keeping;
 use crate::ledger::follow::shown::{READ_EVERY, Shown};
-use crate::ledger::follow::stretch::{Aside, Counted, Stretch, drift_route};
+use crate::ledger::follow::stretch::{Aside, Counted, Stretch};
 use crate::ledger::follow::told::{event_mark, revision_mark};
 use crate::ledger::follow::view::{Known, View};
 use crate::ledger::form::RecordForm;
 use crate::ledger::inbox::Chore;
 use crate::ledger::reader::Reader;
-use crate::ledger::rollup::{Cells, judged, said_aside};
+use crate::ledger::rollup::Cells;
 use crate::ledger::writing::{Count, Followed, Writing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::telemetry;
@@ -44,6 +44,7 @@ use crate::telemetry;
 pub mod acknowledge;
 pub(crate) mod baselines;
 mod checkpoint;
+pub mod heard;
 mod keeping;
 mod shown;
 mod start;
@@ -339,9 +340,7 @@ impl Following {
     /// Folds one into its policy's standing and adds it to `cells`.
     fn fold(&mut self, one: &Counted, cells: &mut Cells) -> Vec<Event> {
         let form = one.record();
-        // a shadow is about its image, whenever it was asked
-        let at_ms = form.at.0.div_euclid(1_000);
-        let (said, judged_by) = match one {
+        let heard = match one {
             Counted::Older(form) => {
                 let judge = form.judge.as_ref().map(|judge| judge.name.as_str());
                 cells.add(form, &self.known_config(form, judge, &form.judged_by.to_string()));
@@ -353,10 +352,8 @@ impl Following {
                 cells.add_shadow(form, (attempt, *at, *purpose), &config);
                 return Vec::new();
             }
-            Counted::Record(form) => (judged(form), form.judged_by.to_string()),
-            Counted::Shadow(aside) => {
-                (said_aside(form, &aside.attempt).into_iter().collect(), aside.judged_by.clone())
-            }
+            Counted::Record(form) => Heard::record(form),
+            Counted::Shadow(aside) => Heard::behind(form, &aside.attempt, &aside.judged_by),
         };
         let mut add = |config: &str| match one {
             Counted::Record(form) | Counted::Older(form) => cells.add(form, config),
@@ -364,24 +361,18 @@ impl Following {
                 cells.add_shadow(form, (&aside.attempt, aside.at, aside.purpose), config);
             }
         };
-        let Some((route, judge, _)) = said.first() else {
+        let Some(heard) = heard else {
             add("");
             return Vec::new();
         };
+        let at_ms = heard.at_ms();
         let settings = &self.means.settings;
         let standing = self.standings.entry(form.policy.name.clone());
         let standing = standing
             .or_insert_with(|| Standing::new(settings.monitor(), at_ms, settings.baseline_days));
-        let asked = (at_ms, drift_route(*route));
-        let config = standing.configs.name((judge, &judged_by), asked);
+        let config = heard.config(standing);
         add(&config);
-        let image = image_key(&form.image.digest.to_string());
-        let mut events = Vec::new();
-        for (route, judge, reject) in said {
-            let (route, risk) = (drift_route(route), form.pre);
-            let told = Told { image, at_ms, judge, config: &config, route, reject, risk };
-            events.extend(standing.observe(&told));
-        }
+        let events = heard.fold(standing, &config);
         for detecting in standing.monitor.detecting() {
             cells.note(&form.policy.name, at_ms, &detecting.watched, detecting.ratio);
         }

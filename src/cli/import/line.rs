@@ -14,9 +14,9 @@ const MOST_SHOWN_CHARS: usize = 80;
 
 /// A record, and what an export says beside it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Line {
-    pub(super) record: RecordForm,
-    pub(super) beside: Beside,
+pub(in crate::cli) struct Line {
+    pub(in crate::cli) record: RecordForm,
+    pub(in crate::cli) beside: Beside,
 }
 
 impl Line {
@@ -24,7 +24,7 @@ impl Line {
     ///
     /// # Errors
     /// The first thing that is wrong with it, `key: is …, expected …`.
-    pub(super) fn read(bytes: &[u8], now: Timestamp) -> Result<Self, String> {
+    pub(in crate::cli) fn read(bytes: &[u8], now: Timestamp) -> Result<Self, String> {
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err("is no JSON object".to_owned());
         }

@@ -22,9 +22,9 @@ const LAST: i64 = i64::MAX;
 
 /// Where something stood: which file, counted from 0, and which line of it, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct At {
-    pub(super) file: u32,
-    pub(super) line: u64,
+pub(in crate::cli) struct At {
+    pub(in crate::cli) file: u32,
+    pub(in crate::cli) line: u64,
 }
 
 /// One thing that was put aside. Ordered by time; of one moment by the order of its file.
@@ -63,7 +63,7 @@ struct Said {
 
 /// What was put aside.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(in crate::cli) struct Spool {
     file: BufWriter<File>,
     places: Vec<Place>,
     /// Each record's id, and its place as long as nothing is in order.
@@ -75,7 +75,7 @@ pub(super) struct Spool {
 impl Spool {
     /// An empty one on the disk of `folder`. Its file has no name any more, so it goes with the
     /// process, however that ends.
-    pub(super) fn beside(folder: &Path) -> Result<Self, AppError> {
+    pub(in crate::cli) fn beside(folder: &Path) -> Result<Self, AppError> {
         let path = folder.join(format!("import-{}.tmp", std::process::id()));
         let options = File::options().read(true).write(true).create_new(true).open(&path);
         let file = options.map_err(|why| failed(&path, &why))?;
@@ -85,7 +85,12 @@ impl Spool {
     }
 
     /// Puts the line that stood `at` there aside: its record, and what was said behind its verdict.
-    pub(super) fn keep(&mut self, at: At, line: Line, bytes: &[u8]) -> Result<(), AppError> {
+    pub(in crate::cli) fn keep(
+        &mut self,
+        at: At,
+        line: Line,
+        bytes: &[u8],
+    ) -> Result<(), AppError> {
         let Line { record, beside } = line;
         // what does not count yet counts behind all that does
         let order = beside.counted.or((!record.complete).then_some(LAST));
@@ -130,14 +135,14 @@ impl Spool {
     }
 
     /// Counts a line that is no record; how many there are now.
-    pub(super) fn count_bad(&mut self) -> u64 {
+    pub(in crate::cli) fn count_bad(&mut self) -> u64 {
         self.bad += 1;
         self.bad
     }
 
     /// Puts everything in order, once all is read. Of records that stand in the files more than once
     /// those that say something else than the one before: where, what, and where that one stood.
-    pub(super) fn settle(&mut self) -> Result<Vec<(At, Difference, At)>, AppError> {
+    pub(in crate::cli) fn settle(&mut self) -> Result<Vec<(At, Difference, At)>, AppError> {
         self.file.flush()?;
         let others = self.others()?;
         self.ids = Vec::new();
@@ -166,22 +171,22 @@ impl Spool {
     }
 
     /// Records that were put aside.
-    pub(super) fn records(&self) -> u64 {
+    pub(in crate::cli) fn records(&self) -> u64 {
         self.places.iter().filter(|one| one.kind.is_record()).count() as u64
     }
 
     /// Lines that are no records.
-    pub(super) fn bad(&self) -> u64 {
+    pub(in crate::cli) fn bad(&self) -> u64 {
         self.bad
     }
 
     /// Where the `place`th in order stood.
-    pub(super) fn at(&self, place: usize) -> Option<At> {
+    pub(in crate::cli) fn at(&self, place: usize) -> Option<At> {
         self.places.get(place).map(Place::at)
     }
 
     /// Everything in order, at most so many at a time.
-    pub(super) fn batches(
+    pub(in crate::cli) fn batches(
         &self,
         most: usize,
     ) -> impl Iterator<Item = Result<Vec<Brought>, AppError>> {

@@ -11,8 +11,6 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::clock::Timestamp;
-use crate::domain::Route as Asked;
-use crate::drift::judged::Route;
 use crate::ledger::LedgerError;
 use crate::ledger::form::{AttemptForm, RecordForm};
 use crate::ledger::reader::{Reader, bounded, read_record};
@@ -170,15 +168,4 @@ fn read_one(row: &SqliteRow) -> Result<Counted, LedgerError> {
     let is_watched = is_watched && purpose.is_evidence();
     let aside = Aside { record, attempt, judged_by, at, purpose, is_watched };
     Ok(Counted::Shadow(Box::new(aside)))
-}
-
-/// A probe that is told of as one was the verdict: it stood in, for whoever was asked beside it.
-pub(super) fn drift_route(asked: Asked) -> Route {
-    match asked {
-        Asked::Primary => Route::Primary,
-        Asked::Hedge => Route::Hedge,
-        Asked::Failover | Asked::Probe => Route::Failover,
-        Asked::SecondOpinion => Route::SecondOpinion,
-        Asked::Shadow => Route::Shadow,
-    }
 }
