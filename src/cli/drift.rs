@@ -121,7 +121,7 @@ fn replay(args: &ReplayArgs, lines: impl BufRead) -> Result<Exit, AppError> {
         match line.map_err(|why| AppError::Usage(format!("{}: {why}", shown(number))))? {
             Line::Exported(record) => folding.keep(number, *record, bytes)?,
             Line::Short(Some(short)) => {
-                folding.short(&short).into_iter().try_for_each(&mut tell)?
+                folding.short(&short).into_iter().try_for_each(&mut tell)?;
             }
             Line::Short(None) => folding.left_out += 1,
         }

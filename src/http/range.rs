@@ -330,7 +330,8 @@ mod tests {
             let (before, after) = compared("mug", ((since, until), later), now());
             let of = |scope: &Scope| {
                 [scope.since_s, scope.until_s]
-                    .map(|s| Timestamp(s * 1_000_000).to_string()[8..16].to_owned())
+                    .map(|s| Timestamp(s * 1_000_000).to_string().split_off(8))
+                    .map(|text| text.trim_end_matches(":00.000000Z").to_owned())
             };
             (of(&before), of(&after))
         };

@@ -13,12 +13,17 @@ use std::process::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use serde_json::{Value, json};
+use vlmgate::clock::Timestamp;
+use vlmgate::domain::Digest;
 use vlmgate::drift::decompose::{Cell, Counts, decompose};
 use vlmgate::drift::interval::Tally;
 use vlmgate::drift::monitor::{Monitor, Settings};
+use vlmgate::ledger::form::RecordForm;
 
 use crate::drift::runs::play;
 use crate::drift::worlds::{Chance, Scenario, World};
+use crate::ledger::records::record;
 
 /// Nobody asks the other judges after an alarm.
 const OPEN_LOOP: Settings = Settings { false_alarms_per_30_days: 0.5, burst_images: 0 };
@@ -110,6 +115,75 @@ fn written(world: &World, seed: u64) -> String {
         writeln!(text, "{line}").unwrap();
     }
     text
+}
+
+/// A stream as a file of verdicts, and as the export of a gate that gave them. A shadow is about its
+/// image, so it comes at the moment of that.
+fn written_both_ways(world: &World, seed: u64) -> (String, String) {
+    let (mut short, mut whole) = (String::new(), BTreeMap::<u64, (i64, Value)>::new());
+    for (n, judged) in (0_u32..).zip(&world.draw(seed).verdicts) {
+        let (provider, model) = judged.judge.split_once('/').unwrap();
+        let said = if judged.reject { "fail" } else { "pass" };
+        let judge = json!({ "name": judged.judge, "provider": provider, "model": model });
+        let digest = Digest::of(&judged.image.to_le_bytes()).to_string();
+        let judged_by = Digest::of(judged.judge.as_bytes()).to_string();
+        let mut line = serde_json::to_value(RecordForm::from(&record(n))).unwrap();
+        let mut call = line["attempts"][0].take();
+        call["judge"] = judge["name"].clone();
+        (call["route"], call["said"]) = (json!(judged.route), json!(said));
+        let mut at_ms = judged.at_ms;
+        if judged.route.served() {
+            line["at"] = json!(Timestamp(at_ms * 1_000).to_string());
+            (line["judge"], line["route"], line["pre"]) =
+                (judge, json!(judged.route), json!(judged.risk));
+            (line["verdict"], line["first_verdict"]) = (json!(said), json!(said));
+            (line["attempts"], line["judged_by"]) = (json!([call]), json!(judged_by));
+            line["image"]["digest"] = json!(digest);
+            (line["counted"], line["shadows"]) = (json!(n + 1), json!([]));
+            assert!(whole.insert(judged.image, (at_ms, line)).is_none(), "one is served");
+        } else {
+            let (served_ms, line) = whole.get_mut(&judged.image).unwrap();
+            at_ms = *served_ms;
+            let beside = json!({ "at": line["at"], "purpose": "sample", "entry": null,
+                "propensity": 0.1, "judged_by": judged_by, "counted": n + 1, "unwatched": false });
+            call.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+            line["shadows"].as_array_mut().unwrap().push(call);
+        }
+        let verdict = json!({ "image": digest, "at": at_ms, "provider": provider, "model": model,
+            "policy": "product-photo", "policy_version": 1, "route": judged.route,
+            "verdict": said, "pre": judged.risk });
+        writeln!(short, "{verdict}").unwrap();
+    }
+    let mut lines: Vec<_> = whole.into_values().collect();
+    // an export is newest first
+    lines.sort_by_key(|(_, line)| std::cmp::Reverse(line["counted"].as_u64()));
+    (short, lines.iter().map(|(_, line)| format!("{line}\n")).collect())
+}
+
+#[test]
+fn an_export_folds_to_the_events_of_the_verdicts_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (short, export) = written_both_ways(&World::example(Scenario::Outage), 3);
+    assert!(export.contains("\"purpose\":\"sample\""), "shadows are pairs too");
+    let [of_short, of_export] = [("short", short), ("export", export)].map(|(name, text)| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let ended = replay(&file, &["--baseline", "0.1d", "--json"]);
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        let mut event = told["events"][0].clone();
+        assert_eq!(told["events"].as_array().unwrap().len(), 1, "{told}");
+        assert!(told["records"].as_u64().unwrap() > 2_000);
+        let policy = event.as_object_mut().unwrap().remove("policy");
+        (policy, event)
+    });
+    assert_eq!((of_short.0, of_export.0), (Some(Value::Null), Some(json!("product-photo"))));
+    assert_eq!(of_short.1, of_export.1);
+    let event = of_short.1;
+    assert_eq!((&event["label"], &event["labels"]), (&json!("routing"), &json!(["routing"])));
+    assert!(event["onset"].as_i64().unwrap() <= event["at"].as_i64().unwrap());
+    assert!(event["effects"]["routing"]["effect"].is_f64() && event["severity"].is_string());
+    assert!(event["llr"].is_null(), "a change of routing needs no pairs");
 }
 
 fn replay(file: &std::path::Path, more: &[&str]) -> std::process::Output {

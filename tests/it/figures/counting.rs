@@ -356,12 +356,11 @@ async fn kill_9_changes_no_sum_and_no_state() {
             answered += 1;
         }
         // … while others are under way
-        let others: Vec<_> = (0..OTHERS).map(|_| tokio::spawn(check())).collect();
+        let mut others = tokio::task::JoinSet::new();
+        (0..OTHERS).for_each(|_| drop(others.spawn(check())));
         tokio::time::sleep(Duration::from_millis(round as u64 * 37 % 400)).await;
         drop(gate);
-        for other in others {
-            drop(other.await);
-        }
+        others.join_all().await;
     }
     let records = check_fold(&read).await - i64::from(WATCHED);
     let most = answered + i64::try_from(KILLS * OTHERS).unwrap();
