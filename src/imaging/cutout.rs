@@ -34,9 +34,8 @@ pub(crate) fn opacity(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     if !sample.has_alpha {
         return None;
     }
-    let alphas = sample.rgba.cells().iter().map(|[.., alpha]| *alpha);
-    let seen = Levels::of(alphas.filter(|alpha| SEEN_ALPHA <= *alpha));
-    let (count, frame) = (seen.total(), sample.rgba.size());
+    let (seen, solid) = seen(sample);
+    let (count, frame) = (seen.total() + solid, sample.rgba.size());
     if share(count, sample.rgba.cells().len()) < LEAST_SEEN {
         marks.block(frame, (0, 0), frame);
         return Some(0.0);
@@ -47,7 +46,24 @@ pub(crate) fn opacity(sample: &Sample, marks: &mut Marks) -> Option<f64> {
         boxes(&Parts::of(&ghostly), marks);
     }
     let most = count.saturating_sub(1 + count / 10);
-    seen.nth(most).map(|alpha| f64::from(alpha) / 255.0)
+    // what is solid comes last
+    Some(seen.nth(most).map_or(1.0, |alpha| f64::from(alpha) / 255.0))
+}
+
+/// The alpha of all that can be seen, without some that are solid, and how many these are.
+fn seen(sample: &Sample) -> (Levels, usize) {
+    let mut solid = 0;
+    let cells = sample.rgba.cells().chunks(STRETCH_PX);
+    let seen = Levels::of(cells.flat_map(|pixels| {
+        // of most stretches all is solid, or nothing
+        let words = pixels.iter().map(|pixel| u32::from_le_bytes(*pixel));
+        let (all, any) = words.fold((u32::MAX, 0), |(all, any), word| (all & word, any | word));
+        let (is_solid, is_nothing) = (all >> 24 == 255, any >> 24 == 0);
+        solid += if is_solid { pixels.len() } else { 0 };
+        let rest = if is_solid || is_nothing { &[] } else { pixels };
+        rest.iter().map(|[.., alpha]| *alpha).filter(|alpha| SEEN_ALPHA <= *alpha)
+    }));
+    (seen, solid)
 }
 
 /// Small parts that belong neither to the ground nor to a product, counted. `None` without alpha.
@@ -55,7 +71,7 @@ pub(crate) fn specks(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     if !sample.has_alpha {
         return None;
     }
-    let parts = Parts::of(&Mask::of(&sample.rgba, |[.., alpha]| SPECK_ALPHA <= alpha));
+    let parts = Parts::of(&Mask::seen(&sample.rgba, SPECK_ALPHA));
     Some(small(&parts, marks))
 }
 

@@ -1,8 +1,10 @@
 //! Detail is what the subject's edges show of its focus, at the sample's scale.
 
+use wide::u8x16;
+
 use crate::imaging::grid::{Grid, spread};
 use crate::imaging::marks::Marks;
-use crate::imaging::mask::Mask;
+use crate::imaging::mask::{Mask, ones};
 use crate::imaging::sample::Sample;
 use crate::imaging::subject::{Ground, Subject};
 
@@ -71,24 +73,32 @@ fn line(slopes: &Grid<u8>, counted: &Mask, steep: usize) -> Option<(u8, usize)> 
             lowest = counts.reached(steep).map_or(0, |(line, _)| line);
         }
         for (slopes, word) in row.chunks(64).zip(words).filter(|(_, word)| **word != 0) {
-            for (at, slopes) in (0..).step_by(16).zip(slopes.chunks(16)) {
+            let (whole, rest) = slopes.as_chunks::<16>();
+            let mut last = [0; 16];
+            last.iter_mut().zip(rest).for_each(|(slope, of)| *slope = *of);
+            for (at, sixteen) in (0..64).step_by(16).zip(whole.iter().chain([&last])) {
                 let inside = word >> at & 0xFFFF;
+                let wanted = inside & reach(sixteen, lowest);
                 // hardly any 16 places hold one
-                if slopes.iter().fold(0, |most, slope| most.max(*slope)) < lowest || inside == 0 {
+                if wanted == 0 {
                     continue;
                 }
-                match slopes.as_chunks::<16>() {
-                    ([slopes], _) if inside == 0xFFFF => counts.add_all(slopes),
-                    _ => {
-                        let numbered = slopes.iter().enumerate();
-                        let inside = numbered.filter(|(at, _)| inside >> *at & 1 == 1);
-                        inside.for_each(|(_, slope)| counts.add(*slope));
-                    }
+                if inside == 0xFFFF {
+                    counts.add_all(sixteen);
+                } else {
+                    let wanted = ones(wanted).filter_map(|at| sixteen.get(at));
+                    wanted.for_each(|slope| counts.add(*slope));
                 }
             }
         }
     }
     counts.reached(steep)
+}
+
+/// Which of these are `lowest` or more, the first the lowest bit.
+fn reach(slopes: &[u8; 16], lowest: u8) -> u64 {
+    let slopes = u8x16::new(*slopes);
+    slopes.max(u8x16::splat(lowest)).simd_eq(slopes).to_bitmask().into()
 }
 
 /// How often each slope occurs. Slopes that are alike are neighbours, and raising one counter twice is

@@ -168,7 +168,7 @@ pub(crate) fn residue(
         Ground::Busy => return None,
         Ground::Plain(_) => subject.parts(),
         Ground::Transparent => {
-            seen = Parts::of(&Mask::of(&sample.rgba, |[.., alpha]| 24 <= alpha));
+            seen = Parts::of(&Mask::seen(&sample.rgba, 24));
             &seen
         }
     };

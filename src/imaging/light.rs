@@ -64,8 +64,7 @@ impl Light {
             return None;
         }
         let levels = Levels::of_pieces(subject.mask.pieces(&sample.luma));
-        let is_clipped = |[red, green, blue, _]: [u8; 4]| CLIPPED_LEVEL <= red.max(green).max(blue);
-        let clipped = Mask::of(&sample.rgba, is_clipped).and(&subject.mask);
+        let clipped = Mask::far(&sample.rgba, [0; 4], LESS_THAN_CLIPPED).and(&subject.mask);
         if marks.is_wanted() {
             clipped.places().for_each(|place| marks.place(clipped.size(), place));
             boxes(subject.parts(), marks);
@@ -80,5 +79,6 @@ impl Light {
     }
 }
 
-/// Level from which a channel has nothing left to tell. A resampled or encoded 255 varies a little.
-const CLIPPED_LEVEL: u8 = 253;
+/// Highest levels of colours that have something left to tell. A resampled or encoded 255 varies a
+/// little.
+const LESS_THAN_CLIPPED: [u8; 4] = [252, 252, 252, u8::MAX];

@@ -5,7 +5,10 @@
 
 use std::iter::successors;
 
+use wide::u8x16;
+
 use crate::imaging::grid::Grid;
+use crate::imaging::words::far;
 
 /// Places in a word.
 const WORD: usize = 64;
@@ -43,6 +46,22 @@ impl Mask {
             }
         }
         mask
+    }
+
+    /// The places of `grid` of which a channel differs from that of `base` by more than `by` says.
+    pub(crate) fn far(grid: &Grid<[u8; 4]>, base: [u8; 4], by: [u8; 4]) -> Self {
+        let mut mask = Self::nothing(grid.size());
+        for (words, row) in mask.bits.chunks_exact_mut(mask.words).zip(grid.rows()) {
+            for (word, pixels) in words.iter_mut().zip(row.chunks(WORD)) {
+                *word = far(pixels, base, by);
+            }
+        }
+        mask
+    }
+
+    /// The places of `grid` that have this alpha, at least 1, or more.
+    pub(crate) fn seen(grid: &Grid<[u8; 4]>, alpha: u8) -> Self {
+        Self::far(grid, [0; 4], [u8::MAX, u8::MAX, u8::MAX, alpha.saturating_sub(1)])
     }
 
     /// The places of two grids of a size whose values together `are` what is looked for.
@@ -309,20 +328,19 @@ pub(crate) fn columns(row: &[u64]) -> impl Iterator<Item = i32> {
 }
 
 /// The numbers of the bits that are set, from the lowest.
-fn ones(word: u64) -> impl Iterator<Item = usize> {
+pub(crate) fn ones(word: u64) -> impl Iterator<Item = usize> {
     let rest = successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1)));
     rest.take_while(|rest| *rest != 0).map(|rest| rest.trailing_zeros() as usize)
 }
 
 /// Bytes of 0 or 1 as bits, the first lowest.
 fn packed(flags: &[u8; WORD]) -> u64 {
-    let mut word = 0;
-    for (number, eight) in (0_u32..).zip(flags.as_chunks::<8>().0) {
-        // every bit of the factor moves one of the bytes to the top, each to a bit of its own
-        let gathered = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        word |= gathered << (8 * number);
-    }
-    word
+    let sixteens = (0..u64::BITS).step_by(16).zip(flags.as_chunks::<16>().0);
+    sixteens.fold(0, |word, (at, flags)| {
+        // a bitmask is made of the highest bits
+        let flags = u8x16::ZERO - u8x16::new(*flags);
+        word | u64::from(flags.to_bitmask()) << at
+    })
 }
 
 #[cfg(test)]

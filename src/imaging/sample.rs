@@ -7,7 +7,7 @@
 use crate::imaging::grid::Grid;
 use crate::imaging::picture::{Picture, WrongSize, weighed};
 use crate::imaging::view::fitted;
-use crate::imaging::words::read_luma;
+use crate::imaging::words::{far, read_luma};
 
 /// Longer side of every sample; a smaller picture keeps its own size.
 pub(crate) const SAMPLE_SIDE_PX: u32 = 512;
@@ -15,8 +15,11 @@ pub(crate) const SAMPLE_SIDE_PX: u32 = 512;
 /// A share of pixels below which alpha is an accident of the file, not a cutout.
 const REAL_ALPHA_SHARE: usize = 200;
 
+/// What alpha may lack of its highest level and hide everything all the same.
+const LEAST_LACK: u8 = 5;
+
 /// Pixels of which it is asked together whether they are see-through.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 
 /// The small copy.
 #[derive(Debug)]
@@ -39,16 +42,17 @@ impl Sample {
         if picture.is_opaque() {
             return Ok(Self::new(size, pixels, (false, true)));
         }
+        let mut through = 0;
         for pixels in pixels.chunks_mut(AT_ONCE) {
-            let (all, any) = pixels
-                .iter()
-                .fold((u8::MAX, 0), |(all, any), [.., alpha]| (all & alpha, any | alpha));
+            let through_these = far(pixels, [u8::MAX; 4], [u8::MAX, u8::MAX, u8::MAX, LEAST_LACK]);
+            through += through_these.count_ones() as usize;
+            let words = pixels.iter().map(|pixel| u32::from_le_bytes(*pixel));
+            let (all, any) = words.fold((u32::MAX, 0), |(all, any), word| (all & word, any | word));
             // most pixels of a cutout are solid or nothing: of those there is nothing to divide
-            if all != u8::MAX && any != 0 {
+            if all >> 24 != 255 && any >> 24 != 0 {
                 pixels.iter_mut().for_each(straighten);
             }
         }
-        let through = pixels.iter().filter(|[.., alpha]| *alpha < 250).count();
         let has_alpha = pixels.len() <= through * REAL_ALPHA_SHARE;
         Ok(Self::new(size, pixels, (has_alpha, false)))
     }

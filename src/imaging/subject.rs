@@ -12,6 +12,7 @@ use crate::imaging::levels::Levels;
 use crate::imaging::mask::Mask;
 use crate::imaging::parts::Parts;
 use crate::imaging::sample::Sample;
+use crate::imaging::words::far;
 
 /// Alpha from which a pixel belongs to the subject.
 pub(crate) const SOLID_ALPHA: u8 = 128;
@@ -57,9 +58,10 @@ impl Subject {
     pub(crate) fn of(sample: &Sample) -> Self {
         let ground = if sample.has_alpha { Ground::Transparent } else { plain_ground(sample) };
         let mask = match ground {
-            Ground::Transparent => Mask::of(&sample.rgba, |[.., alpha]| SOLID_ALPHA <= alpha),
-            Ground::Plain(colour) => {
-                Mask::of(&sample.rgba, |pixel| SUBJECT_LEVELS < difference(pixel, colour))
+            Ground::Transparent => Mask::seen(&sample.rgba, SOLID_ALPHA),
+            Ground::Plain([red, green, blue]) => {
+                let by = [SUBJECT_LEVELS, SUBJECT_LEVELS, SUBJECT_LEVELS, u8::MAX];
+                Mask::far(&sample.rgba, [red, green, blue, 0], by)
             }
             Ground::Busy => middle(sample),
         };
@@ -128,6 +130,10 @@ fn plain_ground(sample: &Sample) -> Ground {
         median(|[_, green, ..]| *green),
         median(|[_, _, blue, _]| *blue),
     ];
-    let plain = band.iter().filter(|pixel| difference(**pixel, colour) <= PLAIN_LEVELS).count();
+    let [red, green, blue] = colour;
+    let by = [PLAIN_LEVELS, PLAIN_LEVELS, PLAIN_LEVELS, u8::MAX];
+    let coloured =
+        band.chunks(64).map(|pixels| far(pixels, [red, green, blue, 0], by).count_ones());
+    let plain = band.len() - coloured.sum::<u32>() as usize;
     if PLAIN_SHARE <= share(plain, band.len()) { Ground::Plain(colour) } else { Ground::Busy }
 }

@@ -1,7 +1,7 @@
 //! Pixels of four channels are looked at as words, several at a time: bytes that lie four apart would be
 //! picked up one by one.
 
-use wide::{i16x8, i32x4, u8x16, u16x8, u32x4};
+use wide::{i8x16, i16x8, i32x4, u8x16, u16x8, u32x4};
 
 /// Rec. 601 luma of the colours of `pixels`, alpha aside, as many as `levels` has room for.
 pub(crate) fn read_luma(pixels: &[[u8; 4]], levels: &mut [u8]) {
@@ -20,14 +20,36 @@ pub(crate) fn read_luma_on_white(pixels: &[[u8; 4]], levels: &mut [u8]) {
 /// `pixels` of light and blue and red less light in RGB, and 255 for alpha.
 pub(crate) fn opaque(pixels: &[[u8; 4]]) -> Vec<[u8; 4]> {
     let mut made = Vec::with_capacity(pixels.len());
-    let (eights, last) = pixels.as_chunks::<8>();
-    for eight in eights {
-        made.extend_from_slice(&opaque_eight(eight));
+    let (many, last) = pixels.as_chunks::<16>();
+    for pixels in many {
+        made.extend_from_slice(&opaque_sixteen(pixels));
     }
-    let mut eight = [[0; 4]; 8];
-    eight.iter_mut().zip(last).for_each(|(pixel, last)| *pixel = *last);
-    made.extend(opaque_eight(&eight).into_iter().take(last.len()));
+    let mut pixels = [[0; 4]; 16];
+    pixels.iter_mut().zip(last).for_each(|(pixel, last)| *pixel = *last);
+    made.extend(opaque_sixteen(&pixels).into_iter().take(last.len()));
     made
+}
+
+/// Which of 64 `pixels`, the first lowest, have a channel that differs from that of `base` by more than
+/// `by` says. Of fewer pixels the bits past the last are 0.
+pub(crate) fn far(pixels: &[[u8; 4]], base: [u8; 4], by: [u8; 4]) -> u64 {
+    let [all_base, all_by] = [base, by].map(|of| -> u8x16 { bytemuck::cast([of; 4]) });
+    let near = |four: u8x16| -> i32x4 {
+        let apart = four.saturating_sub(all_base) | all_base.saturating_sub(four);
+        let more: i32x4 = bytemuck::cast(apart.saturating_sub(all_by));
+        more.simd_eq(i32x4::ZERO)
+    };
+    let sixteen = |pixels: &[[u8; 4]; 16]| {
+        let [a, b, c, d]: [u8x16; 4] = bytemuck::cast(*pixels);
+        let halves = narrowed([near(a), near(b), near(c), near(d)]);
+        let near: u8x16 = bytemuck::cast(i8x16::from_i16x16_saturate(bytemuck::cast(halves)));
+        u64::from(!near.to_bitmask() & 0xFFFF)
+    };
+    let (many, last) = pixels.as_chunks::<16>();
+    let mut filled = [base; 16];
+    filled.iter_mut().zip(last).for_each(|(pixel, last)| *pixel = *last);
+    let all = many.iter().chain([&filled]);
+    (0..u64::BITS).step_by(16).zip(all).fold(0, |bits, (at, pixels)| bits | sixteen(pixels) << at)
 }
 
 /// Adds to `into` the pixels that have these three channels, as many as the shortest has, and 255.
@@ -37,11 +59,7 @@ pub(crate) fn put_together(channels: [&[u8]; 3], into: &mut Vec<[u8; 4]>) {
         channels.map(|of| of.get(..count).unwrap_or_default().as_chunks::<16>());
     for ((one, two), three) in one.iter().zip(two).zip(three) {
         let [one, two, three] = [*one, *two, *three].map(u8x16::new);
-        let full = u8x16::splat(u8::MAX);
-        let low = [u8x16::unpack_low(one, three), u8x16::unpack_low(two, full)];
-        let high = [u8x16::unpack_high(one, three), u8x16::unpack_high(two, full)];
-        into.extend_from_slice(&woven(low));
-        into.extend_from_slice(&woven(high));
+        into.extend_from_slice(&together(one, two, three));
     }
     let last = last_one.iter().zip(last_two).zip(last_three);
     into.extend(last.map(|((one, two), three)| [*one, *two, *three, u8::MAX]));
@@ -86,11 +104,6 @@ pub(crate) fn put_extremes(pixels: &[[u8; 4]], darkest: &mut Vec<u8>, apart: &mu
     }
 }
 
-/// First and third, and second and fourth channels as pixels.
-fn woven([odd, even]: [u8x16; 2]) -> [[u8; 4]; 8] {
-    bytemuck::cast([u8x16::unpack_low(odd, even), u8x16::unpack_high(odd, even)])
-}
-
 fn read(pixels: &[[u8; 4]], levels: &mut [u8], level: impl Fn(u32x4) -> i32x4) {
     let eight = |pixels: &[[u8; 4]; 8]| {
         let [a, b, c, d, e, f, g, h] = pixels.map(u32::from_le_bytes);
@@ -119,35 +132,51 @@ fn weighed(words: u32x4) -> i32x4 {
 }
 
 /// As [`rgb_of`](crate::imaging::planes::rgb_of) makes it.
-fn opaque_eight(pixels: &[[u8; 4]; 8]) -> [[u8; 4]; 8] {
-    let [a, b, c, d, e, f, g, h] = pixels.map(u32::from_le_bytes);
-    let [one, other] = [[a, b, c, d], [e, f, g, h]].map(|four| sums_of_four(u32x4::new(four)));
-    // what lies below 0 or above 255 is cut off on the way from 32 bits to 8
-    let level = |one: i32x4, other: i32x4| {
-        let levels = i16x8::from_i32x8_saturate(bytemuck::cast([one, other]));
-        u8x16::narrow_i16x8(levels, levels)
+fn opaque_sixteen(pixels: &[[u8; 4]; 16]) -> [[u8; 4]; 16] {
+    const GREEN: i16x8 =
+        i16x8::new([-22_554, 18_734, -22_554, 18_734, -22_554, 18_734, -22_554, 18_734]);
+    let fours: [u32x4; 4] = bytemuck::cast(*pixels);
+    let levels = |by: u32| narrowed(fours.map(|four| bytemuck::cast((four >> by) & 255)));
+    // what blue and red take from green is summed in 32 bits, as it does not fit into 16
+    let [one_green, other_green] = narrowed(fours.map(|four| {
+        let colours = ((four >> 8_u32) & 0xFF) | (four & 0x00FF_0000);
+        let colours: i16x8 = bytemuck::cast(colours);
+        ((colours - i16x8::splat(128)).dot(GREEN) + i32x4::splat(1 << 15)) >> 16_u32
+    }));
+    let [(one_light, other_light), (one_blue, other_blue), (one_red, other_red)] =
+        [levels(0), levels(8), levels(16)].map(|[one, other]| (one, other));
+    let eight = |light: i16x8, blue: i16x8, red: i16x8, green: i16x8| {
+        let [blue, red] = [blue, red].map(|level| level - i16x8::splat(128));
+        let blue_light = light + blue + blue + scaled(blue, -14_942);
+        [light + red + scaled(red, 26_345), light - red + green, blue_light]
     };
-    let [red, green, blue] =
-        [level(one[0], other[0]), level(one[1], other[1]), level(one[2], other[2])];
-    let full = u8x16::splat(u8::MAX);
-    woven([u8x16::unpack_low(red, blue), u8x16::unpack_low(green, full)])
+    let [red, green, blue] = eight(one_light, one_blue, one_red, one_green);
+    let [more_red, more_green, more_blue] = eight(other_light, other_blue, other_red, other_green);
+    // what lies below 0 or above 255 is cut off on the way from 16 bits to 8
+    let [red, green, blue] = [(red, more_red), (green, more_green), (blue, more_blue)]
+        .map(|(one, other)| u8x16::narrow_i16x8(one, other));
+    together(red, green, blue)
 }
 
-/// Red, green and blue before they are cut off.
-fn sums_of_four(words: u32x4) -> [i32x4; 3] {
-    let luma: i32x4 = bytemuck::cast(words & u32x4::splat(255));
-    let blue = (words >> 8_u32) & u32x4::splat(255);
-    let colours: i16x8 = bytemuck::cast(blue | (words & u32x4::splat(0x00FF_0000)));
-    let colours = colours - i16x8::splat(128);
-    // of blue and of red
-    let part =
-        |blue: i16, red: i16| colours.dot(i16x8::new([blue, red, blue, red, blue, red, blue, red]));
-    let rounded = |part: i32x4| (part + i32x4::splat(1 << 15)) >> 16_u32;
-    [
-        luma + part(0, 1) + rounded(part(0, 26_345)),
-        luma - part(0, 1) + rounded(part(-22_554, 18_734)),
-        luma + part(2, 0) + rounded(part(-14_942, 0)),
-    ]
+/// Four times four in the order they stand in, each known to fit.
+fn narrowed([a, b, c, d]: [i32x4; 4]) -> [i16x8; 2] {
+    [[a, b], [c, d]].map(|eight| i16x8::from_i32x8_saturate(bytemuck::cast(eight)))
+}
+
+/// `levels` times `by` / 65,536, rounded: half of twice as much, and a half, rounded down.
+fn scaled(levels: i16x8, by: i16) -> i16x8 {
+    ((levels + levels).mul_keep_high(i16x8::splat(by)) + i16x8::splat(1)) >> 1_u32
+}
+
+/// Pixels of these channels, and 255.
+fn together(one: u8x16, two: u8x16, three: u8x16) -> [[u8; 4]; 16] {
+    let full = u8x16::splat(u8::MAX);
+    let low = [u8x16::unpack_low(one, three), u8x16::unpack_low(two, full)];
+    let high = [u8x16::unpack_high(one, three), u8x16::unpack_high(two, full)];
+    // first and third, and second and fourth
+    let woven =
+        |[odd, even]: [u8x16; 2]| [u8x16::unpack_low(odd, even), u8x16::unpack_high(odd, even)];
+    bytemuck::cast([woven(low), woven(high)])
 }
 
 #[cfg(test)]
@@ -190,7 +219,7 @@ mod tests {
     #[test]
     fn colours_are_those_of_one_pixel_after_the_other() {
         let pixels = pixels();
-        for count in [0, 1, 7, 8, 9, pixels.len()] {
+        for count in [0, 1, 15, 16, 17, pixels.len()] {
             let known = pixels[..count].iter().map(|[luma, blue, red, _]| {
                 let [r, g, b] = rgb_of(*luma, *blue, *red);
                 [r, g, b, 255]
@@ -226,6 +255,24 @@ mod tests {
             let more = colours.map(|of| of.iter().max().unwrap() - of.iter().min().unwrap());
             assert!([1].into_iter().chain(least).eq(darkest), "{count}");
             assert!([2].into_iter().chain(more).eq(apart), "{count}");
+        }
+    }
+
+    #[test]
+    fn what_is_far_is_told_pixel_by_pixel() {
+        let all = pixels();
+        for (base, by) in
+            [([0; 4], [252, 252, 252, 255]), ([200, 7, 90, 0], [28, 28, 28, 255]), ([9; 4], [0; 4])]
+        {
+            let is_far = |pixel: &[u8; 4]| {
+                let apart = pixel.iter().zip(base).map(|(one, other)| one.abs_diff(other));
+                apart.zip(by).any(|(apart, by)| by < apart)
+            };
+            for pixels in all.chunks(64).take(99).chain([&all[..1], &all[..15], &all[..33], &[]]) {
+                let known = pixels.iter().map(is_far);
+                let known = (0..).zip(known).fold(0, |bits, (at, far)| bits | u64::from(far) << at);
+                assert_eq!(far(pixels, base, by), known, "{} from {base:?}", pixels.len());
+            }
         }
     }
 
