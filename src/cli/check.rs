@@ -86,6 +86,10 @@ pub fn run(args: &CheckArgs) -> Result<Exit, AppError> {
     if args.explain.is_some() && args.images.len() != 1 {
         return Err(AppError::Usage("--explain draws one image; name one".to_owned()));
     }
+    let ending = args.explain.as_deref().and_then(Path::extension);
+    if ending.is_some_and(|ending| !ending.eq_ignore_ascii_case("png")) {
+        return Err(AppError::Usage("--explain writes a PNG; name a *.png".to_owned()));
+    }
     if args.views.is_some() {
         refuse_equal_names(&args.images)?;
     }
@@ -152,8 +156,12 @@ async fn check_all(app: &App, args: &CheckArgs, kept: bool) -> Result<Exit, AppE
             (Ending::Refused(why), false) => put(&format!("REFUSED {name}  {why}"))?,
             (Ending::Unjudged, _) => {}
         }
-        if let (Some(target), Ending::Checked(record)) = (&args.explain, &ending) {
-            explain(app, file, record, target)?;
+        match (&args.explain, &ending) {
+            (Some(target), Ending::Checked(record)) => explain(app, file, record, target)?,
+            (Some(target), Ending::Refused(_)) => {
+                say(&format!("vlmgate: {}: a refused image is not drawn", target.display()));
+            }
+            (Some(_), Ending::Unjudged) | (None, _) => {}
         }
         if let (Some(folder), Ending::Checked(record)) = (&args.views, &ending) {
             show(app, file, record, folder)?;
@@ -222,12 +230,13 @@ fn explain(app: &App, file: &Path, record: &Record, target: &Path) -> Result<(),
         say(&format!("vlmgate: {}: no check is broken, nothing is drawn", target.display()));
     }
     for (Inspected { finding, areas, .. }, colour) in drawn {
-        let places = areas.len();
-        say(&format!(
-            "vlmgate: {}: {} in {colour}, {places} places",
-            target.display(),
-            finding.check
-        ));
+        let places = match areas.len() {
+            0 => "which no place shows".to_owned(),
+            1 => "1 place".to_owned(),
+            count => format!("{count} places"),
+        };
+        let target = target.display();
+        say(&format!("vlmgate: {target}: {} in {colour}, {places}", finding.check));
     }
     Ok(())
 }

@@ -98,7 +98,8 @@ const LEAST_BAR: f64 = 0.02;
 /// Share of the frame that bars of one colour fill, above and below or left and right, 0..1.
 ///
 /// A white margin is no bar: the product begins in it somewhere, while behind a bar the picture
-/// begins along the whole line at once. `None` with alpha.
+/// begins along the whole line at once. Nor is a margin on all four sides, for what a book or a rug
+/// lies on ends along whole lines, too. `None` with alpha.
 pub(crate) fn bars(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     if sample.has_alpha {
         return None;
@@ -107,6 +108,12 @@ pub(crate) fn bars(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     let (width, height) = grid.size();
     let row = |y: i32| (0..width).map(move |x| grid.at(x, y));
     let column = |x: i32| (0..height).map(move |y| grid.at(x, y));
+    let [red, green, blue, _] = grid.at(0, 0);
+    let corner = |pixel| difference(pixel, [red, green, blue]) <= BAR_LEVELS;
+    let ends = [0, height - 1].into_iter().all(|y| fills(BAR_FILLS, row(y), corner));
+    if ends && [0, width - 1].into_iter().all(|x| fills(BAR_FILLS, column(x), corner)) {
+        return Some(0.0);
+    }
     let (above, below) = pair(height, row);
     let (left, right) = pair(width, column);
     marks.block(grid.size(), (0, 0), (width, above));

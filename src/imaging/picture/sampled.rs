@@ -1,5 +1,7 @@
 //! The sample of a picture is made from all of its pixels, so it is what most of measuring would cost.
 
+use std::borrow::Cow;
+
 use fast_image_resize::{FilterType, PixelType};
 use image::metadata::Orientation;
 
@@ -19,15 +21,15 @@ impl Picture {
         let times = (held.0.max(held.1) / lying.0.max(lying.1).max(1)).checked_ilog2().unwrap_or(0);
         let Some(quads) = self.halved(held, times) else { return self.filtered(size) };
         let made;
-        let pixels = if quads.size == lying {
+        let pixels: Cow<'_, [[u8; 4]]> = if quads.size == lying {
             // pixel for pixel, the last column and row perhaps half outside
-            quads.pixels.as_slice()
+            quads.pixels.into()
         } else {
             let bytes = quads.pixels.as_flattened();
             let source = Source { bytes, size: quads.size, kind: PixelType::U8x4 };
             let area = self.area(self.frame()).scaled(1 << times, 1 << times);
             made = source.resized(area, lying, FilterType::Hamming)?;
-            made.as_chunks::<4>().0
+            made.as_chunks::<4>().0.into()
         };
         let upright;
         let pixels = if self.orientation == Orientation::NoTransforms {
@@ -37,11 +39,11 @@ impl Picture {
             let (Pixels::Rgb(bytes) | Pixels::Rgba(bytes)) =
                 turned(lying, bytes, self.orientation)?;
             upright = bytes;
-            upright.as_chunks::<4>().0
+            upright.as_chunks::<4>().0.into()
         };
         Ok(match self.held {
-            Held::Rgb(_) | Held::Rgba(_) => pixels.to_vec(),
-            Held::Planes(_) => opaque(pixels),
+            Held::Rgb(_) | Held::Rgba(_) => pixels.into_owned(),
+            Held::Planes(_) => opaque(&pixels),
         })
     }
 

@@ -150,6 +150,20 @@ fn bars_lie_at_both_ends_and_a_white_margin_is_none() {
 }
 
 #[test]
+fn the_ground_around_a_straight_edged_product_was_taken_for_bars() {
+    let bars = |picture: &Picture| value_of(picture, CheckKind::Bars { max_share: 0.02 });
+    let poster = |across: std::ops::Range<f64>| {
+        drawn((SIDE, SIDE), |x, y| {
+            let is_inside = across.contains(&x) && (120.0..280.0).contains(&y);
+            if is_inside { grey(90.0 + x / 9.0) } else { [255; 4] }
+        })
+    };
+    assert!(bars(&poster(40.0..360.0)) < 1e-9);
+    // what reaches both sides has bars above and below it, whatever it is
+    assert!((bars(&poster(0.0..400.0)) - 0.6).abs() < 0.02);
+}
+
+#[test]
 fn opacity_is_that_of_the_subject_and_not_of_its_shadow() {
     let opacity = |picture: &Picture| value(picture, CheckKind::Opacity { min_alpha: 0.9 });
     let of = |level: f64| {
