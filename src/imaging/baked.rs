@@ -98,8 +98,9 @@ const LEAST_BAR: f64 = 0.02;
 /// Share of the frame that bars of one colour fill, above and below or left and right, 0..1.
 ///
 /// A white margin is no bar: the product begins in it somewhere, while behind a bar the picture
-/// begins along the whole line at once. Nor is a margin on all four sides, for what a book or a rug
-/// lies on ends along whole lines, too. `None` with alpha.
+/// begins along the whole line at once. Nor is a margin of one colour on all four sides: before a plain
+/// ground a book or a rug, too, begins along a whole line, and a framed picture cannot be told from
+/// it. `None` with alpha.
 pub(crate) fn bars(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     if sample.has_alpha {
         return None;
@@ -109,9 +110,9 @@ pub(crate) fn bars(sample: &Sample, marks: &mut Marks) -> Option<f64> {
     let row = |y: i32| (0..width).map(move |x| grid.at(x, y));
     let column = |x: i32| (0..height).map(move |y| grid.at(x, y));
     let [red, green, blue, _] = grid.at(0, 0);
-    let corner = |pixel| difference(pixel, [red, green, blue]) <= BAR_LEVELS;
-    let ends = [0, height - 1].into_iter().all(|y| fills(BAR_FILLS, row(y), corner));
-    if ends && [0, width - 1].into_iter().all(|x| fills(BAR_FILLS, column(x), corner)) {
+    let is_corners = |pixel| difference(pixel, [red, green, blue]) <= BAR_LEVELS;
+    let ends = [0, height - 1].into_iter().all(|y| fills(BAR_FILLS, row(y), is_corners));
+    if ends && [0, width - 1].into_iter().all(|x| fills(BAR_FILLS, column(x), is_corners)) {
         return Some(0.0);
     }
     let (above, below) = pair(height, row);

@@ -7,7 +7,7 @@
 use crate::imaging::grid::Grid;
 use crate::imaging::picture::{Picture, WrongSize, weighed};
 use crate::imaging::view::fitted;
-use crate::imaging::words::{far, read_luma};
+use crate::imaging::words::{FAR_AT_ONCE, far, read_luma};
 
 /// Longer side of every sample; a smaller picture keeps its own size.
 pub(crate) const SAMPLE_SIDE_PX: u32 = 512;
@@ -15,11 +15,8 @@ pub(crate) const SAMPLE_SIDE_PX: u32 = 512;
 /// A share of pixels below which alpha is an accident of the file, not a cutout.
 const REAL_ALPHA_SHARE: usize = 200;
 
-/// What alpha may lack of its highest level and hide everything all the same.
-const LEAST_LACK: u8 = 5;
-
-/// Pixels of which it is asked together whether they are see-through.
-const AT_ONCE: usize = 64;
+/// Most that alpha may lack of its highest level and hide everything all the same.
+const MOST_LACK: u8 = 5;
 
 /// The small copy.
 #[derive(Debug)]
@@ -43,8 +40,8 @@ impl Sample {
             return Ok(Self::new(size, pixels, (false, true)));
         }
         let mut through = 0;
-        for pixels in pixels.chunks_mut(AT_ONCE) {
-            let through_these = far(pixels, [u8::MAX; 4], [u8::MAX, u8::MAX, u8::MAX, LEAST_LACK]);
+        for pixels in pixels.chunks_mut(FAR_AT_ONCE) {
+            let through_these = far(pixels, [u8::MAX; 4], [u8::MAX, u8::MAX, u8::MAX, MOST_LACK]);
             through += through_these.count_ones() as usize;
             let words = pixels.iter().map(|pixel| u32::from_le_bytes(*pixel));
             let (all, any) = words.fold((u32::MAX, 0), |(all, any), word| (all & word, any | word));

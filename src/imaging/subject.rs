@@ -12,7 +12,7 @@ use crate::imaging::levels::Levels;
 use crate::imaging::mask::Mask;
 use crate::imaging::parts::Parts;
 use crate::imaging::sample::Sample;
-use crate::imaging::words::far;
+use crate::imaging::words::{FAR_AT_ONCE, far};
 
 /// Alpha from which a pixel belongs to the subject.
 pub(crate) const SOLID_ALPHA: u8 = 128;
@@ -59,9 +59,9 @@ impl Subject {
         let ground = if sample.has_alpha { Ground::Transparent } else { plain_ground(sample) };
         let mask = match ground {
             Ground::Transparent => Mask::seen(&sample.rgba, SOLID_ALPHA),
-            Ground::Plain([red, green, blue]) => {
-                let by = [SUBJECT_LEVELS, SUBJECT_LEVELS, SUBJECT_LEVELS, u8::MAX];
-                Mask::far(&sample.rgba, [red, green, blue, 0], by)
+            Ground::Plain(colour) => {
+                let (base, by) = whatever_alpha(colour, SUBJECT_LEVELS);
+                Mask::far(&sample.rgba, base, by)
             }
             Ground::Busy => middle(sample),
         };
@@ -87,6 +87,11 @@ fn middle(sample: &Sample) -> Mask {
     let (width, height) = sample.rgba.size();
     let (left, top) = (width / 5, height / 5);
     Mask::rectangle((width, height), (left, top), (width - left, height - top))
+}
+
+/// What is [`far`] from `colour` where a colour differs by more than `levels`, whatever its alpha.
+fn whatever_alpha([red, green, blue]: [u8; 3], levels: u8) -> ([u8; 4], [u8; 4]) {
+    ([red, green, blue, 0], [levels, levels, levels, u8::MAX])
 }
 
 /// Largest difference of `pixel` to `colour` in a channel.
@@ -130,10 +135,8 @@ fn plain_ground(sample: &Sample) -> Ground {
         median(|[_, green, ..]| *green),
         median(|[_, _, blue, _]| *blue),
     ];
-    let [red, green, blue] = colour;
-    let by = [PLAIN_LEVELS, PLAIN_LEVELS, PLAIN_LEVELS, u8::MAX];
-    let coloured =
-        band.chunks(64).map(|pixels| far(pixels, [red, green, blue, 0], by).count_ones());
-    let plain = band.len() - coloured.sum::<u32>() as usize;
+    let (base, by) = whatever_alpha(colour, PLAIN_LEVELS);
+    let others = band.chunks(FAR_AT_ONCE).map(|pixels| far(pixels, base, by).count_ones());
+    let plain = band.len() - others.sum::<u32>() as usize;
     if PLAIN_SHARE <= share(plain, band.len()) { Ground::Plain(colour) } else { Ground::Busy }
 }

@@ -30,8 +30,11 @@ pub(crate) fn opaque(pixels: &[[u8; 4]]) -> Vec<[u8; 4]> {
     made
 }
 
-/// Which of 64 `pixels`, the first lowest, have a channel that differs from that of `base` by more than
-/// `by` says. Of fewer pixels the bits past the last are 0.
+/// Most pixels that [`far`] looks at together.
+pub(crate) const FAR_AT_ONCE: usize = 64;
+
+/// Which of the first [`FAR_AT_ONCE`] `pixels`, the first lowest, have a channel that differs from that
+/// of `base` by more than `by` says. Of fewer pixels the bits past the last are 0.
 pub(crate) fn far(pixels: &[[u8; 4]], base: [u8; 4], by: [u8; 4]) -> u64 {
     let [all_base, all_by] = [base, by].map(|of| -> u8x16 { bytemuck::cast([of; 4]) });
     let near = |four: u8x16| -> i32x4 {

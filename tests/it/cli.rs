@@ -112,6 +112,24 @@ fn what_cannot_be_judged_is_refused_in_one_line() {
 }
 
 #[test]
+fn what_cannot_be_drawn_was_passed_over_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("empty.png"), b"").unwrap();
+    let explain = |image: &str, target: &str| {
+        let output = vlmgate(folder.path(), &["check", image, "--explain", target]);
+        (output.status.code(), text(&output.stderr), folder.path().join(target).exists())
+    };
+    let (code, said, is_drawn) = explain("empty.png", "why.png");
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("why.png: a refused image is not drawn"), "{said}");
+    assert!(!is_drawn);
+    let (code, said, is_drawn) = explain(&fixture("mug.jpg"), "why.jpg");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--explain writes a PNG"), "{said}");
+    assert!(!is_drawn, "a PNG under a JPEG's name");
+}
+
+#[test]
 fn a_lost_secret_is_an_error_and_never_a_heuristic() {
     let folder = tempfile::tempdir().unwrap();
     let config = "providers:\n  openai: { kind: openai, key: \"${OPENAI_API_KEY}\" }\n\
